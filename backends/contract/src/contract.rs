@@ -1,0 +1,120 @@
+//! The trait, and the words that it uses.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use layout::{ObjectId, Owner};
+use std::time::Duration;
+
+/// How surely a fence keeps the fenced client's bytes out of the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FenceGrade {
+    /// No fence: no write grants are given on such a server.
+    None,
+    /// Only a new object with a new handle keeps a stale writer out.
+    Replace,
+    /// The owner changes, but a WRITE already past its check may land late.
+    Windowed,
+    /// When the fence answers, no earlier WRITE is under way and none can start.
+    Exact,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    pub fence: FenceGrade,
+    /// Largest READ and WRITE, bytes, as the server's FSINFO says.
+    pub read_bytes: u32,
+    pub write_bytes: u32,
+    pub largest_object_bytes: u64,
+}
+
+/// Nanoseconds since 1970.
+pub type Nanos = i128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectStat {
+    pub owner: Owner,
+    pub size: u64,
+    /// Bytes on disk.
+    pub used: u64,
+    pub mtime: Nanos,
+    pub ctime: Nanos,
+    pub atime: Nanos,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    pub free: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    Unstable,
+    Durable,
+}
+
+/// Changes when the server may have lost unstable writes.
+pub type WriteVerifier = [u8; 8];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    pub count: u32,
+    pub durable: bool,
+    pub verifier: WriteVerifier,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Busy or away: the same call may succeed after the given time.
+    Retry { after: Duration },
+    /// The object isn't there, or its handle is no longer valid.
+    Gone,
+    /// The caller's owner is not the object's: it was fenced.
+    Fenced,
+    /// No space, or over quota.
+    Full,
+    /// The server can't do that, ever.
+    Unsupported,
+    /// Broken: I/O error, nonsense in a reply.
+    Broken,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{detail}")]
+pub struct Error {
+    pub kind: ErrorKind,
+    /// For people: what was asked of whom, and what it said.
+    pub detail: String,
+}
+
+/// A server of data objects. Every call is idempotent, so that a caller whose answer was lost calls
+/// again; every call ends, by an answer or by [`ErrorKind::Retry`], within the implementation's deadline.
+#[async_trait]
+pub trait DataServer: Send + Sync + 'static {
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes the object, empty, owned by `owner`, mode 0640; an object of that id that is there
+    /// already is made to be so. Durable on return. Returns its filehandle, at most 64 bytes.
+    async fn create(&self, object: ObjectId, owner: Owner) -> Result<Bytes, Error>;
+
+    async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error>;
+
+    /// Cuts or extends (sparse). Durable on return.
+    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<(), Error>;
+
+    /// Gives the object a new owner, to the grade that the capabilities name. Durable on return.
+    async fn fence(&self, handle: &Bytes, owner: Owner) -> Result<(), Error>;
+
+    /// At most `count` bytes; fewer only at the end of the object.
+    async fn read(&self, handle: &Bytes, offset: u64, count: u32) -> Result<Bytes, Error>;
+
+    async fn write(&self, handle: &Bytes, offset: u64, data: Bytes, stability: Stability) -> Result<Written, Error>;
+
+    /// Makes earlier unstable writes durable; they are lost if the verifier differs from theirs.
+    async fn commit(&self, handle: &Bytes) -> Result<WriteVerifier, Error>;
+
+    /// Removes the object; `Ok` when it isn't there.
+    async fn remove(&self, object: ObjectId) -> Result<(), Error>;
+
+    async fn space(&self) -> Result<Space, Error>;
+}

@@ -1,0 +1,8 @@
+//! Everything that Headrace says on a wire, as plain data: XDR, record marking, ONC RPC, and the
+//! messages of NFSv3, MOUNT, NFSv4.1/4.2, their callbacks and the flexible file layout.
+//!
+//! Never here: what a message means, a socket, a clock.
+
+pub mod xdr;
+
+pub use xdr::{DecodeError, Decoder, Encoder, Xdr};
