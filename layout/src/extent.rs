@@ -1,6 +1,10 @@
 //! The placement record of a file.
 
 use bytes::Bytes;
+use std::fmt;
+
+/// Largest NFSv3 filehandle (RFC 1813 §2.4).
+pub const HANDLE_LIMIT_BYTES: usize = 64;
 
 /// Number of a data server in the catalog: given once, never reused, unlike its name or address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +13,26 @@ pub struct DataServerId(pub u32);
 /// Name of a data object, unique over all data servers and for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId(pub u128);
+
+/// 32 hexadecimal digits: the object's file name on a data server.
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl ObjectId {
+    /// The inverse of `Display`; anything else than 32 hexadecimal digits is `None`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let digits = name.len() == 32
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        digits
+            .then(|| u128::from_str_radix(name, 16).ok().map(Self))
+            .flatten()
+    }
+}
 
 /// The synthetic owner that a data server checks (RFC 8435 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,4 +81,117 @@ pub struct Extent {
     pub stripe_unit: u32,
     pub mirrors: Vec<Mirror>,
     pub state: ExtentState,
+}
+
+/// What makes an extent unfit to be used or stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsound {
+    #[error("the stripe unit {0} is not a power of two of at least 4096 bytes")]
+    StripeUnit(u32),
+    #[error("one stripe goes with the stripe unit 0, not {0}")]
+    UnitOfOneStripe(u32),
+    #[error("{0} stripes: some kernels need a power of two past 4 GiB")]
+    StripeCount(usize),
+    #[error("the mirrors have different numbers of stripes")]
+    UnequalMirrors,
+    #[error("a bound extent has no object")]
+    NoObject,
+    #[error("an unbound extent has objects")]
+    ObjectsOfUnbound,
+    #[error("a filehandle has {0} bytes, more than 64")]
+    Handle(usize),
+    #[error("the extent ends past the largest offset")]
+    Range,
+}
+
+impl Extent {
+    /// The whole file, no object yet.
+    pub fn unbound() -> Self {
+        Self {
+            offset: 0,
+            length: u64::MAX,
+            stripe_unit: 0,
+            mirrors: Vec::new(),
+            state: ExtentState::Unbound,
+        }
+    }
+
+    /// The whole file on these copies.
+    pub fn bound(stripe_unit: u32, mirrors: Vec<Mirror>) -> Self {
+        let striped = mirrors.iter().any(|mirror| mirror.stripes.len() > 1);
+        Self {
+            offset: 0,
+            length: u64::MAX,
+            stripe_unit: if striped { stripe_unit } else { 0 },
+            mirrors,
+            state: ExtentState::Bound,
+        }
+    }
+
+    /// First offset past it; `u64::MAX` for the last extent of a file.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
+    }
+
+    pub fn is_bound(&self) -> bool {
+        self.state != ExtentState::Unbound
+    }
+
+    /// Stripes of each mirror; 0 while unbound.
+    pub fn stripe_count(&self) -> usize {
+        self.mirrors
+            .first()
+            .map_or(0, |mirror| mirror.stripes.len())
+    }
+
+    /// Every object, stale copies included.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.mirrors.iter().flat_map(|mirror| &mirror.stripes)
+    }
+
+    pub fn objects_mut(&mut self) -> impl Iterator<Item = &mut ObjectRef> {
+        self.mirrors
+            .iter_mut()
+            .flat_map(|mirror| &mut mirror.stripes)
+    }
+
+    /// Says whether geometry and the encoding of layouts can rely on this record.
+    pub fn check(&self) -> Result<(), Unsound> {
+        if self.length != u64::MAX && self.offset.checked_add(self.length).is_none() {
+            return Err(Unsound::Range);
+        }
+        let count = self.stripe_count();
+        match (self.is_bound(), self.mirrors.is_empty()) {
+            (true, true) => return Err(Unsound::NoObject),
+            (false, false) => return Err(Unsound::ObjectsOfUnbound),
+            (false, true) => return Ok(()),
+            (true, false) => {}
+        }
+        if count == 0 {
+            return Err(Unsound::NoObject);
+        }
+        if self
+            .mirrors
+            .iter()
+            .any(|mirror| mirror.stripes.len() != count)
+        {
+            return Err(Unsound::UnequalMirrors);
+        }
+        if count == 1 && self.stripe_unit != 0 {
+            return Err(Unsound::UnitOfOneStripe(self.stripe_unit));
+        }
+        if count > 1 && !(self.stripe_unit.is_power_of_two() && self.stripe_unit >= 4096) {
+            return Err(Unsound::StripeUnit(self.stripe_unit));
+        }
+        if !count.is_power_of_two() {
+            return Err(Unsound::StripeCount(count));
+        }
+        if let Some(object) = self
+            .objects()
+            .find(|object| object.handle.len() > HANDLE_LIMIT_BYTES)
+        {
+            return Err(Unsound::Handle(object.handle.len()));
+        }
+        Ok(())
+    }
 }
