@@ -3,6 +3,11 @@
 //!
 //! Never here: what a message means, a socket, a clock.
 
+pub mod mount;
+pub mod nfs3;
+pub mod portmap;
+pub mod record;
+pub mod rpc;
 pub mod xdr;
 
 pub use xdr::{DecodeError, Decoder, Encoder, Xdr};

@@ -1,5 +1,6 @@
 //! XDR (RFC 4506) over [`bytes`]: a decoder that never copies an opaque and never allocates more
-//! than the input holds, and an encoder that appends to one growing buffer.
+//! than the input holds, and an encoder that appends to a growing buffer and keeps large payloads
+//! by reference. Never here: a message of a particular protocol.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -22,7 +23,11 @@ pub enum Fault {
     #[error("input ends {missing} bytes early")]
     Truncated { missing: usize },
     #[error("{what} of {length} is longer than the {limit} allowed")]
-    TooLong { what: &'static str, length: u64, limit: u64 },
+    TooLong {
+        what: &'static str,
+        length: u64,
+        limit: u64,
+    },
     #[error("{value} is no {what}")]
     BadDiscriminant { what: &'static str, value: u32 },
     #[error("{count} bytes follow the end")]
@@ -52,7 +57,15 @@ impl Decoder {
     }
 
     pub fn fail(&self, fault: Fault) -> DecodeError {
-        DecodeError { offset: self.offset, fault }
+        DecodeError {
+            offset: self.offset,
+            fault,
+        }
+    }
+
+    /// A fault in what was read from `offset` on.
+    pub fn fail_at(&self, offset: usize, fault: Fault) -> DecodeError {
+        DecodeError { offset, fault }
     }
 
     /// The bytes not read yet, without copying.
@@ -72,7 +85,9 @@ impl Decoder {
 
     fn take(&mut self, length: usize) -> Result<&[u8], DecodeError> {
         if self.remaining() < length {
-            return Err(self.fail(Fault::Truncated { missing: length - self.remaining() }));
+            return Err(self.fail(Fault::Truncated {
+                missing: length - self.remaining(),
+            }));
         }
         let start = self.offset;
         self.offset += length;
@@ -81,7 +96,9 @@ impl Decoder {
 
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         let bytes = self.take(4)?;
-        Ok(u32::from_be_bytes(bytes.try_into().expect("four bytes were taken")))
+        Ok(u32::from_be_bytes(
+            bytes.try_into().expect("four bytes were taken"),
+        ))
     }
 
     pub fn i32(&mut self) -> Result<i32, DecodeError> {
@@ -90,7 +107,9 @@ impl Decoder {
 
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         let bytes = self.take(8)?;
-        Ok(u64::from_be_bytes(bytes.try_into().expect("eight bytes were taken")))
+        Ok(u64::from_be_bytes(
+            bytes.try_into().expect("eight bytes were taken"),
+        ))
     }
 
     pub fn i64(&mut self) -> Result<i64, DecodeError> {
@@ -101,8 +120,27 @@ impl Decoder {
         match self.u32()? {
             0 => Ok(false),
             1 => Ok(true),
-            value => Err(self.fail(Fault::BadDiscriminant { what: "bool", value })),
+            value => Err(self.bad_discriminant("bool", value)),
         }
+    }
+
+    /// The word just read is none of the values that `what` allows.
+    pub fn bad_discriminant(&self, what: &'static str, value: u32) -> DecodeError {
+        self.fail_at(self.offset - 4, Fault::BadDiscriminant { what, value })
+    }
+
+    /// A length or count word of at most `limit`.
+    pub fn length(&mut self, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
+        let length = self.u32()?;
+        if length as usize > limit {
+            let fault = Fault::TooLong {
+                what,
+                length: u64::from(length),
+                limit: limit as u64,
+            };
+            return Err(self.fail_at(self.offset - 4, fault));
+        }
+        Ok(length as usize)
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
@@ -113,12 +151,11 @@ impl Decoder {
 
     /// Opaque of variable length, at most `limit` bytes: a slice of the input.
     pub fn opaque(&mut self, what: &'static str, limit: usize) -> Result<Bytes, DecodeError> {
-        let length = self.u32()? as usize;
-        if length > limit {
-            return Err(self.fail(Fault::TooLong { what, length: length as u64, limit: limit as u64 }));
-        }
+        let length = self.length(what, limit)?;
         if self.remaining() < length {
-            return Err(self.fail(Fault::Truncated { missing: length - self.remaining() }));
+            return Err(self.fail(Fault::Truncated {
+                missing: length - self.remaining(),
+            }));
         }
         let bytes = self.input.slice(self.offset..self.offset + length);
         self.offset += length;
@@ -128,17 +165,19 @@ impl Decoder {
 
     // Peers pad with zeros (RFC 4506 §4.10); what they pad with carries nothing, so it is not judged.
     fn padding(&mut self, length: usize) -> Result<(), DecodeError> {
-        self.take(length.wrapping_neg() % 4).map(|_| ())
+        self.take(padding(length).len()).map(|_| ())
     }
 
     /// Array of variable length, at most `limit` elements. Grows with what the input really holds,
     /// never with what its length word claims.
-    pub fn list<T: Xdr>(&mut self, what: &'static str, limit: usize) -> Result<Vec<T>, DecodeError> {
-        let length = self.u32()? as usize;
-        if length > limit {
-            return Err(self.fail(Fault::TooLong { what, length: length as u64, limit: limit as u64 }));
-        }
-        let mut items = Vec::with_capacity(length.min(self.remaining() / 4));
+    pub fn list<T: Xdr>(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Vec<T>, DecodeError> {
+        let length = self.length(what, limit)?;
+        // A small start: an element in memory may be many times its least size on the wire.
+        let mut items = Vec::with_capacity(length.min(self.remaining() / 4).min(64));
         for _ in 0..length {
             items.push(T::decode(self)?);
         }
@@ -147,14 +186,53 @@ impl Decoder {
 
     /// Optional data (`T *`).
     pub fn option<T: Xdr>(&mut self) -> Result<Option<T>, DecodeError> {
-        if self.bool()? { T::decode(self).map(Some) } else { Ok(None) }
+        if self.bool()? {
+            T::decode(self).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 
-/// Appends XDR to one buffer.
+/// Payloads of at least this many bytes are kept by reference; copying a shorter one is cheaper
+/// than one more element of a vectored write.
+pub const BY_REFERENCE_BYTES: usize = 2048;
+
+/// The zeros that follow an opaque of `length` bytes.
+pub fn padding(length: usize) -> &'static [u8] {
+    &[0; 3][..length.wrapping_neg() % 4]
+}
+
+/// Appends XDR to a growing buffer. Large payloads stay where they are: [`Encoder::into_parts`]
+/// gives them as they came, for a vectored write.
 #[derive(Debug, Default)]
 pub struct Encoder {
+    /// What comes before `out`, when a payload was kept by reference.
+    parts: Vec<Part>,
+    parts_bytes: usize,
     out: BytesMut,
+}
+
+#[derive(Debug)]
+enum Part {
+    Written(BytesMut),
+    Payload(Bytes),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Part::Written(bytes) => bytes.len(),
+            Part::Payload(bytes) => bytes.len(),
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Part::Written(bytes) => bytes.freeze(),
+            Part::Payload(bytes) => bytes,
+        }
+    }
 }
 
 impl Encoder {
@@ -163,19 +241,38 @@ impl Encoder {
     }
 
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { out: BytesMut::with_capacity(bytes) }
+        Self {
+            out: BytesMut::with_capacity(bytes),
+            ..Self::default()
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.out.len()
+        self.parts_bytes + self.out.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.out.is_empty()
+        self.len() == 0
     }
 
+    /// Everything in one buffer. Copies payloads that were kept by reference.
     pub fn finish(self) -> Bytes {
-        self.out.freeze()
+        if self.parts.is_empty() {
+            return self.out.freeze();
+        }
+        let mut whole = BytesMut::with_capacity(self.len());
+        for part in self.into_parts() {
+            whole.put_slice(&part);
+        }
+        whole.freeze()
+    }
+
+    /// Everything, in order, without copying. No part is empty.
+    pub fn into_parts(self) -> Vec<Bytes> {
+        let mut parts: Vec<Bytes> = self.parts.into_iter().map(Part::freeze).collect();
+        parts.push(self.out.freeze());
+        parts.retain(|part| !part.is_empty());
+        parts
     }
 
     pub fn u32(&mut self, value: u32) {
@@ -201,13 +298,33 @@ impl Encoder {
     /// Opaque of fixed length.
     pub fn fixed(&mut self, bytes: &[u8]) {
         self.out.put_slice(bytes);
-        self.out.put_bytes(0, bytes.len().wrapping_neg() % 4);
+        self.out.put_slice(padding(bytes.len()));
     }
 
-    /// Opaque of variable length.
+    /// Opaque of variable length, copied.
     pub fn opaque(&mut self, bytes: &[u8]) {
+        debug_assert!(
+            u32::try_from(bytes.len()).is_ok(),
+            "an opaque's length is one word"
+        );
         self.u32(bytes.len() as u32);
         self.fixed(bytes);
+    }
+
+    /// Opaque of variable length, kept by reference when that is worth it.
+    pub fn payload(&mut self, bytes: &Bytes) {
+        if bytes.len() < BY_REFERENCE_BYTES {
+            return self.opaque(bytes);
+        }
+        debug_assert!(
+            u32::try_from(bytes.len()).is_ok(),
+            "an opaque's length is one word"
+        );
+        self.u32(bytes.len() as u32);
+        self.parts_bytes += self.out.len() + bytes.len();
+        self.parts.push(Part::Written(self.out.split()));
+        self.parts.push(Part::Payload(bytes.clone()));
+        self.out.put_slice(padding(bytes.len()));
     }
 
     pub fn list<T: Xdr>(&mut self, items: &[T]) {
@@ -229,14 +346,46 @@ impl Encoder {
         self.out.put_slice(bytes);
     }
 
-    /// Overwrites the word at `offset`, for a length or count known only afterwards.
+    /// Overwrites the word at `offset`, for a length or count known only afterwards. The offset is
+    /// one that [`Encoder::len`] gave before the word was written.
     pub fn patch_u32(&mut self, offset: usize, value: u32) {
+        let mut offset = offset;
+        for part in &mut self.parts {
+            if offset < part.len() {
+                let Part::Written(bytes) = part else {
+                    panic!("a payload kept by reference is not patched");
+                };
+                bytes[offset..offset + 4].copy_from_slice(&value.to_be_bytes());
+                return;
+            }
+            offset -= part.len();
+        }
         self.out[offset..offset + 4].copy_from_slice(&value.to_be_bytes());
     }
 
     /// Drops what was written after `length`.
     pub fn truncate(&mut self, length: usize) {
-        self.out.truncate(length);
+        if length >= self.parts_bytes {
+            return self.out.truncate(length - self.parts_bytes);
+        }
+        self.out.clear();
+        while length < self.parts_bytes {
+            let Some(part) = self.parts.pop() else { return };
+            self.parts_bytes -= part.len();
+            let keep = length.saturating_sub(self.parts_bytes);
+            match part {
+                Part::Written(mut bytes) if keep > 0 => {
+                    bytes.truncate(keep);
+                    self.out = bytes;
+                    return;
+                }
+                Part::Payload(bytes) if keep > 0 => {
+                    self.parts_bytes += keep;
+                    self.parts.push(Part::Payload(bytes.slice(..keep)));
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -255,6 +404,24 @@ pub fn from_bytes<T: Xdr>(input: Bytes) -> Result<T, DecodeError> {
     Ok(value)
 }
 
+/// Encodes a linked list: a true in front of each element, a false at the end.
+pub fn encode_chain<T: Xdr>(items: &[T], out: &mut Encoder) {
+    for item in items {
+        out.bool(true);
+        item.encode(out);
+    }
+    out.bool(false);
+}
+
+/// Decodes a linked list. Its length is bounded by the input: no element is free.
+pub fn decode_chain<T: Xdr>(input: &mut Decoder) -> Result<Vec<T>, DecodeError> {
+    let mut items = Vec::new();
+    while input.bool()? {
+        items.push(T::decode(input)?);
+    }
+    Ok(items)
+}
+
 macro_rules! words {
     ($($type:ty => $method:ident),*) => {$(
         impl Xdr for $type {
@@ -264,6 +431,33 @@ macro_rules! words {
     )*};
 }
 words!(u32 => u32, i32 => i32, u64 => u64, i64 => i64, bool => bool);
+
+impl Xdr for () {
+    fn encode(&self, _: &mut Encoder) {}
+    fn decode(_: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(())
+    }
+}
+
+/// Opaque of fixed length.
+impl<const N: usize> Xdr for [u8; N] {
+    fn encode(&self, out: &mut Encoder) {
+        out.fixed(self);
+    }
+    fn decode(input: &mut Decoder) -> Result<Self, DecodeError> {
+        input.array()
+    }
+}
+
+/// Optional data.
+impl<T: Xdr> Xdr for Option<T> {
+    fn encode(&self, out: &mut Encoder) {
+        out.option(self.as_ref());
+    }
+    fn decode(input: &mut Decoder) -> Result<Self, DecodeError> {
+        input.option()
+    }
+}
 
 /// An XDR struct: its fields, in order.
 #[macro_export]
@@ -299,9 +493,48 @@ macro_rules! xdr_enum {
         impl $crate::xdr::Xdr for $name {
             fn encode(&self, out: &mut $crate::xdr::Encoder) { out.u32(*self as u32); }
             fn decode(input: &mut $crate::xdr::Decoder) -> Result<Self, $crate::xdr::DecodeError> {
-                let at = input.clone();
                 let value = input.u32()?;
-                Self::from_u32(value).ok_or_else(|| at.fail($crate::xdr::Fault::BadDiscriminant { what: stringify!($name), value }))
+                Self::from_u32(value).ok_or_else(|| input.bad_discriminant(stringify!($name), value))
+            }
+        }
+    };
+}
+
+/// An opaque or string of variable length, at most `$limit` bytes: one that is longer can't be made.
+#[macro_export]
+macro_rules! xdr_opaque {
+    ($(#[$meta:meta])* pub struct $name:ident <= $limit:expr;) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        pub struct $name(bytes::Bytes);
+        impl $name {
+            pub const LIMIT_BYTES: usize = $limit;
+
+            /// `None` when `bytes` is longer than the limit.
+            pub fn new(bytes: impl Into<bytes::Bytes>) -> Option<Self> {
+                let bytes = bytes.into();
+                (bytes.len() <= Self::LIMIT_BYTES).then_some(Self(bytes))
+            }
+
+            pub fn bytes(&self) -> &bytes::Bytes {
+                &self.0
+            }
+
+            pub fn into_bytes(self) -> bytes::Bytes {
+                self.0
+            }
+        }
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), self.0)
+            }
+        }
+        impl $crate::xdr::Xdr for $name {
+            fn encode(&self, out: &mut $crate::xdr::Encoder) {
+                out.opaque(&self.0);
+            }
+            fn decode(input: &mut $crate::xdr::Decoder) -> Result<Self, $crate::xdr::DecodeError> {
+                input.opaque(stringify!($name), Self::LIMIT_BYTES).map(Self)
             }
         }
     };
