@@ -87,6 +87,28 @@ pub struct Error {
     pub detail: String,
 }
 
+impl Error {
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.kind, ErrorKind::Retry { .. })
+    }
+}
+
+/// The answer of a READ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    pub data: Bytes,
+    /// Nothing lies past `data`.
+    pub at_end: bool,
+}
+
 /// A server of data objects. Every call is idempotent, so that a caller whose answer was lost calls
 /// again; every call ends, by an answer or by [`ErrorKind::Retry`], within the implementation's deadline.
 #[async_trait]
@@ -94,7 +116,8 @@ pub trait DataServer: Send + Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Makes the object, empty, owned by `owner`, mode 0640; an object of that id that is there
-    /// already is made to be so. Durable on return. Returns its filehandle, at most 64 bytes.
+    /// already is made to be so, and may keep its handle. Durable on return. Returns its filehandle,
+    /// at most 64 bytes, which stays valid over restarts until the object is removed.
     async fn create(&self, object: ObjectId, owner: Owner) -> Result<Bytes, Error>;
 
     async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error>;
@@ -105,10 +128,18 @@ pub trait DataServer: Send + Sync + 'static {
     /// Gives the object a new owner, to the grade that the capabilities name. Durable on return.
     async fn fence(&self, handle: &Bytes, owner: Owner) -> Result<(), Error>;
 
-    /// At most `count` bytes; fewer only at the end of the object.
-    async fn read(&self, handle: &Bytes, offset: u64, count: u32) -> Result<Bytes, Error>;
+    /// At most `count` bytes, and at least one unless the offset is at or past the end. Fewer than
+    /// asked for means the end only where `at_end` says so.
+    async fn read(&self, handle: &Bytes, offset: u64, count: u32) -> Result<Fetched, Error>;
 
-    async fn write(&self, handle: &Bytes, offset: u64, data: Bytes, stability: Stability) -> Result<Written, Error>;
+    /// Writes at least one byte of what isn't empty; the count says how many.
+    async fn write(
+        &self,
+        handle: &Bytes,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Result<Written, Error>;
 
     /// Makes earlier unstable writes durable; they are lost if the verifier differs from theirs.
     async fn commit(&self, handle: &Bytes) -> Result<WriteVerifier, Error>;
@@ -116,5 +147,6 @@ pub trait DataServer: Send + Sync + 'static {
     /// Removes the object; `Ok` when it isn't there.
     async fn remove(&self, object: ObjectId) -> Result<(), Error>;
 
+    /// Also the probe: it answers only if the server can reach its storage.
     async fn space(&self) -> Result<Space, Error>;
 }

@@ -3,8 +3,15 @@
 //!
 //! Never here: NFS status codes, policy.
 
+pub mod conformance;
+mod content;
 mod contract;
+mod faulty;
+mod memory;
 
 pub use contract::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, ObjectStat, Space, Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
+    Stability, WriteVerifier, Written,
 };
+pub use faulty::{Faults, Faulty};
+pub use memory::{LateWrite, MemoryServer};

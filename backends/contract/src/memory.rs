@@ -1,0 +1,458 @@
+//! A data server in memory, for tests: it keeps what is durable apart from what isn't, so that a
+//! restart loses what a real one may lose.
+//!
+//! Never here: faults that a healthy server doesn't have (they are in `faulty`).
+
+use crate::content::Content;
+use crate::{
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
+    Stability, WriteVerifier, Written,
+};
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use layout::{ObjectId, Owner};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Object {
+    incarnation: u64,
+    owner: Owner,
+    /// Raised by each fence.
+    fences: u64,
+    /// What a reader sees.
+    current: Content,
+    /// What a restart can't take away.
+    durable: Content,
+    /// Writes since the last COMMIT, in the order of arrival. A durable one is kept among them, so
+    /// that an unstable one before it doesn't win after a restart.
+    recent: Vec<RecentWrite>,
+    mtime: Nanos,
+    ctime: Nanos,
+}
+
+#[derive(Debug)]
+struct RecentWrite {
+    offset: u64,
+    data: Bytes,
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    objects: BTreeMap<ObjectId, Object>,
+    /// Ticks with each call, in place of a clock.
+    now: Nanos,
+    next_incarnation: u64,
+    starts: u64,
+    capacity_bytes: u64,
+}
+
+/// Clones share one server.
+#[derive(Debug, Clone)]
+pub struct MemoryServer {
+    name: String,
+    capabilities: Capabilities,
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// A client's WRITE that has passed its permission check and has not touched the object yet.
+#[derive(Debug)]
+pub struct LateWrite {
+    server: MemoryServer,
+    handle: Bytes,
+    fences: u64,
+    offset: u64,
+    data: Bytes,
+}
+
+impl MemoryServer {
+    pub fn new(name: &str, fence: FenceGrade) -> Self {
+        Self {
+            name: name.to_owned(),
+            capabilities: Capabilities {
+                fence,
+                read_bytes: 1 << 20,
+                write_bytes: 1 << 20,
+                largest_object_bytes: i64::MAX as u64,
+            },
+            inner: Arc::new(Mutex::new(Inner {
+                objects: BTreeMap::new(),
+                now: 1_000_000_000,
+                next_incarnation: 1,
+                starts: 1,
+                capacity_bytes: 1 << 40,
+            })),
+        }
+    }
+
+    /// Small transfers, so that a test of few bytes has several of them.
+    #[must_use]
+    pub fn with_transfer_bytes(mut self, bytes: u32) -> Self {
+        self.capabilities.read_bytes = bytes;
+        self.capabilities.write_bytes = bytes;
+        self
+    }
+
+    pub fn set_capacity(&self, bytes: u64) {
+        self.inner.lock().capacity_bytes = bytes;
+    }
+
+    /// Every object that is there.
+    pub fn list(&self) -> Vec<ObjectId> {
+        self.inner.lock().objects.keys().copied().collect()
+    }
+
+    /// A restart: of the unstable writes any part may be lost, chosen by `seed`, torn ones among them.
+    pub fn restart(&self, seed: u64) {
+        let mut inner = self.inner.lock();
+        inner.starts += 1;
+        let mut chance = Chance::new(seed);
+        for object in inner.objects.values_mut() {
+            let mut survivor = object.durable.clone();
+            for RecentWrite {
+                offset,
+                data,
+                durable,
+            } in object.recent.drain(..)
+            {
+                let torn = chance.below(data.len() as u64 + 1) as usize;
+                match chance.below(3) {
+                    _ if durable => survivor.write(offset, &data),
+                    0 => {}
+                    1 => survivor.write(offset, &data),
+                    _ => survivor.write(offset, &data[..torn]),
+                }
+            }
+            object.current = survivor.clone();
+            object.durable = survivor;
+        }
+    }
+
+    /// A restart on an empty disk.
+    pub fn lose_everything(&self) {
+        let mut inner = self.inner.lock();
+        inner.starts += 1;
+        inner.objects.clear();
+    }
+
+    /// What a client with these ids gets, as the data server checks it (mode 0640).
+    pub fn client_read(
+        &self,
+        client: Owner,
+        handle: &Bytes,
+        offset: u64,
+        count: u32,
+    ) -> Result<Fetched, Error> {
+        self.on(handle, |object, _| {
+            if client.uid != object.owner.uid && client.gid != object.owner.gid {
+                return Err(self.error(ErrorKind::Fenced, "READ by an id that may not read"));
+            }
+            Ok(fetch(&object.current, offset, count))
+        })
+    }
+
+    pub fn client_write(
+        &self,
+        client: Owner,
+        handle: &Bytes,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        self.begin_client_write(client, handle, offset, data)?
+            .land()
+    }
+
+    /// Stops a client's WRITE between its check and its effect.
+    pub fn begin_client_write(
+        &self,
+        client: Owner,
+        handle: &Bytes,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<LateWrite, Error> {
+        self.on(handle, |object, _| {
+            if client.uid != object.owner.uid {
+                return Err(self.error(ErrorKind::Fenced, "WRITE by an id that doesn't own"));
+            }
+            Ok(LateWrite {
+                server: self.clone(),
+                handle: handle.clone(),
+                fences: object.fences,
+                offset,
+                data,
+            })
+        })
+    }
+
+    fn verifier(starts: u64) -> WriteVerifier {
+        starts.to_be_bytes()
+    }
+
+    fn error(&self, kind: ErrorKind, what: &str) -> Error {
+        Error::new(kind, format!("data server {}: {what}", self.name))
+    }
+
+    fn on<T>(
+        &self,
+        handle: &Bytes,
+        act: impl FnOnce(&mut Object, Moment) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let gone = || self.error(ErrorKind::Gone, "no object has this handle");
+        let (id, incarnation) = parse_handle(handle).ok_or_else(gone)?;
+        let mut inner = self.inner.lock();
+        inner.now += 1000;
+        let used: u64 = inner
+            .objects
+            .values()
+            .map(|object| object.current.used())
+            .sum();
+        let moment = Moment {
+            now: inner.now,
+            verifier: Self::verifier(inner.starts),
+            free: inner.capacity_bytes.saturating_sub(used),
+        };
+        let object = inner
+            .objects
+            .get_mut(&id)
+            .filter(|object| object.incarnation == incarnation);
+        act(object.ok_or_else(gone)?, moment)
+    }
+
+    fn put(
+        &self,
+        object: &mut Object,
+        moment: Moment,
+        offset: u64,
+        data: &Bytes,
+        stability: Stability,
+    ) -> Result<Written, Error> {
+        let take = data.len().min(self.capabilities.write_bytes as usize);
+        let data = data.slice(..take);
+        if offset
+            .checked_add(take as u64)
+            .is_none_or(|end| end > self.capabilities.largest_object_bytes)
+        {
+            return Err(self.error(ErrorKind::Unsupported, "WRITE past the largest object"));
+        }
+        if moment.free < take as u64 {
+            return Err(self.error(ErrorKind::Full, "WRITE: no space"));
+        }
+        object.current.write(offset, &data);
+        object.mtime = moment.now;
+        object.ctime = moment.now;
+        let durable = stability == Stability::Durable;
+        if durable {
+            object.durable.write(offset, &data);
+        }
+        object.recent.push(RecentWrite {
+            offset,
+            data,
+            durable,
+        });
+        Ok(Written {
+            count: take as u32,
+            durable,
+            verifier: moment.verifier,
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Nanos,
+    verifier: WriteVerifier,
+    free: u64,
+}
+
+impl LateWrite {
+    /// The effect. An exact fence since the check keeps it out; a windowed one can't.
+    pub fn land(self) -> Result<(), Error> {
+        let Self {
+            server,
+            handle,
+            fences,
+            offset,
+            data,
+        } = self;
+        server.on(&handle, |object, moment| {
+            if object.fences != fences && server.capabilities.fence == FenceGrade::Exact {
+                return Err(server.error(ErrorKind::Fenced, "WRITE drained by a fence"));
+            }
+            let mut rest = data;
+            let mut at = offset;
+            while !rest.is_empty() {
+                let written = server.put(object, moment, at, &rest, Stability::Unstable)?;
+                at += u64::from(written.count);
+                rest = rest.slice(written.count as usize..);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn handle_of(id: ObjectId, incarnation: u64) -> Bytes {
+    let mut handle = BytesMut::with_capacity(24);
+    handle.put_u128(id.0);
+    handle.put_u64(incarnation);
+    handle.freeze()
+}
+
+fn parse_handle(handle: &Bytes) -> Option<(ObjectId, u64)> {
+    let (id, incarnation) = handle.split_at_checked(16)?;
+    let id = u128::from_be_bytes(id.try_into().ok()?);
+    Some((
+        ObjectId(id),
+        u64::from_be_bytes(incarnation.try_into().ok()?),
+    ))
+}
+
+fn fetch(content: &Content, offset: u64, count: u32) -> Fetched {
+    let data = Bytes::from(content.read(offset, count));
+    let at_end = offset.saturating_add(data.len() as u64) >= content.size();
+    Fetched { data, at_end }
+}
+
+#[async_trait]
+impl DataServer for MemoryServer {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn create(&self, object: ObjectId, owner: Owner) -> Result<Bytes, Error> {
+        let mut inner = self.inner.lock();
+        inner.now += 1000;
+        let now = inner.now;
+        let known = inner
+            .objects
+            .get(&object)
+            .map(|object| (object.incarnation, object.fences));
+        let (incarnation, fences) = known.unwrap_or((inner.next_incarnation, 0));
+        inner.next_incarnation += 1;
+        let empty = Object {
+            incarnation,
+            owner,
+            fences: fences + 1,
+            current: Content::default(),
+            durable: Content::default(),
+            recent: Vec::new(),
+            mtime: now,
+            ctime: now,
+        };
+        inner.objects.insert(object, empty);
+        Ok(handle_of(object, incarnation))
+    }
+
+    async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error> {
+        self.on(handle, |object, _| {
+            Ok(ObjectStat {
+                owner: object.owner,
+                size: object.current.size(),
+                used: object.current.used(),
+                mtime: object.mtime,
+                ctime: object.ctime,
+                atime: object.mtime,
+            })
+        })
+    }
+
+    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<(), Error> {
+        if size > self.capabilities.largest_object_bytes {
+            return Err(self.error(
+                ErrorKind::Unsupported,
+                "SETATTR of a size past the largest object",
+            ));
+        }
+        self.on(handle, |object, moment| {
+            object.current.set_size(size);
+            object.durable.set_size(size);
+            for write in &mut object.recent {
+                let kept = size
+                    .saturating_sub(write.offset)
+                    .min(write.data.len() as u64);
+                write.data.truncate(kept as usize);
+            }
+            object.recent.retain(|write| !write.data.is_empty());
+            object.mtime = moment.now;
+            object.ctime = moment.now;
+            Ok(())
+        })
+    }
+
+    async fn fence(&self, handle: &Bytes, owner: Owner) -> Result<(), Error> {
+        if self.capabilities.fence < FenceGrade::Windowed {
+            return Err(self.error(ErrorKind::Unsupported, "SETATTR of the owner isn't allowed"));
+        }
+        self.on(handle, |object, moment| {
+            object.owner = owner;
+            object.fences += 1;
+            object.ctime = moment.now;
+            Ok(())
+        })
+    }
+
+    async fn read(&self, handle: &Bytes, offset: u64, count: u32) -> Result<Fetched, Error> {
+        let count = count.min(self.capabilities.read_bytes);
+        self.on(handle, |object, _| {
+            Ok(fetch(&object.current, offset, count))
+        })
+    }
+
+    async fn write(
+        &self,
+        handle: &Bytes,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Result<Written, Error> {
+        self.on(handle, |object, moment| {
+            self.put(object, moment, offset, &data, stability)
+        })
+    }
+
+    async fn commit(&self, handle: &Bytes) -> Result<WriteVerifier, Error> {
+        self.on(handle, |object, moment| {
+            object.recent.clear();
+            object.durable = object.current.clone();
+            Ok(moment.verifier)
+        })
+    }
+
+    async fn remove(&self, object: ObjectId) -> Result<(), Error> {
+        self.inner.lock().objects.remove(&object);
+        Ok(())
+    }
+
+    async fn space(&self) -> Result<Space, Error> {
+        let inner = self.inner.lock();
+        let used: u64 = inner
+            .objects
+            .values()
+            .map(|object| object.current.used())
+            .sum();
+        Ok(Space {
+            total: inner.capacity_bytes,
+            free: inner.capacity_bytes.saturating_sub(used),
+        })
+    }
+}
+
+/// Numbers from a seed (SplitMix64): the same ones each time.
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 0 for a bound of 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).checked_rem(bound).unwrap_or(0)
+    }
+}
