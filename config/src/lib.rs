@@ -1,0 +1,28 @@
+//! What an operator writes, as checked plain data: the files of `headrace mds` and `headrace ds`,
+//! every fault in them with its place and its way out, and the reference of every key.
+//!
+//! Never here: our other crates, the network, or anything that a running server learns.
+
+mod address;
+mod any;
+mod document;
+mod ds;
+mod fault;
+mod log;
+mod mds;
+mod reference;
+mod reload;
+mod section;
+mod units;
+mod value;
+
+pub use address::{Cidr, ExportPath, HostPort, IdRange, NFS_PORT, Name};
+pub use any::AnyConfig;
+pub use ds::{DataServerProcess, DsConfig, DsLimits, Engine};
+pub use fault::{Fault, Faults, Place};
+pub use log::{LogFormat, LogLevel};
+pub use mds::{Access, DataServer, Export, Layout, Limits, MdsConfig, Placement, Server, Squash};
+pub use reference::reference_markdown;
+pub use reload::ReloadDiff;
+pub use units::{Bytes, Seconds};
+pub use value::StripeCount;

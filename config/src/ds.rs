@@ -1,0 +1,150 @@
+//! What a data server is told: its sections and their keys.
+//! Never here: the metadata server's view of it, which is `[[data_server]]`.
+
+use crate::address::{Cidr, ExportPath};
+use crate::document::Document;
+use crate::fault::{Faults, Notes};
+use crate::log::{LogFormat, LogLevel};
+use crate::mds::check_listeners;
+use crate::section::Change::Reload;
+use crate::section::Default::{Toml, Unset};
+use crate::section::section;
+use crate::units::Bytes;
+use crate::value::words;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+words! {
+    /// What moves the bytes between network and disk.
+    Engine {
+        /// io_uring where the kernel allows it, else threads.
+        Auto = "auto",
+        /// io_uring, or no start.
+        IoUring = "io_uring",
+        /// A pool of threads.
+        Threads = "threads",
+    }
+}
+
+section! {
+    "[ds]"
+    /// The data server.
+    DataServerProcess {
+        /// Where NFSv3 is served: one address, or several in brackets.
+        listen: Vec<SocketAddr> = {
+            default: Toml(r#"["0.0.0.0:2049", "[::]:2049"]"#),
+            example: r#""10.0.0.11:2049""#,
+        };
+        /// Folder of the data objects, on the NVMe that they are to lie on. One process at a time
+        /// holds it.
+        data_dir: PathBuf = {
+            example: r#""/nvme/headrace""#,
+        };
+        /// The path that it is known by, as `export` of the metadata server's `[[data_server]]`.
+        export: ExportPath = {
+            default: Toml(r#""/data""#),
+            example: r#""/nvme""#,
+        };
+        /// The metadata servers: who may create, fence and remove data objects. Everybody else only
+        /// reads and writes those that a layout names.
+        mds: Vec<Cidr> = {
+            change: Reload,
+            example: r#"["10.0.0.2"]"#,
+        };
+        /// Bytes that the data objects may take up together.
+        capacity: Option<Bytes> = {
+            default: Unset("what the file system holds"),
+            range: (1 << 20, u64::MAX),
+            change: Reload,
+            example: r#""3TB""#,
+        };
+        /// What moves the bytes: `io_uring`, a pool of `threads`, or `auto`, which takes io_uring
+        /// where the kernel allows it.
+        engine: Engine = {
+            default: Toml(r#""auto""#),
+            example: r#""threads""#,
+        };
+        /// Threads that serve requests.
+        worker_threads: Option<u32> = {
+            default: Unset("one for each core"),
+            range: (1, 1024),
+            example: "8",
+        };
+        /// Where /metrics and /healthz are served, over HTTP and to anybody who can reach it.
+        metrics_listen: Option<SocketAddr> = {
+            default: Unset("not served"),
+            example: r#""127.0.0.1:9650""#,
+        };
+        /// Form of the log on standard error: for people, or one JSON object a line.
+        log_format: LogFormat = {
+            default: Toml(r#""human""#),
+            example: r#""json""#,
+        };
+        /// The least serious event that is logged. `debug` and `trace` log operations.
+        log_level: LogLevel = {
+            default: Toml(r#""info""#),
+            change: Reload,
+            example: r#""debug""#,
+        };
+    }
+}
+
+section! {
+    "[limits]"
+    /// What the data server holds at most. At a limit a client waits or is refused; others are
+    /// served on.
+    DsLimits {
+        /// TCP connections.
+        connections: u32 = {
+            default: Toml("16384"), range: (1, 1_000_000), change: Reload, example: "4096",
+        };
+        /// TCP connections from one IP address.
+        connections_per_address: u32 = {
+            default: Toml("1024"), range: (1, 1_000_000), change: Reload, example: "64",
+        };
+        /// Largest READ or WRITE.
+        transfer_bytes: Bytes = {
+            default: Toml(r#""1MiB""#), range: (4096, 16 << 20), example: r#""4MiB""#,
+        };
+        /// Memory for requests that are worked on; the next ones wait unread.
+        buffer_bytes: Bytes = {
+            default: Toml(r#""256MiB""#), range: (16 << 20, 1 << 40), example: r#""1GiB""#,
+        };
+        /// Data objects that are kept open.
+        open_objects: u32 = {
+            default: Toml("4096"), range: (16, 1_000_000), example: "65536",
+        };
+    }
+}
+
+/// The configuration of `headrace ds`, valid as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DsConfig {
+    pub ds: DataServerProcess,
+    pub limits: DsLimits,
+}
+
+impl DsConfig {
+    /// Reads and validates a file.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        crate::document::load(path, Self::parse)
+    }
+
+    /// Reads and validates a text; `file` is its name in the faults.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
+        Document::read(file, text, Self::from_document)
+    }
+
+    pub(crate) fn from_document(document: &Document<'_>, notes: &mut Notes) -> Option<Self> {
+        document.refuse_other_sections(&[DataServerProcess::SCHEMA, DsLimits::SCHEMA], notes);
+        let ds = document.one(DataServerProcess::SCHEMA, notes);
+        let limits = document.one(DsLimits::SCHEMA, notes);
+        check_listeners(&ds, notes);
+        let ds = DataServerProcess::read(&ds, notes);
+        let limits = DsLimits::read(&limits, notes);
+        Some(Self {
+            ds: ds?,
+            limits: limits?,
+        })
+    }
+}

@@ -1,0 +1,544 @@
+//! What the metadata server is told: its sections, their keys, and the rules between them.
+//! Never here: anything that needs the machine (is the port free, does the data server answer).
+
+use crate::address::{Cidr, ExportPath, HostPort, IdRange, Name};
+use crate::document::Document;
+use crate::fault::{Faults, Notes, line_of};
+use crate::log::{LogFormat, LogLevel};
+use crate::section::Change::Reload;
+use crate::section::Default::{Toml, Unset};
+use crate::section::{Section, section};
+use crate::units::{Bytes, Seconds};
+use crate::value::{StripeCount, words};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+words! {
+    /// What an export's clients may do.
+    Access {
+        ReadOnly = "ro",
+        ReadWrite = "rw",
+    }
+}
+
+words! {
+    /// Whose requests are taken for the anonymous user's.
+    Squash {
+        /// Nobody's: a client's root is root.
+        None = "none",
+        /// Root's.
+        Root = "root",
+        /// Everybody's.
+        All = "all",
+    }
+}
+
+words! {
+    /// How data servers are chosen for a new file.
+    Placement {
+        /// By free space, weight and load.
+        Spread = "spread",
+    }
+}
+
+section! {
+    "[server]"
+    /// The metadata server itself.
+    Server {
+        /// Where NFSv4 is served: one address, or several in brackets.
+        listen: Vec<SocketAddr> = {
+            default: Toml(r#"["0.0.0.0:2049", "[::]:2049"]"#),
+            example: r#""10.0.0.2:2049""#,
+        };
+        /// Folder of the catalog and of all else that must outlive a restart. One process at a
+        /// time holds it. On a local disk: every acknowledged change is synced there.
+        state_dir: PathBuf = {
+            example: r#""/var/lib/headrace""#,
+        };
+        /// How long a client may be silent before it loses its opens, locks and layouts.
+        lease_seconds: Seconds = {
+            default: Toml("90"),
+            range: (1, 3600),
+            example: "60",
+        };
+        /// How long after a restart clients may take back what they had, before others get it.
+        /// Not shorter than the lease: a silent client would come too late.
+        grace_seconds: Option<Seconds> = {
+            default: Unset("as long as the lease"),
+            range: (1, 3600),
+            example: "90",
+        };
+        /// Threads that serve requests.
+        worker_threads: Option<u32> = {
+            default: Unset("one for each core"),
+            range: (1, 1024),
+            example: "8",
+        };
+        /// Threads that wait for the disk, at most.
+        blocking_threads: u32 = {
+            default: Toml("64"),
+            range: (1, 4096),
+            example: "32",
+        };
+        /// Where /metrics and /healthz are served, over HTTP and to anybody who can reach it.
+        metrics_listen: Option<SocketAddr> = {
+            default: Unset("not served"),
+            example: r#""127.0.0.1:9649""#,
+        };
+        /// Form of the log on standard error: for people, or one JSON object a line.
+        log_format: LogFormat = {
+            default: Toml(r#""human""#),
+            example: r#""json""#,
+        };
+        /// The least serious event that is logged. `debug` and `trace` log operations.
+        log_level: LogLevel = {
+            default: Toml(r#""info""#),
+            change: Reload,
+            example: r#""debug""#,
+        };
+    }
+}
+
+impl Server {
+    /// The grace period, which is the lease when it isn't set.
+    pub fn grace(&self) -> Seconds {
+        self.grace_seconds.unwrap_or(self.lease_seconds)
+    }
+}
+
+section! {
+    "[[data_server]]"
+    /// A server of file data: `headrace ds`, or any NFSv3 server that lets the metadata server
+    /// act as root (`no_root_squash` for its address alone).
+    DataServer {
+        /// What it is called in messages, metrics and the catalog. It stays with the data: a server
+        /// that moves to another address keeps its name.
+        name: Name = {
+            example: r#""nvme1""#,
+        };
+        /// Where clients and the metadata server reach it; the port is 2049 unless said.
+        address: HostPort = {
+            example: r#""10.0.0.11:2049""#,
+        };
+        /// The path that it exports.
+        export: ExportPath = {
+            example: r#""/nvme""#,
+        };
+        /// Port of its MOUNT service.
+        mount_port: Option<u16> = {
+            default: Unset("the port of `address` for `headrace ds`, else the portmapper is asked"),
+            range: (1, 65535),
+            example: "20048",
+        };
+        /// How many of the new files it gets, compared with the others.
+        weight: u32 = {
+            default: Toml("1"),
+            range: (1, 1000),
+            change: Reload,
+            example: "2",
+        };
+        /// Name of the machine that it runs on, when clients run there too: their new files are
+        /// placed on their own machine first.
+        host: Option<Name> = {
+            default: Unset("no client's machine"),
+            change: Reload,
+            example: r#""gpu1""#,
+        };
+        /// Largest READ that clients are told to send.
+        read_bytes: Option<Bytes> = {
+            default: Unset("what the server says"),
+            range: (4096, 16 << 20),
+            example: r#""1MiB""#,
+        };
+        /// Largest WRITE that clients are told to send; never more than the server says.
+        write_bytes: Option<Bytes> = {
+            default: Unset("what the server says"),
+            range: (4096, 16 << 20),
+            example: r#""1MiB""#,
+        };
+    }
+}
+
+section! {
+    "[[export]]"
+    /// A part of the namespace that clients may mount. No export lies inside another, so that
+    /// each file has one set of rights.
+    Export {
+        /// The folder in the namespace; it is made when it isn't there.
+        path: ExportPath = {
+            change: Reload,
+            example: r#""/data""#,
+        };
+        /// Who may use it: networks and IP addresses.
+        clients: Vec<Cidr> = {
+            change: Reload,
+            example: r#"["10.0.0.0/24", "fd00::/64"]"#,
+        };
+        /// Whether they may change anything.
+        access: Access = {
+            default: Toml(r#""rw""#),
+            change: Reload,
+            example: r#""ro""#,
+        };
+        /// Whose requests count as the anonymous user's: a client's root, everybody, nobody.
+        squash: Squash = {
+            default: Toml(r#""root""#),
+            change: Reload,
+            example: r#""all""#,
+        };
+        /// User id of the anonymous user.
+        anon_uid: u32 = {
+            default: Toml("65534"),
+            range: (0, u32::MAX as u64 - 1),
+            change: Reload,
+            example: "1000",
+        };
+        /// Group id of the anonymous user.
+        anon_gid: u32 = {
+            default: Toml("65534"),
+            range: (0, u32::MAX as u64 - 1),
+            change: Reload,
+            example: "1000",
+        };
+    }
+}
+
+section! {
+    "[layout]"
+    /// How the data of new files lies on the data servers. Files that are there keep theirs.
+    Layout {
+        /// Bytes on one data server before the next one's turn; a power of two.
+        stripe_unit: Bytes = {
+            default: Toml(r#""1MiB""#),
+            range: (4096, 1 << 30),
+            change: Reload,
+            example: r#""512KiB""#,
+        };
+        /// Over how many data servers a file is spread, for clients that can do it (Linux 6.18 and
+        /// later); other clients' files lie on one.
+        stripe_count: StripeCount = {
+            default: Toml(r#""all""#),
+            range: (1, StripeCount::LARGEST as u64),
+            change: Reload,
+            example: "4",
+        };
+        /// Whole copies of each file. More than one isn't there yet, and is refused.
+        copies: u32 = {
+            default: Toml("1"),
+            range: (1, 16),
+            change: Reload,
+            example: "1",
+        };
+        /// How data servers are chosen: `spread` goes by free space, weight and load.
+        placement: Placement = {
+            default: Toml(r#""spread""#),
+            change: Reload,
+            example: r#""spread""#,
+        };
+        /// User and group ids that own the data objects on the data servers. They must be nobody's:
+        /// no account of any machine, not 0, 65534 or 4294967295.
+        ids: IdRange = {
+            default: Toml("{ base = 1900000000, count = 4096 }"),
+            example: "{ base = 500000, count = 4096 }",
+        };
+    }
+}
+
+section! {
+    "[limits]"
+    /// What the metadata server holds at most. At a limit a client is refused or told to wait;
+    /// others are served on.
+    Limits {
+        /// TCP connections.
+        connections: u32 = {
+            default: Toml("16384"), range: (1, 1_000_000), change: Reload, example: "4096",
+        };
+        /// TCP connections from one IP address.
+        connections_per_address: u32 = {
+            default: Toml("1024"), range: (1, 1_000_000), change: Reload, example: "64",
+        };
+        /// Clients with a lease.
+        clients: u32 = {
+            default: Toml("10000"), range: (1, 1_000_000), change: Reload, example: "2000",
+        };
+        /// Sessions of all clients.
+        sessions: u32 = {
+            default: Toml("20000"), range: (1, 4_000_000), change: Reload, example: "4000",
+        };
+        /// Slots of one session: requests that a client may have under way in it.
+        slots_per_session: u32 = {
+            default: Toml("64"), range: (1, 1024), change: Reload, example: "128",
+        };
+        /// Open files of all clients.
+        opens: u64 = {
+            default: Toml("4000000"), range: (1, 1 << 32), change: Reload, example: "1000000",
+        };
+        /// Byte-range locks of all clients.
+        locks: u64 = {
+            default: Toml("1000000"), range: (1, 1 << 32), change: Reload, example: "100000",
+        };
+        /// Layouts that clients hold.
+        layouts: u64 = {
+            default: Toml("4000000"), range: (1, 1 << 32), change: Reload, example: "1000000",
+        };
+        /// Memory for replies that are kept to answer a repeated request.
+        reply_cache_bytes: Bytes = {
+            default: Toml(r#""512MiB""#), range: (1 << 20, 1 << 40), change: Reload, example: r#""2GiB""#,
+        };
+        /// Largest request that is taken in; a WRITE through the metadata server must fit.
+        request_bytes: Bytes = {
+            default: Toml(r#""1152KiB""#), range: (64 << 10, 16 << 20), example: r#""2MiB""#,
+        };
+        /// Requests that are worked on at the same time; the next ones wait unread.
+        requests_under_way: u32 = {
+            default: Toml("4096"), range: (1, 1_000_000), change: Reload, example: "1024",
+        };
+        /// Memory for cached folders and inodes.
+        catalog_cache_bytes: Bytes = {
+            default: Toml(r#""256MiB""#), range: (1 << 20, 1 << 40), example: r#""4GiB""#,
+        };
+    }
+}
+
+/// The configuration of `headrace mds`, valid as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MdsConfig {
+    pub server: Server,
+    /// At least one.
+    pub data_servers: Vec<DataServer>,
+    /// At least one.
+    pub exports: Vec<Export>,
+    pub layout: Layout,
+    pub limits: Limits,
+}
+
+impl MdsConfig {
+    /// Reads and validates a file.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        crate::document::load(path, Self::parse)
+    }
+
+    /// Reads and validates a text; `file` is its name in the faults.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
+        Document::read(file, text, Self::from_document)
+    }
+
+    pub(crate) fn from_document(document: &Document<'_>, notes: &mut Notes) -> Option<Self> {
+        document.refuse_other_sections(
+            &[
+                Server::SCHEMA,
+                DataServer::SCHEMA,
+                Export::SCHEMA,
+                Layout::SCHEMA,
+                Limits::SCHEMA,
+            ],
+            notes,
+        );
+        let server = document.one(Server::SCHEMA, notes);
+        let data_servers = document.several(DataServer::SCHEMA, notes);
+        let exports = document.several(Export::SCHEMA, notes);
+        let layout = document.one(Layout::SCHEMA, notes);
+        let limits = document.one(Limits::SCHEMA, notes);
+
+        check_server(&server, notes);
+        check_listeners(&server, notes);
+        check_data_servers(document.text, &data_servers, notes);
+        check_exports(document.text, &exports, notes);
+        check_layout(document, &layout, data_servers.len(), notes);
+
+        let server = Server::read(&server, notes);
+        let data_servers = read_all(&data_servers, DataServer::read, notes);
+        let exports = read_all(&exports, Export::read, notes);
+        let layout = Layout::read(&layout, notes);
+        let limits = Limits::read(&limits, notes);
+        Some(Self {
+            server: server?,
+            data_servers: data_servers?,
+            exports: exports?,
+            layout: layout?,
+            limits: limits?,
+        })
+    }
+}
+
+/// Reads every section, whatever became of those before it.
+fn read_all<T>(
+    sections: &[Section<'_>],
+    read: impl Fn(&Section<'_>, &mut Notes) -> Option<T>,
+    notes: &mut Notes,
+) -> Option<Vec<T>> {
+    let all: Vec<Option<T>> = sections
+        .iter()
+        .map(|section| read(section, notes))
+        .collect();
+    all.into_iter().collect()
+}
+
+fn check_server(server: &Section<'_>, notes: &mut Notes) {
+    let lease = server.glance::<Seconds>("lease_seconds");
+    let grace = server.glance::<Option<Seconds>>("grace_seconds").flatten();
+    if let (Some(lease), Some(grace)) = (lease, grace)
+        && grace < lease
+    {
+        notes.add(
+            server.span_of("grace_seconds"),
+            format!("the grace period of {grace} is shorter than the lease of {lease}"),
+            "a client that is silent for a lease would lose its locks: expected at least the lease",
+        );
+    }
+}
+
+/// No two sockets of one process on one port.
+pub(crate) fn check_listeners(section: &Section<'_>, notes: &mut Notes) {
+    let listen = section
+        .glance::<Vec<SocketAddr>>("listen")
+        .unwrap_or_default();
+    let clash = |a: &SocketAddr, b: &SocketAddr| {
+        a.port() == b.port()
+            && a.is_ipv4() == b.is_ipv4()
+            && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    };
+    for (index, address) in listen.iter().enumerate() {
+        if let Some(other) = listen[..index].iter().find(|other| clash(other, address)) {
+            notes.add(
+                section.span_of("listen"),
+                format!("`listen` holds {other} and {address}, which can't both be bound"),
+                "leave one of them out",
+            );
+        }
+    }
+    if let Some(metrics) = section
+        .glance::<Option<SocketAddr>>("metrics_listen")
+        .flatten()
+        && listen.iter().any(|address| clash(address, &metrics))
+    {
+        notes.add(
+            section.span_of("metrics_listen"),
+            format!("`metrics_listen` is {metrics}, where NFS is served"),
+            "expected another port",
+        );
+    }
+}
+
+fn check_data_servers(text: &str, data_servers: &[Section<'_>], notes: &mut Notes) {
+    for (index, section) in data_servers.iter().enumerate() {
+        let earlier = &data_servers[..index];
+        if let Some(name) = section.glance::<Name>("name")
+            && let Some(first) = earlier
+                .iter()
+                .find(|other| other.glance::<Name>("name").as_ref() == Some(&name))
+        {
+            let line = line_of(text, first.span_of("name").start);
+            notes.add(
+                section.span_of("name"),
+                format!("two data servers are called `{name}`"),
+                format!("the first is on line {line}: give each a name of its own"),
+            );
+        }
+        if let Some(place) = server_and_export(section)
+            && let Some(first) = earlier
+                .iter()
+                .find(|other| server_and_export(other).as_ref() == Some(&place))
+        {
+            let line = line_of(text, first.span_of("address").start);
+            notes.add(
+                section.span_of("address"),
+                format!("two data servers are one: {} exports {}", place.0, place.1),
+                format!("the first is on line {line}: leave one of them out"),
+            );
+        }
+    }
+}
+
+fn server_and_export(section: &Section<'_>) -> Option<(HostPort, ExportPath)> {
+    Some((section.glance("address")?, section.glance("export")?))
+}
+
+fn check_exports(text: &str, exports: &[Section<'_>], notes: &mut Notes) {
+    for (index, section) in exports.iter().enumerate() {
+        let Some(path) = section.glance::<ExportPath>("path") else {
+            continue;
+        };
+        for other in &exports[..index] {
+            let Some(first) = other.glance::<ExportPath>("path") else {
+                continue;
+            };
+            let line = line_of(text, other.span_of("path").start);
+            let (what, hint) = if first == path {
+                (
+                    format!("`{path}` is exported twice"),
+                    format!("the first is on line {line}: leave one of them out"),
+                )
+            } else if first.holds(&path) {
+                (
+                    format!("the export `{path}` lies inside the export `{first}`"),
+                    format!(
+                        "which is on line {line}: each file has one export, so put them side by side"
+                    ),
+                )
+            } else if path.holds(&first) {
+                (
+                    format!("the export `{path}` contains the export `{first}`"),
+                    format!(
+                        "which is on line {line}: each file has one export, so put them side by side"
+                    ),
+                )
+            } else {
+                continue;
+            };
+            notes.add(section.span_of("path"), what, hint);
+        }
+    }
+}
+
+fn check_layout(
+    document: &Document<'_>,
+    layout: &Section<'_>,
+    data_servers: usize,
+    notes: &mut Notes,
+) {
+    if let Some(unit) = layout.glance::<Bytes>("stripe_unit")
+        && !unit.0.is_power_of_two()
+    {
+        let (below, above) = (1 << unit.0.ilog2(), unit.0.next_power_of_two());
+        notes.add(
+            layout.span_of("stripe_unit"),
+            format!("`stripe_unit` is {unit}, which isn't a power of two"),
+            format!("expected \"{}\" or \"{}\"", Bytes(below), Bytes(above)),
+        );
+    }
+    if let Some(copies) = layout.glance::<u32>("copies")
+        && copies > 1
+    {
+        notes.add(
+            layout.span_of("copies"),
+            format!("{copies} copies of each file: more than one isn't there yet"),
+            "expected 1",
+        );
+    }
+    // Where the text as such is broken, a data server may have been lost in reading it.
+    if document.is_broken() {
+        return;
+    }
+    if let Some(StripeCount::Exactly(count)) = layout.glance::<StripeCount>("stripe_count")
+        && count as usize > data_servers
+        && data_servers > 0
+    {
+        notes.add(
+            layout.span_of("stripe_count"),
+            format!(
+                "{count} stripes don't fit on {}",
+                counted(data_servers, "data server")
+            ),
+            format!("expected at most {data_servers}, or \"all\""),
+        );
+    }
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 {
+        format!("one {thing}")
+    } else {
+        format!("{count} {thing}s")
+    }
+}
