@@ -8,6 +8,7 @@ pub mod nfs3;
 pub mod portmap;
 pub mod record;
 pub mod rpc;
+pub mod nfs4;
 pub mod xdr;
 
 pub use xdr::{DecodeError, Decoder, Encoder, Xdr};
