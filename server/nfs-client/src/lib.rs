@@ -1,0 +1,19 @@
+//! An NFSv3 client: many calls in flight over few connections, replies in any order, reconnecting,
+//! and a deadline on each call. MOUNT and the port mapper are here as far as they lead to NFS.
+//!
+//! Never here: what a file is for, and a cache.
+
+mod caller;
+mod channel;
+mod client;
+mod dial;
+mod error;
+mod lane;
+pub mod mount;
+mod options;
+mod procedures;
+
+pub use caller::Caller;
+pub use client::Client;
+pub use error::{CallError, Error, RpcFault};
+pub use options::{Backoff, Options, Resend, SourcePort};

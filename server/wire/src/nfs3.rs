@@ -52,5 +52,41 @@ xdr_enum! {
     }
 }
 
+impl Procedure {
+    /// The name in the RFC, for logs and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Getattr => "GETATTR",
+            Self::Setattr => "SETATTR",
+            Self::Lookup => "LOOKUP",
+            Self::Access => "ACCESS",
+            Self::Readlink => "READLINK",
+            Self::Read => "READ",
+            Self::Write => "WRITE",
+            Self::Create => "CREATE",
+            Self::Mkdir => "MKDIR",
+            Self::Symlink => "SYMLINK",
+            Self::Mknod => "MKNOD",
+            Self::Remove => "REMOVE",
+            Self::Rmdir => "RMDIR",
+            Self::Rename => "RENAME",
+            Self::Link => "LINK",
+            Self::Readdir => "READDIR",
+            Self::Readdirplus => "READDIRPLUS",
+            Self::Fsstat => "FSSTAT",
+            Self::Fsinfo => "FSINFO",
+            Self::Pathconf => "PATHCONF",
+            Self::Commit => "COMMIT",
+        }
+    }
+}
+
+impl std::fmt::Display for Procedure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 #[cfg(test)]
 mod tests;

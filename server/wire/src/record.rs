@@ -143,6 +143,17 @@ impl RecordReader {
         }))
     }
 
+    /// The first word of the record under way, an RPC message's xid: tells whose record it is even
+    /// when it is refused for its length.
+    pub fn first_word(&self, input: &[u8]) -> Option<u32> {
+        let here = input.get(HEADER_BYTES..)?;
+        let mut word = [0; 4];
+        let (old, new) = word.split_at_mut(self.joined.len().min(4));
+        old.copy_from_slice(&self.joined[..old.len()]);
+        new.copy_from_slice(here.get(..new.len())?);
+        Some(u32::from_be_bytes(word))
+    }
+
     fn header(&self, input: &[u8]) -> Result<Option<RecordHeader>, RecordError> {
         let Some(word) = input.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
