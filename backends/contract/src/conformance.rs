@@ -48,6 +48,7 @@ macro_rules! conformance_tests {
             a_hole_reads_as_zeros_past_4_gib,
             what_a_truncate_cut_never_comes_back,
             padding_makes_zeros_that_can_be_read,
+            padding_never_cuts_what_a_racing_writer_wrote,
             a_commit_has_the_verifier_of_the_writes_before_it,
             durable_bytes_survive_a_restart_and_the_verifier_tells_of_it,
             a_fenced_owner_writes_no_more,
@@ -249,10 +250,11 @@ pub async fn what_a_truncate_cut_never_comes_back(subject: &dyn Subject) {
         Stability::Unstable,
     )
     .await;
-    server
+    let cut = server
         .set_size(&handle, 5000)
         .await
         .expect("an object can be cut");
+    assert_eq!(cut.size, 5000);
     server
         .set_size(&handle, 10_000)
         .await
@@ -267,9 +269,13 @@ pub async fn padding_makes_zeros_that_can_be_read(subject: &dyn Subject) {
     let server = subject.server();
     let handle = object(&*server, 7).await;
     server
-        .set_size(&handle, 9000)
+        .extend(&handle, 9000)
         .await
         .expect("an object can be padded");
+    server
+        .extend(&handle, 10)
+        .await
+        .expect("padding to less is nothing");
     assert_eq!(
         server
             .stat(&handle)
@@ -279,6 +285,41 @@ pub async fn padding_makes_zeros_that_can_be_read(subject: &dyn Subject) {
         9000
     );
     assert_eq!(read_all(&*server, &handle, 0, 9001).await, vec![0; 9000]);
+}
+
+pub async fn padding_never_cuts_what_a_racing_writer_wrote(subject: &dyn Subject) {
+    let server = subject.server();
+    let handle = object(&*server, 16).await;
+    let writer = {
+        let (server, handle) = (server.clone(), handle.clone());
+        tokio::spawn(async move {
+            for at in 0..200 {
+                write_all(
+                    &*server,
+                    &handle,
+                    at * 100,
+                    &pattern(100, 1),
+                    Stability::Unstable,
+                )
+                .await;
+            }
+        })
+    };
+    for size in (0..20_000).step_by(250) {
+        server
+            .extend(&handle, size)
+            .await
+            .expect("an object can be padded");
+    }
+    writer.await.expect("the writer ends well");
+    let one = pattern(100, 1);
+    for at in 0..200 {
+        assert_eq!(
+            read_all(&*server, &handle, at * 100, 100).await,
+            one,
+            "block {at}"
+        );
+    }
 }
 
 pub async fn a_commit_has_the_verifier_of_the_writes_before_it(subject: &dyn Subject) {

@@ -122,8 +122,12 @@ pub trait DataServer: Send + Sync + 'static {
 
     async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error>;
 
-    /// Cuts or extends (sparse). Durable on return.
-    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<(), Error>;
+    /// Cuts or extends (sparse). Durable on return. Answers with what the object is then.
+    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error>;
+
+    /// Makes the object at least `size` long (sparse), and never shortens it, whoever writes
+    /// meanwhile. Durable on return. Answers with what the object is then.
+    async fn extend(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error>;
 
     /// Gives the object a new owner, to the grade that the capabilities name. Durable on return.
     async fn fence(&self, handle: &Bytes, owner: Owner) -> Result<(), Error>;

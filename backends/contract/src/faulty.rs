@@ -172,9 +172,15 @@ impl DataServer for Faulty {
         self.reply(&fate, answer)
     }
 
-    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<(), Error> {
+    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error> {
         let fate = self.fate().await?;
         let answer = self.inner.set_size(handle, size).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn extend(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error> {
+        let fate = self.fate().await?;
+        let answer = self.inner.extend(handle, size).await;
         self.reply(&fate, answer)
     }
 

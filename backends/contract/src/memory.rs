@@ -32,6 +32,19 @@ struct Object {
     ctime: Nanos,
 }
 
+impl Object {
+    fn stat(&self) -> ObjectStat {
+        ObjectStat {
+            owner: self.owner,
+            size: self.current.size(),
+            used: self.current.used(),
+            mtime: self.mtime,
+            ctime: self.ctime,
+            atime: self.mtime,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct RecentWrite {
     offset: u64,
@@ -345,19 +358,10 @@ impl DataServer for MemoryServer {
     }
 
     async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error> {
-        self.on(handle, |object, _| {
-            Ok(ObjectStat {
-                owner: object.owner,
-                size: object.current.size(),
-                used: object.current.used(),
-                mtime: object.mtime,
-                ctime: object.ctime,
-                atime: object.mtime,
-            })
-        })
+        self.on(handle, |object, _| Ok(object.stat()))
     }
 
-    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<(), Error> {
+    async fn set_size(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error> {
         if size > self.capabilities.largest_object_bytes {
             return Err(self.error(
                 ErrorKind::Unsupported,
@@ -376,7 +380,26 @@ impl DataServer for MemoryServer {
             object.recent.retain(|write| !write.data.is_empty());
             object.mtime = moment.now;
             object.ctime = moment.now;
-            Ok(())
+            Ok(object.stat())
+        })
+    }
+
+    async fn extend(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error> {
+        if size > self.capabilities.largest_object_bytes {
+            return Err(self.error(
+                ErrorKind::Unsupported,
+                "SETATTR of a size past the largest object",
+            ));
+        }
+        self.on(handle, |object, moment| {
+            if object.current.size() < size {
+                object.current.set_size(size);
+                object.mtime = moment.now;
+                object.ctime = moment.now;
+            }
+            let durable = object.durable.size().max(size);
+            object.durable.set_size(durable);
+            Ok(object.stat())
         })
     }
 
