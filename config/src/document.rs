@@ -43,10 +43,8 @@ fn read_text(path: &Path) -> Result<String, (String, String)> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+        let line = line_of(&before, before.len());
         (
             format!("isn't text in UTF-8 on line {line}"),
             "expected a TOML file".to_owned(),
@@ -71,19 +69,21 @@ impl<'t> Document<'t> {
     ) -> Result<T, Faults> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut syntax = Notes::default();
+        let mut broken_lines = Vec::new();
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            let (what, hint) = error
-                .message()
-                .split_once(", ")
-                .unwrap_or((error.message(), ""));
-            syntax.add(span, what, hint);
+            let lines = [line_of(text, span.start), line_of(text, span.end)];
+            // What follows the first slip on a line is mostly its echo.
+            if !broken_lines.contains(&lines[0]) {
+                let (what, hint) = error
+                    .message()
+                    .split_once(", ")
+                    .unwrap_or((error.message(), ""));
+                let hint = if hint == "expected nothing" { "" } else { hint };
+                syntax.add(span, what, hint);
+            }
+            broken_lines.extend(lines);
         }
-        let broken_lines = syntax
-            .0
-            .iter()
-            .flat_map(|note| [line_of(text, note.span.start), line_of(text, note.span.end)])
-            .collect();
         let document = Document {
             text,
             root,
@@ -91,10 +91,13 @@ impl<'t> Document<'t> {
         };
         let mut notes = Notes::default();
         let built = build(&document, &mut notes);
+        // A value that the parser made up in the place of an unreadable one has an empty span.
         notes.0.retain(|note| {
-            !document
-                .broken_lines
-                .contains(&line_of(text, note.span.start))
+            !document.is_broken()
+                || !note.span.is_empty()
+                    && !document
+                        .broken_lines
+                        .contains(&line_of(text, note.span.start))
         });
         notes.0.append(&mut syntax.0);
         match built {
@@ -171,17 +174,15 @@ impl<'t> Document<'t> {
         let Some((name, value)) = self.root.get_ref().get_key_value(schema.name()) else {
             return self.section(schema, None, 0..0);
         };
-        match value.get_ref() {
-            DeValue::Table(table) => self.section(schema, Some(table), value.span()),
-            _ => {
-                notes.add(
-                    name.span(),
-                    format!("`{}` isn't a section", schema.name()),
-                    format!("expected one {}", schema.header),
-                );
-                self.section(schema, None, name.span())
-            }
+        if let DeValue::Table(table) = value.get_ref() {
+            return self.section(schema, Some(table), value.span());
         }
+        notes.add(
+            name.span(),
+            format!("`{}` isn't a section", schema.name()),
+            format!("expected one {}", schema.header),
+        );
+        self.section(schema, None, name.span())
     }
 
     /// The sections of which there must be one at least.

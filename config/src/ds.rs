@@ -5,7 +5,7 @@ use crate::address::{Cidr, ExportPath};
 use crate::document::Document;
 use crate::fault::{Faults, Notes};
 use crate::log::{LogFormat, LogLevel};
-use crate::mds::check_listeners;
+use crate::rules::{check_listeners, check_power_of_two};
 use crate::section::Change::Reload;
 use crate::section::Default::{Toml, Unset};
 use crate::section::section;
@@ -48,14 +48,12 @@ section! {
         /// The metadata servers: who may create, fence and remove data objects. Everybody else only
         /// reads and writes those that a layout names.
         mds: Vec<Cidr> = {
-            change: Reload,
             example: r#"["10.0.0.2"]"#,
         };
         /// Bytes that the data objects may take up together.
         capacity: Option<Bytes> = {
             default: Unset("what the file system holds"),
             range: (1 << 20, u64::MAX),
-            change: Reload,
             example: r#""3TB""#,
         };
         /// What moves the bytes: `io_uring`, a pool of `threads`, or `auto`, which takes io_uring
@@ -64,11 +62,17 @@ section! {
             default: Toml(r#""auto""#),
             example: r#""threads""#,
         };
-        /// Threads that serve requests.
+        /// Threads that talk to the network: with io_uring each owns a ring.
+        ring_threads: Option<u32> = {
+            default: Unset("one for two cores"),
+            range: (1, 256),
+            example: "4",
+        };
+        /// Threads for what may block, such as opening a file; without io_uring, for all file I/O.
         worker_threads: Option<u32> = {
-            default: Unset("one for each core"),
+            default: Unset("four for each core"),
             range: (1, 1024),
-            example: "8",
+            example: "16",
         };
         /// Where /metrics and /healthz are served, over HTTP and to anybody who can reach it.
         metrics_listen: Option<SocketAddr> = {
@@ -96,19 +100,23 @@ section! {
     DsLimits {
         /// TCP connections.
         connections: u32 = {
-            default: Toml("16384"), range: (1, 1_000_000), change: Reload, example: "4096",
+            default: Toml("16384"), range: (1, 1_000_000), example: "4096",
         };
-        /// TCP connections from one IP address.
-        connections_per_address: u32 = {
-            default: Toml("1024"), range: (1, 1_000_000), change: Reload, example: "64",
+        /// Requests that are worked on at the same time; the next ones wait unread.
+        requests_under_way: u32 = {
+            default: Toml("65536"), range: (16, 1_000_000), example: "16384",
         };
-        /// Largest READ or WRITE.
+        /// Largest READ or WRITE; a power of two.
         transfer_bytes: Bytes = {
             default: Toml(r#""1MiB""#), range: (4096, 16 << 20), example: r#""4MiB""#,
         };
-        /// Memory for requests that are worked on; the next ones wait unread.
+        /// Memory for the bytes of requests that are worked on; the next ones wait unread.
         buffer_bytes: Bytes = {
-            default: Toml(r#""256MiB""#), range: (16 << 20, 1 << 40), example: r#""1GiB""#,
+            default: Toml(r#""256MiB""#), range: (32 << 20, 1 << 40), example: r#""1GiB""#,
+        };
+        /// Memory for the bytes of one connection's requests.
+        buffer_bytes_per_connection: Bytes = {
+            default: Toml(r#""32MiB""#), range: (16 << 20, 1 << 40), example: r#""64MiB""#,
         };
         /// Data objects that are kept open.
         open_objects: u32 = {
@@ -140,6 +148,7 @@ impl DsConfig {
         let ds = document.one(DataServerProcess::SCHEMA, notes);
         let limits = document.one(DsLimits::SCHEMA, notes);
         check_listeners(&ds, notes);
+        check_power_of_two(&limits, "transfer_bytes", notes);
         let ds = DataServerProcess::read(&ds, notes);
         let limits = DsLimits::read(&limits, notes);
         Some(Self {

@@ -137,7 +137,7 @@ fn visible(text: &str) -> String {
 /// Number of the line, from 1, in which byte `offset` lies.
 pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     let end = floor_char_boundary(text, offset);
-    1 + text[..end].bytes().filter(|byte| *byte == b'\n').count()
+    1 + text[..end].matches('\n').count()
 }
 
 fn floor_char_boundary(text: &str, offset: usize) -> usize {

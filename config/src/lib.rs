@@ -12,6 +12,7 @@ mod log;
 mod mds;
 mod reference;
 mod reload;
+mod rules;
 mod section;
 mod units;
 mod value;

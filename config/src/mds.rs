@@ -1,10 +1,11 @@
-//! What the metadata server is told: its sections, their keys, and the rules between them.
-//! Never here: anything that needs the machine (is the port free, does the data server answer).
+//! What the metadata server is told: its sections and their keys.
+//! Never here: rules between keys, which are in `rules`.
 
 use crate::address::{Cidr, ExportPath, HostPort, IdRange, Name};
 use crate::document::Document;
-use crate::fault::{Faults, Notes, line_of};
+use crate::fault::{Faults, Notes};
 use crate::log::{LogFormat, LogLevel};
+use crate::rules;
 use crate::section::Change::Reload;
 use crate::section::Default::{Toml, Unset};
 use crate::section::{Section, section};
@@ -134,14 +135,12 @@ section! {
         weight: u32 = {
             default: Toml("1"),
             range: (1, 1000),
-            change: Reload,
             example: "2",
         };
         /// Name of the machine that it runs on, when clients run there too: their new files are
         /// placed on their own machine first.
         host: Option<Name> = {
             default: Unset("no client's machine"),
-            change: Reload,
             example: r#""gpu1""#,
         };
         /// Largest READ that clients are told to send.
@@ -222,17 +221,22 @@ section! {
             change: Reload,
             example: "4",
         };
+        /// How long a client may keep a layout that is taken back before its writes are fenced off.
+        recall_seconds: Seconds = {
+            default: Toml("15"),
+            range: (1, 600),
+            change: Reload,
+            example: "30",
+        };
         /// Whole copies of each file. More than one isn't there yet, and is refused.
         copies: u32 = {
             default: Toml("1"),
             range: (1, 16),
-            change: Reload,
             example: "1",
         };
         /// How data servers are chosen: `spread` goes by free space, weight and load.
         placement: Placement = {
             default: Toml(r#""spread""#),
-            change: Reload,
             example: r#""spread""#,
         };
         /// User and group ids that own the data objects on the data servers. They must be nobody's:
@@ -251,47 +255,60 @@ section! {
     Limits {
         /// TCP connections.
         connections: u32 = {
-            default: Toml("16384"), range: (1, 1_000_000), change: Reload, example: "4096",
+            default: Toml("16384"), range: (1, 1_000_000), example: "4096",
         };
         /// TCP connections from one IP address.
         connections_per_address: u32 = {
-            default: Toml("1024"), range: (1, 1_000_000), change: Reload, example: "64",
-        };
-        /// Clients with a lease.
-        clients: u32 = {
-            default: Toml("10000"), range: (1, 1_000_000), change: Reload, example: "2000",
-        };
-        /// Sessions of all clients.
-        sessions: u32 = {
-            default: Toml("20000"), range: (1, 4_000_000), change: Reload, example: "4000",
-        };
-        /// Slots of one session: requests that a client may have under way in it.
-        slots_per_session: u32 = {
-            default: Toml("64"), range: (1, 1024), change: Reload, example: "128",
-        };
-        /// Open files of all clients.
-        opens: u64 = {
-            default: Toml("4000000"), range: (1, 1 << 32), change: Reload, example: "1000000",
-        };
-        /// Byte-range locks of all clients.
-        locks: u64 = {
-            default: Toml("1000000"), range: (1, 1 << 32), change: Reload, example: "100000",
-        };
-        /// Layouts that clients hold.
-        layouts: u64 = {
-            default: Toml("4000000"), range: (1, 1 << 32), change: Reload, example: "1000000",
-        };
-        /// Memory for replies that are kept to answer a repeated request.
-        reply_cache_bytes: Bytes = {
-            default: Toml(r#""512MiB""#), range: (1 << 20, 1 << 40), change: Reload, example: r#""2GiB""#,
-        };
-        /// Largest request that is taken in; a WRITE through the metadata server must fit.
-        request_bytes: Bytes = {
-            default: Toml(r#""1152KiB""#), range: (64 << 10, 16 << 20), example: r#""2MiB""#,
+            default: Toml("1024"), range: (1, 1_000_000), example: "64",
         };
         /// Requests that are worked on at the same time; the next ones wait unread.
         requests_under_way: u32 = {
-            default: Toml("4096"), range: (1, 1_000_000), change: Reload, example: "1024",
+            default: Toml("4096"), range: (1, 1_000_000), example: "1024",
+        };
+        /// Largest request that is taken in; a WRITE through the metadata server must fit.
+        request_bytes: Bytes = {
+            default: Toml(r#""1025KiB""#), range: (64 << 10, 16 << 20), example: r#""2MiB""#,
+        };
+        /// Operations of one request (of a COMPOUND).
+        operations_per_request: u32 = {
+            default: Toml("64"), range: (16, 1024), example: "32",
+        };
+        /// Clients with a lease.
+        clients: u32 = {
+            default: Toml("20000"), range: (1, 1_000_000), example: "2000",
+        };
+        /// Sessions of one client.
+        sessions_per_client: u32 = {
+            default: Toml("16"), range: (1, 1024), example: "8",
+        };
+        /// Slots of one session: requests that a client may have under way in it.
+        slots_per_session: u32 = {
+            default: Toml("128"), range: (1, 1024), example: "64",
+        };
+        /// Memory for replies that are kept to answer a repeated request. Beyond it sessions are
+        /// told to use fewer slots; at twice as much requests wait.
+        reply_cache_bytes: Bytes = {
+            default: Toml(r#""512MiB""#), range: (1 << 20, 1 << 40), example: r#""2GiB""#,
+        };
+        /// Open files of all clients.
+        opens: u64 = {
+            default: Toml("8000000"), range: (1, 1 << 32), example: "1000000",
+        };
+        /// Open files of one client.
+        opens_per_client: u64 = {
+            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
+        };
+        /// Byte-range locks of one client.
+        locks_per_client: u64 = {
+            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
+        };
+        /// Layouts that clients hold.
+        layouts: u64 = {
+            default: Toml("8000000"), range: (1, 1 << 32), example: "1000000",
+        };
+        /// Layouts that one client holds.
+        layouts_per_client: u64 = {
+            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
         };
         /// Memory for cached folders and inodes.
         catalog_cache_bytes: Bytes = {
@@ -340,11 +357,11 @@ impl MdsConfig {
         let layout = document.one(Layout::SCHEMA, notes);
         let limits = document.one(Limits::SCHEMA, notes);
 
-        check_server(&server, notes);
-        check_listeners(&server, notes);
-        check_data_servers(document.text, &data_servers, notes);
-        check_exports(document.text, &exports, notes);
-        check_layout(document, &layout, data_servers.len(), notes);
+        rules::check_server(&server, notes);
+        rules::check_listeners(&server, notes);
+        rules::check_data_servers(document.text, &data_servers, notes);
+        rules::check_exports(document.text, &exports, notes);
+        rules::check_layout(document, &layout, data_servers.len(), notes);
 
         let server = Server::read(&server, notes);
         let data_servers = read_all(&data_servers, DataServer::read, notes);
@@ -372,173 +389,4 @@ fn read_all<T>(
         .map(|section| read(section, notes))
         .collect();
     all.into_iter().collect()
-}
-
-fn check_server(server: &Section<'_>, notes: &mut Notes) {
-    let lease = server.glance::<Seconds>("lease_seconds");
-    let grace = server.glance::<Option<Seconds>>("grace_seconds").flatten();
-    if let (Some(lease), Some(grace)) = (lease, grace)
-        && grace < lease
-    {
-        notes.add(
-            server.span_of("grace_seconds"),
-            format!("the grace period of {grace} is shorter than the lease of {lease}"),
-            "a client that is silent for a lease would lose its locks: expected at least the lease",
-        );
-    }
-}
-
-/// No two sockets of one process on one port.
-pub(crate) fn check_listeners(section: &Section<'_>, notes: &mut Notes) {
-    let listen = section
-        .glance::<Vec<SocketAddr>>("listen")
-        .unwrap_or_default();
-    let clash = |a: &SocketAddr, b: &SocketAddr| {
-        a.port() == b.port()
-            && a.is_ipv4() == b.is_ipv4()
-            && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
-    };
-    for (index, address) in listen.iter().enumerate() {
-        if let Some(other) = listen[..index].iter().find(|other| clash(other, address)) {
-            notes.add(
-                section.span_of("listen"),
-                format!("`listen` holds {other} and {address}, which can't both be bound"),
-                "leave one of them out",
-            );
-        }
-    }
-    if let Some(metrics) = section
-        .glance::<Option<SocketAddr>>("metrics_listen")
-        .flatten()
-        && listen.iter().any(|address| clash(address, &metrics))
-    {
-        notes.add(
-            section.span_of("metrics_listen"),
-            format!("`metrics_listen` is {metrics}, where NFS is served"),
-            "expected another port",
-        );
-    }
-}
-
-fn check_data_servers(text: &str, data_servers: &[Section<'_>], notes: &mut Notes) {
-    for (index, section) in data_servers.iter().enumerate() {
-        let earlier = &data_servers[..index];
-        if let Some(name) = section.glance::<Name>("name")
-            && let Some(first) = earlier
-                .iter()
-                .find(|other| other.glance::<Name>("name").as_ref() == Some(&name))
-        {
-            let line = line_of(text, first.span_of("name").start);
-            notes.add(
-                section.span_of("name"),
-                format!("two data servers are called `{name}`"),
-                format!("the first is on line {line}: give each a name of its own"),
-            );
-        }
-        if let Some(place) = server_and_export(section)
-            && let Some(first) = earlier
-                .iter()
-                .find(|other| server_and_export(other).as_ref() == Some(&place))
-        {
-            let line = line_of(text, first.span_of("address").start);
-            notes.add(
-                section.span_of("address"),
-                format!("two data servers are one: {} exports {}", place.0, place.1),
-                format!("the first is on line {line}: leave one of them out"),
-            );
-        }
-    }
-}
-
-fn server_and_export(section: &Section<'_>) -> Option<(HostPort, ExportPath)> {
-    Some((section.glance("address")?, section.glance("export")?))
-}
-
-fn check_exports(text: &str, exports: &[Section<'_>], notes: &mut Notes) {
-    for (index, section) in exports.iter().enumerate() {
-        let Some(path) = section.glance::<ExportPath>("path") else {
-            continue;
-        };
-        for other in &exports[..index] {
-            let Some(first) = other.glance::<ExportPath>("path") else {
-                continue;
-            };
-            let line = line_of(text, other.span_of("path").start);
-            let (what, hint) = if first == path {
-                (
-                    format!("`{path}` is exported twice"),
-                    format!("the first is on line {line}: leave one of them out"),
-                )
-            } else if first.holds(&path) {
-                (
-                    format!("the export `{path}` lies inside the export `{first}`"),
-                    format!(
-                        "which is on line {line}: each file has one export, so put them side by side"
-                    ),
-                )
-            } else if path.holds(&first) {
-                (
-                    format!("the export `{path}` contains the export `{first}`"),
-                    format!(
-                        "which is on line {line}: each file has one export, so put them side by side"
-                    ),
-                )
-            } else {
-                continue;
-            };
-            notes.add(section.span_of("path"), what, hint);
-        }
-    }
-}
-
-fn check_layout(
-    document: &Document<'_>,
-    layout: &Section<'_>,
-    data_servers: usize,
-    notes: &mut Notes,
-) {
-    if let Some(unit) = layout.glance::<Bytes>("stripe_unit")
-        && !unit.0.is_power_of_two()
-    {
-        let (below, above) = (1 << unit.0.ilog2(), unit.0.next_power_of_two());
-        notes.add(
-            layout.span_of("stripe_unit"),
-            format!("`stripe_unit` is {unit}, which isn't a power of two"),
-            format!("expected \"{}\" or \"{}\"", Bytes(below), Bytes(above)),
-        );
-    }
-    if let Some(copies) = layout.glance::<u32>("copies")
-        && copies > 1
-    {
-        notes.add(
-            layout.span_of("copies"),
-            format!("{copies} copies of each file: more than one isn't there yet"),
-            "expected 1",
-        );
-    }
-    // Where the text as such is broken, a data server may have been lost in reading it.
-    if document.is_broken() {
-        return;
-    }
-    if let Some(StripeCount::Exactly(count)) = layout.glance::<StripeCount>("stripe_count")
-        && count as usize > data_servers
-        && data_servers > 0
-    {
-        notes.add(
-            layout.span_of("stripe_count"),
-            format!(
-                "{count} stripes don't fit on {}",
-                counted(data_servers, "data server")
-            ),
-            format!("expected at most {data_servers}, or \"all\""),
-        );
-    }
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    if count == 1 {
-        format!("one {thing}")
-    } else {
-        format!("{count} {thing}s")
-    }
 }

@@ -84,7 +84,7 @@ fn push_key(page: &mut String, key: &Key) {
         format_args!(
             "| `{}` | {}{range} | {default} | {}{reload} | `{} = {}` |\n",
             key.name,
-            key.kind,
+            key.kind.replace("\" \"", "\", \""),
             tidy(key.meaning),
             key.name,
             key.example,
@@ -100,4 +100,33 @@ fn tidy(text: &str) -> &str {
 fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
     page.write_fmt(text)
         .expect("writing to a String never fails");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_and_example_of_the_reference_can_be_read() {
+        let faults = [
+            Server::unreadable_documentation(),
+            DataServer::unreadable_documentation(),
+            Export::unreadable_documentation(),
+            Layout::unreadable_documentation(),
+            Limits::unreadable_documentation(),
+            DataServerProcess::unreadable_documentation(),
+            DsLimits::unreadable_documentation(),
+        ]
+        .concat();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+
+    #[test]
+    fn every_key_says_what_it_means() {
+        let page = reference_markdown();
+        for key in MDS.iter().chain(DS).flat_map(|schema| schema.keys) {
+            assert!(tidy(key.meaning).ends_with('.'), "{}", key.name);
+            assert!(page.contains(&format!("| `{}` |", key.name)));
+        }
+    }
 }

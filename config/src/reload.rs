@@ -63,23 +63,12 @@ impl MdsConfig {
     /// `new` as far as a running server can obey it: the rest is as in `self`.
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
-        let mut next = new.clone();
-        next.server = self.server.clone();
+        let mut next = self.clone();
         next.server.log_level = new.server.log_level;
-        next.layout.ids = self.layout.ids;
-        next.limits.request_bytes = self.limits.request_bytes;
-        next.data_servers = self
-            .data_servers
-            .iter()
-            .map(|old| {
-                let mut entry = old.clone();
-                if let Some(new) = new.data_servers.iter().find(|new| new.name == old.name) {
-                    entry.weight = new.weight;
-                    entry.host.clone_from(&new.host);
-                }
-                entry
-            })
-            .collect();
+        next.exports.clone_from(&new.exports);
+        next.layout.stripe_unit = new.layout.stripe_unit;
+        next.layout.stripe_count = new.layout.stripe_count;
+        next.layout.recall_seconds = new.layout.recall_seconds;
         next
     }
 }
@@ -97,11 +86,7 @@ impl DsConfig {
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
         let mut next = self.clone();
-        next.ds.mds.clone_from(&new.ds.mds);
-        next.ds.capacity = new.ds.capacity;
         next.ds.log_level = new.ds.log_level;
-        next.limits.connections = new.limits.connections;
-        next.limits.connections_per_address = new.limits.connections_per_address;
         next
     }
 }
@@ -128,5 +113,123 @@ fn compare_entries<T>(
         if !old.iter().any(|other| name(other) == name(entry)) {
             diff.add(change, format!("{section} \"{}\" added", name(entry)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"
+[server]
+state_dir = "/var/lib/headrace"
+[[data_server]]
+name = "nvme1"
+address = "10.0.0.11"
+export = "/nvme"
+[[export]]
+path = "/data"
+clients = "10.0.0.0/24"
+"#;
+
+    const NEW: &str = r#"
+[server]
+state_dir = "/var/lib/headrace"
+lease_seconds = 30
+log_level = "debug"
+[[data_server]]
+name = "nvme1"
+address = "10.0.0.21"
+export = "/nvme"
+weight = 3
+[[data_server]]
+name = "nvme2"
+address = "10.0.0.12"
+export = "/nvme"
+[[export]]
+path = "/data"
+clients = "10.0.0.0/24"
+squash = "all"
+[[export]]
+path = "/more"
+clients = "10.0.0.0/24"
+[layout]
+stripe_unit = "2MiB"
+recall_seconds = 20
+ids = { base = 500000, count = 1000 }
+[limits]
+clients = 7
+request_bytes = "2MiB"
+"#;
+
+    fn mds(text: &str) -> MdsConfig {
+        MdsConfig::parse("x", text).unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    #[test]
+    fn a_reload_names_what_it_obeys_and_what_waits_for_a_restart() {
+        let diff = mds(OLD).reload_diff(&mds(NEW));
+        assert_eq!(
+            diff.applied,
+            [
+                "server.log_level",
+                "export \"/data\": squash",
+                "export \"/more\" added",
+                "layout.stripe_unit",
+                "layout.recall_seconds",
+            ]
+        );
+        assert_eq!(
+            diff.needs_restart,
+            [
+                "server.lease_seconds",
+                "data_server \"nvme1\": address",
+                "data_server \"nvme1\": weight",
+                "data_server \"nvme2\" added",
+                "layout.ids",
+                "limits.request_bytes",
+                "limits.clients",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reloaded_server_differs_from_the_file_by_what_waits_for_a_restart_alone() {
+        let (old, new) = (mds(OLD), mds(NEW));
+        let next = old.reloaded(&new);
+        assert!(old.reload_diff(&next).needs_restart.is_empty());
+        let left = next.reload_diff(&new);
+        assert!(left.applied.is_empty(), "{left:?}");
+        assert_eq!(left.needs_restart, old.reload_diff(&new).needs_restart);
+    }
+
+    #[test]
+    fn a_data_server_obeys_its_log_level_and_names_the_rest() {
+        let old = "[ds]\ndata_dir = \"/a\"\nmds = \"10.0.0.2\"\n";
+        let new = "[ds]\ndata_dir = \"/b\"\nmds = \"10.0.0.3\"\ncapacity = \"1TB\"\n\
+                   log_level = \"warn\"\n[limits]\nconnections = 9\n\
+                   open_objects = 99\n";
+        let ds = |text| DsConfig::parse("x", text).unwrap_or_else(|faults| panic!("{faults}"));
+        let (old, new) = (ds(old), ds(new));
+        let diff = old.reload_diff(&new);
+        assert_eq!(diff.applied, ["ds.log_level"]);
+        assert_eq!(
+            diff.needs_restart,
+            [
+                "ds.data_dir",
+                "ds.mds",
+                "ds.capacity",
+                "limits.connections",
+                "limits.open_objects"
+            ]
+        );
+        let next = old.reloaded(&new);
+        assert_eq!(next.reload_diff(&new).applied, Vec::<String>::new());
+        assert_eq!(old.reload_diff(&next).needs_restart, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_same_file_again_changes_nothing() {
+        assert!(mds(NEW).reload_diff(&mds(NEW)).is_empty());
     }
 }

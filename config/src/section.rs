@@ -178,6 +178,8 @@ macro_rules! section {
         }
 
         impl $name {
+            // A key may name every property of its own.
+            #[allow(clippy::needless_update)]
             const KEYS: &'static [$crate::section::Key] = &[$($crate::section::Key {
                 name: stringify!($field),
                 kind: <$type as $crate::value::Value>::KIND,

@@ -72,7 +72,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match UNITS
             .iter()
-            .find(|(_, factor)| self.0 != 0 && self.0 % factor == 0)
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
         {
             Some((_, 1)) | None => write!(f, "{}", self.0),
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),

@@ -1,0 +1,184 @@
+//! Rules between several keys of a file: what can't be meant, or can't work, together.
+//! Never here: anything that needs the machine (is the port free, does the data server answer).
+
+use crate::address::{ExportPath, HostPort, Name};
+use crate::document::Document;
+use crate::fault::{Notes, line_of};
+use crate::section::Section;
+use crate::units::{Bytes, Seconds};
+use crate::value::StripeCount;
+use std::net::SocketAddr;
+
+pub(crate) fn check_server(server: &Section<'_>, notes: &mut Notes) {
+    let lease = server.glance::<Seconds>("lease_seconds");
+    let grace = server.glance::<Option<Seconds>>("grace_seconds").flatten();
+    if let (Some(lease), Some(grace)) = (lease, grace)
+        && grace < lease
+    {
+        notes.add(
+            server.span_of("grace_seconds"),
+            format!("the grace period of {grace} is shorter than the lease of {lease}"),
+            "a client that is silent for a lease would lose its locks: expected at least the lease",
+        );
+    }
+}
+
+/// No two sockets of one process on one port.
+pub(crate) fn check_listeners(section: &Section<'_>, notes: &mut Notes) {
+    let listen = section
+        .glance::<Vec<SocketAddr>>("listen")
+        .unwrap_or_default();
+    let clash = |a: &SocketAddr, b: &SocketAddr| {
+        a.port() == b.port()
+            && a.is_ipv4() == b.is_ipv4()
+            && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    };
+    for (index, address) in listen.iter().enumerate() {
+        if let Some(other) = listen[..index].iter().find(|other| clash(other, address)) {
+            notes.add(
+                section.span_of("listen"),
+                format!("`listen` holds {other} and {address}, which can't both be bound"),
+                "leave one of them out",
+            );
+        }
+    }
+    if let Some(metrics) = section
+        .glance::<Option<SocketAddr>>("metrics_listen")
+        .flatten()
+        && listen.iter().any(|address| clash(address, &metrics))
+    {
+        notes.add(
+            section.span_of("metrics_listen"),
+            format!("`metrics_listen` is {metrics}, where NFS is served"),
+            "expected another port",
+        );
+    }
+}
+
+pub(crate) fn check_data_servers(text: &str, data_servers: &[Section<'_>], notes: &mut Notes) {
+    for (index, section) in data_servers.iter().enumerate() {
+        let earlier = &data_servers[..index];
+        if let Some(name) = section.glance::<Name>("name")
+            && let Some(first) = earlier
+                .iter()
+                .find(|other| other.glance::<Name>("name").as_ref() == Some(&name))
+        {
+            let line = line_of(text, first.span_of("name").start);
+            notes.add(
+                section.span_of("name"),
+                format!("two data servers are called `{name}`"),
+                format!("the first is on line {line}: give each a name of its own"),
+            );
+        }
+        if let Some(place) = server_and_export(section)
+            && let Some(first) = earlier
+                .iter()
+                .find(|other| server_and_export(other).as_ref() == Some(&place))
+        {
+            let line = line_of(text, first.span_of("address").start);
+            notes.add(
+                section.span_of("address"),
+                format!("two data servers are one: {} exports {}", place.0, place.1),
+                format!("the first is on line {line}: leave one of them out"),
+            );
+        }
+    }
+}
+
+fn server_and_export(section: &Section<'_>) -> Option<(HostPort, ExportPath)> {
+    Some((section.glance("address")?, section.glance("export")?))
+}
+
+pub(crate) fn check_exports(text: &str, exports: &[Section<'_>], notes: &mut Notes) {
+    for (index, section) in exports.iter().enumerate() {
+        let Some(path) = section.glance::<ExportPath>("path") else {
+            continue;
+        };
+        for other in &exports[..index] {
+            let Some(first) = other.glance::<ExportPath>("path") else {
+                continue;
+            };
+            let line = line_of(text, other.span_of("path").start);
+            let (what, hint) = if first == path {
+                (
+                    format!("`{path}` is exported twice"),
+                    format!("the first is on line {line}: leave one of them out"),
+                )
+            } else if first.holds(&path) {
+                (
+                    format!("the export `{path}` lies inside the export `{first}`"),
+                    format!(
+                        "which is on line {line}: each file has one export, so put them side by side"
+                    ),
+                )
+            } else if path.holds(&first) {
+                (
+                    format!("the export `{path}` contains the export `{first}`"),
+                    format!(
+                        "which is on line {line}: each file has one export, so put them side by side"
+                    ),
+                )
+            } else {
+                continue;
+            };
+            notes.add(section.span_of("path"), what, hint);
+        }
+    }
+}
+
+pub(crate) fn check_power_of_two(section: &Section<'_>, name: &str, notes: &mut Notes) {
+    if let Some(size) = section.glance::<Bytes>(name)
+        && !size.0.is_power_of_two()
+        && size.0 > 0
+    {
+        let (below, above) = (1 << size.0.ilog2(), size.0.next_power_of_two());
+        notes.add(
+            section.span_of(name),
+            format!("`{name}` is {size}, which isn't a power of two"),
+            format!("expected \"{}\" or \"{}\"", Bytes(below), Bytes(above)),
+        );
+    }
+}
+
+pub(crate) fn check_layout(
+    document: &Document<'_>,
+    layout: &Section<'_>,
+    data_servers: usize,
+    notes: &mut Notes,
+) {
+    check_power_of_two(layout, "stripe_unit", notes);
+    if let Some(copies) = layout.glance::<u32>("copies")
+        && copies > 1
+    {
+        notes.add(
+            layout.span_of("copies"),
+            format!("{copies} copies of each file: more than one isn't there yet"),
+            "expected 1",
+        );
+    }
+    // Where the text as such is broken, a data server may have been lost in reading it.
+    if document.is_broken() {
+        return;
+    }
+    if let Some(StripeCount::Exactly(count)) = layout.glance::<StripeCount>("stripe_count")
+        && count as usize > data_servers
+        && data_servers > 0
+    {
+        notes.add(
+            layout.span_of("stripe_count"),
+            format!(
+                "{count} stripes don't fit on {}",
+                counted(data_servers, "data server")
+            ),
+            format!("expected at most {data_servers}, or \"all\""),
+        );
+    }
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 {
+        format!("one {thing}")
+    } else {
+        format!("{count} {thing}s")
+    }
+}
