@@ -1,0 +1,308 @@
+//! The catalog itself: opening, transactions and their retries, totals. What can be read is in `view`,
+//! what can be written in the files that extend [`Tx`].
+
+use crate::codec::{ColdInode, Record};
+use crate::core::Core;
+use crate::error::{Error, OpenError};
+use crate::hot::{HotCounters, max_value};
+use crate::inode::{Done, FileKind, Inode, InodeId, Timestamp};
+use crate::keys;
+use crate::store::{
+    Failpoint, FjallOptions, FjallStore, IdempotencyKey, Outcome, Store, StoreStats, Transaction,
+    Write,
+};
+use crate::tx::Tx;
+use crate::view::Reader;
+use bytes::Bytes;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Format of the keys and records as a whole. Records have versions of their own besides.
+pub const FORMAT: u32 = 1;
+/// A transaction gives up after losing so often.
+const ATTEMPTS: u32 = 200;
+/// The same for the transaction that opens the catalog.
+const OPEN_ATTEMPTS: u32 = 100;
+
+/// How a catalog is opened, and made if there is none.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Random; kept by a new catalog as the secret of its hash of names, ignored by one that exists.
+    pub secret: [u8; 16],
+    /// Random and new at each start: tells this start's first commit from any other's.
+    pub boot_nonce: u64,
+    pub now: Timestamp,
+    /// Of a new catalog's root directory.
+    pub root_mode: u32,
+    pub root_uid: u32,
+    pub root_gid: u32,
+    /// Memory for blocks read from disk.
+    pub cache_bytes: u64,
+    pub failpoint: Option<Failpoint>,
+}
+
+impl Options {
+    pub fn new(secret: [u8; 16], boot_nonce: u64, now: Timestamp) -> Self {
+        Options {
+            secret,
+            boot_nonce,
+            now,
+            root_mode: 0o755,
+            root_uid: 0,
+            root_gid: 0,
+            cache_bytes: FjallOptions::default().cache_bytes,
+            failpoint: None,
+        }
+    }
+}
+
+pub struct Catalog {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Catalog {
+    /// Opens the catalog in a folder, or makes one there. One process at a time.
+    pub async fn open(path: &Path, options: Options) -> Result<Arc<Catalog>, OpenError> {
+        let folder = |source| OpenError::Folder {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(path).map_err(folder)?;
+        let lock = File::create(path.join("lock")).map_err(folder)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(folder(source)),
+        }
+        let engine = FjallOptions {
+            cache_bytes: options.cache_bytes,
+            failpoint: options.failpoint,
+        };
+        let store = FjallStore::open(&path.join("store"), &engine).map_err(Error::from)?;
+        Self::start(Arc::new(store), options, Some(lock)).await
+    }
+
+    /// The catalog in a store that the caller brings.
+    pub async fn with_store(
+        store: Arc<dyn Store>,
+        options: Options,
+    ) -> Result<Arc<Catalog>, OpenError> {
+        Self::start(store, options, None).await
+    }
+
+    async fn start(
+        store: Arc<dyn Store>,
+        options: Options,
+        lock: Option<File>,
+    ) -> Result<Arc<Catalog>, OpenError> {
+        for attempt in 0..OPEN_ATTEMPTS {
+            if let Some(boot) = boot(&store, &options, attempt).await? {
+                let core = Core::new(store, lock, boot.secret, boot.epoch, boot.first_number);
+                return Ok(Arc::new(Catalog {
+                    core: Arc::new(core),
+                }));
+            }
+        }
+        Err(Error::Conflict {
+            attempts: OPEN_ATTEMPTS,
+        }
+        .into())
+    }
+
+    /// A view of what is durable now.
+    pub fn read(&self) -> Reader {
+        Reader::new(self.core.clone())
+    }
+
+    /// Runs `body` until its writes commit with nothing that it read having changed, and answers when
+    /// they are durable. `body` may run several times: it must have no effect but through `tx`. Its own
+    /// error ends the transaction without a trace; so does writing nothing.
+    pub async fn transact<T, E, F>(&self, now: Timestamp, mut body: F) -> Result<Done<T>, E>
+    where
+        F: AsyncFnMut(&mut Tx) -> Result<T, E>,
+        E: From<Error>,
+    {
+        for _ in 0..ATTEMPTS {
+            let mut tx = Tx::new(self.core.clone(), now);
+            let value = match body(&mut tx).await {
+                Ok(value) => value,
+                Err(_) if tx.is_too_old() => continue,
+                Err(error) => return Err(error),
+            };
+            let (transaction, touched) = tx.finish();
+            if transaction.is_read_only() {
+                return Ok(Done {
+                    value,
+                    version: 0,
+                    directories: Vec::new(),
+                });
+            }
+            match self.core.commit(transaction).await? {
+                Outcome::Committed(committed) => {
+                    let directories = touched.changes(&committed)?;
+                    return Ok(Done {
+                        value,
+                        version: committed.version,
+                        directories,
+                    });
+                }
+                Outcome::Conflict => {}
+                Outcome::Unknown(why) => return Err(Error::Unknown(why).into()),
+            }
+        }
+        Err(Error::Conflict { attempts: ATTEMPTS }.into())
+    }
+
+    /// A transaction that only writes.
+    pub(crate) async fn write(
+        &self,
+        now: Timestamp,
+        mut body: impl FnMut(&mut Tx),
+    ) -> Result<(), Error> {
+        let done: Result<Done<()>, Error> = self
+            .transact(now, async |tx: &mut Tx| {
+                body(tx);
+                Ok(())
+            })
+            .await;
+        done.map(drop)
+    }
+
+    /// A change attribute larger than any before, crash or not.
+    pub fn next_change(&self) -> u64 {
+        self.core.next_change()
+    }
+
+    /// Counts the starts of this catalog, from 1.
+    pub fn boot_epoch(&self) -> u64 {
+        self.core.boot_epoch
+    }
+
+    pub fn stats(&self) -> StoreStats {
+        self.core.store.stats()
+    }
+}
+
+/// What a start found or made.
+struct Boot {
+    secret: [u8; 16],
+    epoch: u64,
+    first_number: u64,
+}
+
+/// Makes the catalog if there is none, and raises its boot epoch; `None` when it must be tried again.
+async fn boot(
+    store: &Arc<dyn Store>,
+    options: &Options,
+    attempt: u32,
+) -> Result<Option<Boot>, OpenError> {
+    let static_key = Bytes::from_static;
+    let snapshot = store.snapshot().await.map_err(Error::from)?;
+    let read = async |key: &'static [u8]| snapshot.get(key).await.map_err(Error::from);
+    let number = |bytes: Option<Bytes>| max_value(bytes.as_ref());
+    // The top bit keeps these apart from the keys of transactions, which begin with an epoch.
+    let nonce = 1_u128 << 127 | u128::from(options.boot_nonce) << 32 | u128::from(attempt);
+    let mut transaction = Transaction::blind(IdempotencyKey(nonce));
+    transaction.read_version = snapshot.version();
+    for key in [keys::FORMAT, keys::BOOT_EPOCH] {
+        transaction.reads.insert(static_key(key));
+    }
+    let mut secret = options.secret;
+    let first_number;
+    if let Some(format) = read(keys::FORMAT).await? {
+        let corrupt = || Error::Corrupt("the catalog's format is not a number".into());
+        let found = u32::from_be_bytes(*format.as_array().ok_or_else(corrupt)?);
+        if found > FORMAT {
+            return Err(OpenError::NewerFormat {
+                found,
+                known: FORMAT,
+            });
+        }
+        let stored = read(keys::SECRET).await?;
+        let corrupt = || Error::Corrupt("the secret of the hash of names is lost".into());
+        secret = *stored
+            .as_deref()
+            .and_then(<[u8]>::as_array)
+            .ok_or_else(corrupt)?;
+        first_number = number(read(keys::INODE_CEILING).await?)?;
+    } else {
+        first_number = InodeId::ROOT.number + 1;
+        let writes = &mut transaction.writes;
+        writes.insert(
+            static_key(keys::FORMAT),
+            Write::Set(Bytes::copy_from_slice(&FORMAT.to_be_bytes())),
+        );
+        writes.insert(
+            static_key(keys::SECRET),
+            Write::Set(Bytes::copy_from_slice(&secret)),
+        );
+        writes.insert(static_key(keys::INODE_CEILING), Write::Max(first_number));
+        writes.insert(
+            static_key(keys::COUNTS),
+            Write::Set(crate::hot::packed([1, 1])),
+        );
+        let root = ColdInode {
+            inode: root(options),
+            times_mark: 0,
+        };
+        writes.insert(keys::inode(InodeId::ROOT), Write::Set(root.encode()));
+        let counters = HotCounters {
+            change: 1,
+            ..HotCounters::default()
+        };
+        writes.insert(
+            keys::hot_counters(InodeId::ROOT),
+            Write::Set(counters.to_bytes()),
+        );
+        writes.insert(
+            keys::hot_time(InodeId::ROOT),
+            Write::Max(crate::hot::hot_time(options.now)),
+        );
+    }
+    let epoch = number(read(keys::BOOT_EPOCH).await?)? + 1;
+    transaction
+        .writes
+        .insert(static_key(keys::BOOT_EPOCH), Write::Max(epoch));
+    match store
+        .commit(Arc::new(transaction))
+        .await
+        .map_err(Error::from)?
+    {
+        Outcome::Committed(_) => Ok(Some(Boot {
+            secret,
+            epoch,
+            first_number,
+        })),
+        Outcome::Conflict | Outcome::Unknown(_) => Ok(None),
+    }
+}
+
+fn root(options: &Options) -> Inode {
+    Inode {
+        id: InodeId::ROOT,
+        kind: FileKind::Directory,
+        mode: options.root_mode,
+        uid: options.root_uid,
+        gid: options.root_gid,
+        nlink: 2,
+        size: 0,
+        atime: options.now,
+        mtime: options.now,
+        ctime: options.now,
+        btime: options.now,
+        change: 0,
+        rdev: (0, 0),
+        target: None,
+        parent: None,
+        size_epoch: 0,
+        extents: Vec::new(),
+        entries: 0,
+        create_verifier: None,
+        birth_epoch: 0,
+    }
+}

@@ -1,0 +1,339 @@
+//! The order of the store's keys: which record lies where, and beside what. One letter, then
+//! big-endian numbers. Never values.
+
+use crate::inode::InodeId;
+use crate::records::{DeadObject, OrderId};
+use crate::store::KeyRange;
+use bytes::{BufMut, Bytes, BytesMut};
+use layout::{DataServerId, ObjectId};
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher;
+
+const CLIENT: u8 = b'c';
+const DEAD: u8 = b'd';
+const ENTRY: u8 = b'e';
+const INODE: u8 = b'i';
+const META: u8 = b'm';
+/// The catalog's own numbers: format, ceilings, totals.
+const NUMBERS: u8 = b'n';
+const ORDER: u8 = b'o';
+const POOL: u8 = b'p';
+const DATA_SERVER: u8 = b's';
+const ORPHAN: u8 = b'u';
+const WRITING: u8 = b'w';
+/// Data server → inodes with objects there.
+const INDEX: u8 = b'x';
+
+/// Counters of a directory that creates merge into: change, entries, subdirectories.
+const HOT_COUNTERS: u8 = b'c';
+/// Time of a directory's last change of entries.
+const HOT_TIME: u8 = b't';
+
+pub(crate) const FORMAT: &[u8] = b"nformat";
+pub(crate) const SECRET: &[u8] = b"nsecret";
+pub(crate) const BOOT_EPOCH: &[u8] = b"nboot";
+pub(crate) const INODE_CEILING: &[u8] = b"ninode";
+pub(crate) const COUNTS: &[u8] = b"ncounts";
+
+fn key(letter: u8, put: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut to = BytesMut::with_capacity(32);
+    to.put_u8(letter);
+    put(&mut to);
+    to.freeze()
+}
+
+fn inode_key(letter: u8, id: InodeId) -> Bytes {
+    key(letter, |to| {
+        to.put_u64(id.home);
+        to.put_u64(id.number);
+    })
+}
+
+/// All keys that begin with `prefix`.
+pub(crate) fn beginning_with(prefix: &[u8]) -> KeyRange {
+    KeyRange {
+        start: Bytes::copy_from_slice(prefix),
+        end: after_all(prefix),
+    }
+}
+
+/// The first key that is behind every key beginning with `prefix`.
+fn after_all(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end.into()
+}
+
+/// Right behind `key`.
+pub(crate) fn successor(key: &[u8]) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len() + 1);
+    next.put_slice(key);
+    next.put_u8(0);
+    next.freeze()
+}
+
+pub(crate) fn inode(id: InodeId) -> Bytes {
+    inode_key(INODE, id)
+}
+
+pub(crate) fn hot_counters(id: InodeId) -> Bytes {
+    key(INODE, |to| {
+        to.put_u64(id.home);
+        to.put_u64(id.number);
+        to.put_u8(HOT_COUNTERS);
+    })
+}
+
+pub(crate) fn hot_time(id: InodeId) -> Bytes {
+    key(INODE, |to| {
+        to.put_u64(id.home);
+        to.put_u64(id.number);
+        to.put_u8(HOT_TIME);
+    })
+}
+
+/// What an inode key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InodePart {
+    Cold,
+    Counters,
+    Time,
+}
+
+pub(crate) fn inode_part(key: &[u8]) -> Option<(InodeId, InodePart)> {
+    let (&letter, rest) = key.split_first()?;
+    let (id, rest) = split_inode(rest)?;
+    let part = match rest {
+        [] => InodePart::Cold,
+        [HOT_COUNTERS] => InodePart::Counters,
+        [HOT_TIME] => InodePart::Time,
+        _ => return None,
+    };
+    (letter == INODE).then_some((id, part))
+}
+
+fn split_inode(rest: &[u8]) -> Option<(InodeId, &[u8])> {
+    let (home, rest) = rest.split_first_chunk()?;
+    let (number, rest) = rest.split_first_chunk()?;
+    Some((
+        InodeId {
+            home: u64::from_be_bytes(*home),
+            number: u64::from_be_bytes(*number),
+        },
+        rest,
+    ))
+}
+
+pub(crate) fn inodes() -> KeyRange {
+    beginning_with(&[INODE])
+}
+
+/// Inodes born in the directory of that number, with their hot keys.
+pub(crate) fn inodes_of_home(home: u64) -> KeyRange {
+    beginning_with(&key(INODE, |to| to.put_u64(home)))
+}
+
+pub(crate) fn entry(directory: InodeId, hash: u64) -> Bytes {
+    key(ENTRY, |to| {
+        to.put_u64(directory.number);
+        to.put_u64(hash);
+    })
+}
+
+pub(crate) fn entries(directory: InodeId) -> KeyRange {
+    beginning_with(&key(ENTRY, |to| to.put_u64(directory.number)))
+}
+
+/// Entries of a directory from that hash on.
+pub(crate) fn entries_from(directory: InodeId, hash: u64) -> KeyRange {
+    KeyRange {
+        start: entry(directory, hash),
+        end: entries(directory).end,
+    }
+}
+
+pub(crate) fn all_entries() -> KeyRange {
+    beginning_with(&[ENTRY])
+}
+
+/// Directory number and hash.
+pub(crate) fn entry_parts(key: &[u8]) -> Option<(u64, u64)> {
+    let rest = key.strip_prefix(&[ENTRY])?;
+    let (directory, rest) = rest.split_first_chunk()?;
+    Some((
+        u64::from_be_bytes(*directory),
+        u64::from_be_bytes(*rest.as_array()?),
+    ))
+}
+
+pub(crate) fn orphan(id: InodeId) -> Bytes {
+    inode_key(ORPHAN, id)
+}
+
+pub(crate) fn orphans() -> KeyRange {
+    beginning_with(&[ORPHAN])
+}
+
+pub(crate) fn orphans_after(after: Option<InodeId>) -> KeyRange {
+    after_inode(orphans(), after.map(orphan))
+}
+
+pub(crate) fn orphan_id(key: &[u8]) -> Option<InodeId> {
+    split_inode(key.strip_prefix(&[ORPHAN])?).map(|(id, _)| id)
+}
+
+fn after_inode(range: KeyRange, after: Option<Bytes>) -> KeyRange {
+    match after {
+        None => range,
+        Some(key) => KeyRange {
+            start: successor(&key),
+            end: range.end,
+        },
+    }
+}
+
+pub(crate) fn writing(id: InodeId) -> Bytes {
+    inode_key(WRITING, id)
+}
+
+pub(crate) fn all_writing() -> KeyRange {
+    beginning_with(&[WRITING])
+}
+
+pub(crate) fn order(id: OrderId) -> Bytes {
+    key(ORDER, |to| to.put_u64(id.0))
+}
+
+pub(crate) fn orders() -> KeyRange {
+    beginning_with(&[ORDER])
+}
+
+pub(crate) fn order_id(key: &[u8]) -> Option<OrderId> {
+    Some(OrderId(u64::from_be_bytes(
+        *key.strip_prefix(&[ORDER])?.as_array()?,
+    )))
+}
+
+pub(crate) fn client(id: u64) -> Bytes {
+    key(CLIENT, |to| to.put_u64(id))
+}
+
+pub(crate) fn clients() -> KeyRange {
+    beginning_with(&[CLIENT])
+}
+
+pub(crate) fn data_server(id: DataServerId) -> Bytes {
+    key(DATA_SERVER, |to| to.put_u32(id.0))
+}
+
+pub(crate) fn data_servers() -> KeyRange {
+    beginning_with(&[DATA_SERVER])
+}
+
+pub(crate) fn meta(name: &[u8]) -> Bytes {
+    key(META, |to| to.put_slice(name))
+}
+
+fn object_key(letter: u8, server: DataServerId, object: ObjectId) -> Bytes {
+    key(letter, |to| {
+        to.put_u32(server.0);
+        to.put_u128(object.0);
+    })
+}
+
+fn object_of(letter: u8, key: &[u8]) -> Option<DeadObject> {
+    let rest = key.strip_prefix(&[letter])?;
+    let (server, rest) = rest.split_first_chunk()?;
+    Some(DeadObject {
+        server: DataServerId(u32::from_be_bytes(*server)),
+        object: ObjectId(u128::from_be_bytes(*rest.as_array()?)),
+    })
+}
+
+pub(crate) fn pool(server: DataServerId, object: ObjectId) -> Bytes {
+    object_key(POOL, server, object)
+}
+
+pub(crate) fn all_pool() -> KeyRange {
+    beginning_with(&[POOL])
+}
+
+pub(crate) fn pool_object(key: &[u8]) -> Option<DeadObject> {
+    object_of(POOL, key)
+}
+
+pub(crate) fn dead(object: DeadObject) -> Bytes {
+    object_key(DEAD, object.server, object.object)
+}
+
+pub(crate) fn all_dead() -> KeyRange {
+    beginning_with(&[DEAD])
+}
+
+pub(crate) fn dead_object(key: &[u8]) -> Option<DeadObject> {
+    object_of(DEAD, key)
+}
+
+pub(crate) fn index(server: DataServerId, inode: InodeId) -> Bytes {
+    key(INDEX, |to| {
+        to.put_u32(server.0);
+        to.put_u64(inode.home);
+        to.put_u64(inode.number);
+    })
+}
+
+pub(crate) fn all_index() -> KeyRange {
+    beginning_with(&[INDEX])
+}
+
+pub(crate) fn index_of(server: DataServerId, after: Option<InodeId>) -> KeyRange {
+    after_inode(
+        beginning_with(&key(INDEX, |to| to.put_u32(server.0))),
+        after.map(|id| index(server, id)),
+    )
+}
+
+pub(crate) fn index_parts(key: &[u8]) -> Option<(DataServerId, InodeId)> {
+    let rest = key.strip_prefix(&[INDEX])?;
+    let (server, rest) = rest.split_first_chunk()?;
+    Some((
+        DataServerId(u32::from_be_bytes(*server)),
+        split_inode(rest)?.0,
+    ))
+}
+
+/// Names of one hash that a directory can hold; a third would need a collision in 62 secret bits.
+pub(crate) const TIEBREAKS: u8 = 2;
+
+/// Hash of names: 62 bits under a secret of the catalog, so that nobody can aim at a collision.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NameHash {
+    secret: [u8; 16],
+}
+
+impl NameHash {
+    pub(crate) fn new(secret: [u8; 16]) -> Self {
+        NameHash { secret }
+    }
+
+    pub(crate) fn of(&self, name: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        hasher.write(name);
+        // READDIR cookies 0, 1 and 2 are reserved (RFC 8881 §18.23.3).
+        (hasher.finish() >> 2).max(2)
+    }
+}
+
+pub(crate) fn cookie(hash: u64, tiebreak: u8) -> u64 {
+    hash << 1 | u64::from(tiebreak)
+}
+
+/// Hash and tiebreak of a cookie.
+pub(crate) fn cookie_parts(cookie: u64) -> (u64, u8) {
+    (cookie >> 1, (cookie & 1) as u8)
+}

@@ -1,0 +1,366 @@
+//! The namespace's rules: create, link, remove, rename, and the attributes of an inode. Each is part of
+//! the caller's transaction. Never permission, never a wire word: the caller has checked.
+
+use crate::codec::{Bucket, ColdInode, Named};
+use crate::error::Error;
+use crate::hot::{HotCounters, hot_time};
+use crate::inode::{
+    Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat, Removed,
+    Renamed,
+};
+use crate::keys;
+use crate::tx::Tx;
+use crate::view::{Guard, entry_of};
+use bytes::Bytes;
+use layout::DataServerId;
+use std::collections::BTreeSet;
+
+fn checked(name: &[u8]) -> Result<(), Error> {
+    if (1..=NAME_MAX_BYTES).contains(&name.len()) {
+        Ok(())
+    } else {
+        Err(Error::NameTooLong)
+    }
+}
+
+/// Data servers that hold objects of the inode.
+fn servers(inode: &Inode) -> BTreeSet<DataServerId> {
+    let mirrors = inode.extents.iter().flat_map(|extent| &extent.mirrors);
+    mirrors
+        .flat_map(|mirror| &mirror.stripes)
+        .map(|object| object.server)
+        .collect()
+}
+
+impl Tx {
+    /// Makes an inode and its entry. Creates in one directory don't conflict with each other: of the
+    /// directory only the cold half is read, and the hot half is merged into.
+    pub async fn create(
+        &mut self,
+        directory: InodeId,
+        name: &[u8],
+        new: NewInode,
+    ) -> Result<Inode, Error> {
+        checked(name)?;
+        self.directory(directory).await?;
+        let (key, hash, mut bucket) = self.bucket(directory, name).await?;
+        if entry_of(&bucket, hash, name).is_some() {
+            return Err(Error::Exists);
+        }
+        let is_directory = new.kind == FileKind::Directory;
+        let id = InodeId {
+            home: directory.number,
+            number: self.core.inode_number().await?,
+        };
+        let change = self.next_change();
+        let inode = Inode {
+            id,
+            kind: new.kind,
+            mode: new.mode,
+            uid: new.uid,
+            gid: new.gid,
+            nlink: if is_directory { 2 } else { 1 },
+            size: new.target.as_ref().map_or(0, |target| target.len() as u64),
+            atime: self.now,
+            mtime: self.now,
+            ctime: self.now,
+            btime: self.now,
+            change,
+            rdev: new.rdev,
+            target: new.target,
+            parent: is_directory.then_some(directory),
+            size_epoch: 0,
+            extents: new.extents,
+            entries: 0,
+            create_verifier: new.create_verifier,
+            birth_epoch: 0,
+        };
+        if is_directory {
+            let counters = HotCounters {
+                change,
+                ..HotCounters::default()
+            };
+            self.set(keys::hot_counters(id), counters.to_bytes());
+            let now = hot_time(self.now);
+            self.max(keys::hot_time(id), now);
+        }
+        self.store_inode(&inode, hot_time(self.now));
+        for server in servers(&inode) {
+            self.set(keys::index(server, id), Bytes::new());
+        }
+        insert(&mut bucket, name, id, new.kind)?;
+        self.set_record(key, &bucket);
+        self.touch(directory, 1, i64::from(is_directory));
+        self.count(1, i64::from(is_directory));
+        Ok(inode)
+    }
+
+    /// Gives an inode that isn't a directory another name.
+    pub async fn link(
+        &mut self,
+        directory: InodeId,
+        name: &[u8],
+        id: InodeId,
+    ) -> Result<Inode, Error> {
+        checked(name)?;
+        self.directory(directory).await?;
+        let (key, hash, mut bucket) = self.bucket(directory, name).await?;
+        if entry_of(&bucket, hash, name).is_some() {
+            return Err(Error::Exists);
+        }
+        let mut inode = self.cold(id).await?.inode;
+        if inode.kind == FileKind::Directory {
+            return Err(Error::IsDirectory);
+        }
+        // An orphan is on its way out: a new name would be of an inode that may be reaped.
+        if inode.nlink == 0 {
+            return Err(Error::Stale);
+        }
+        if inode.nlink >= LINKS_MAX {
+            return Err(Error::TooManyLinks);
+        }
+        inode.nlink += 1;
+        self.restamp(&mut inode);
+        self.store_inode(&inode, 0);
+        insert(&mut bucket, name, id, inode.kind)?;
+        self.set_record(key, &bucket);
+        self.touch(directory, 1, 0);
+        Ok(inode)
+    }
+
+    /// Removes a name. An empty directory goes with it; anything else without a name left becomes an
+    /// orphan until [`Tx::reap`].
+    pub async fn remove(
+        &mut self,
+        directory: InodeId,
+        name: &[u8],
+        what: RemoveWhat,
+    ) -> Result<Removed, Error> {
+        checked(name)?;
+        self.directory(directory).await?;
+        let (_, hash, bucket) = self.bucket(directory, name).await?;
+        let entry = entry_of(&bucket, hash, name).ok_or(Error::NotFound)?;
+        match (entry.kind == FileKind::Directory, what) {
+            (true, RemoveWhat::NotDirectory) => return Err(Error::IsDirectory),
+            (false, RemoveWhat::Directory) => return Err(Error::NotDirectory),
+            _ => {}
+        }
+        let removed = self.unlink(&entry).await?;
+        self.take_name(directory, name).await?;
+        self.touch(directory, -1, -i64::from(entry.kind == FileKind::Directory));
+        Ok(removed)
+    }
+
+    /// Moves a name, replacing what the new one was.
+    pub async fn rename(
+        &mut self,
+        from_directory: InodeId,
+        from: &[u8],
+        to_directory: InodeId,
+        to: &[u8],
+    ) -> Result<Renamed, Error> {
+        checked(from)?;
+        checked(to)?;
+        self.directory(from_directory).await?;
+        self.directory(to_directory).await?;
+        let (_, hash, bucket) = self.bucket(from_directory, from).await?;
+        let source = entry_of(&bucket, hash, from).ok_or(Error::NotFound)?;
+        let (_, hash, bucket) = self.bucket(to_directory, to).await?;
+        let target = entry_of(&bucket, hash, to);
+        if let Some(target) = target.clone().filter(|target| target.id == source.id) {
+            return Ok(Renamed {
+                moved: target,
+                replaced: None,
+                same_file: true,
+            });
+        }
+        let is_directory = source.kind == FileKind::Directory;
+        if is_directory && from_directory != to_directory {
+            self.not_below(source.id, to_directory).await?;
+        }
+        let replaced = match &target {
+            None => None,
+            Some(target) => Some(self.replace(&source, target, to_directory, to).await?),
+        };
+        self.take_name(from_directory, from).await?;
+        let (key, hash, mut bucket) = self.bucket(to_directory, to).await?;
+        insert(&mut bucket, to, source.id, source.kind)?;
+        let moved = entry_of(&bucket, hash, to).ok_or(Error::NotFound)?;
+        self.set_record(key, &bucket);
+        let subdirectories = i64::from(is_directory);
+        self.touch(from_directory, -1, -subdirectories);
+        self.touch(to_directory, 1, subdirectories);
+        let mut cold = self.cold(source.id).await?;
+        if is_directory {
+            cold.inode.parent = Some(to_directory);
+            cold.inode.ctime = self.now;
+            self.set_record(keys::inode(source.id), &cold);
+            self.touch_attributes(source.id);
+        } else {
+            self.restamp(&mut cold.inode);
+            self.store_inode(&cold.inode, 0);
+        }
+        Ok(Renamed {
+            moved,
+            replaced,
+            same_file: false,
+        })
+    }
+
+    /// Stores the attributes, size, extents and times of an inode that is there. Its kind, links, parent
+    /// and birth are the namespace's and stay. The change attribute of a directory moves by itself; of
+    /// anything else it is the caller's, from [`Tx::next_change`].
+    pub async fn put(&mut self, inode: &Inode) -> Result<(), Error> {
+        let old = self.cold(inode.id).await?;
+        let mut new = ColdInode {
+            inode: inode.clone(),
+            times_mark: old.times_mark,
+        };
+        new.inode.kind = old.inode.kind;
+        new.inode.nlink = old.inode.nlink;
+        new.inode.parent = old.inode.parent;
+        new.inode.btime = old.inode.btime;
+        new.inode.birth_epoch = old.inode.birth_epoch;
+        let (before, after) = (servers(&old.inode), servers(&new.inode));
+        for gone in before.difference(&after) {
+            self.delete(keys::index(*gone, inode.id));
+        }
+        for come in after.difference(&before) {
+            self.set(keys::index(*come, inode.id), Bytes::new());
+        }
+        if old.inode.kind == FileKind::Directory {
+            let seen = self.with_hot(old.clone()).await?;
+            if inode.mtime == seen.mtime {
+                // Not set by hand: it goes on following the entries.
+                new.inode.mtime = old.inode.mtime;
+            } else {
+                let time = self.get(&keys::hot_time(inode.id), Guard::Free).await?;
+                new.times_mark = crate::hot::max_value(time.as_ref())?.max(hot_time(self.now));
+            }
+            self.touch_attributes(inode.id);
+        }
+        self.store_inode(&new.inode, new.times_mark);
+        Ok(())
+    }
+
+    fn store_inode(&mut self, inode: &Inode, times_mark: u64) {
+        let mut cold = ColdInode {
+            inode: inode.clone(),
+            times_mark,
+        };
+        if inode.kind == FileKind::Directory {
+            cold.inode.change = 0;
+        }
+        self.set_record(keys::inode(inode.id), &cold);
+    }
+
+    fn restamp(&self, inode: &mut Inode) {
+        inode.ctime = self.now;
+        inode.change = self.next_change();
+    }
+
+    /// Takes one link from the inode of an entry.
+    async fn unlink(&mut self, entry: &Entry) -> Result<Removed, Error> {
+        let cold = self.cold(entry.id).await.map_err(|error| match error {
+            Error::Stale => Error::Corrupt(format!("the entry {:?} names no inode", entry.name)),
+            other => other,
+        })?;
+        let mut inode = self.with_hot(cold).await?;
+        if inode.kind == FileKind::Directory {
+            // Reading the range makes a create that comes meanwhile conflict, and deleting the cold
+            // half does so to a create that read it.
+            if !self
+                .rows(keys::entries(inode.id), 1, Guard::Conflict)
+                .await?
+                .is_empty()
+            {
+                return Err(Error::NotEmpty);
+            }
+            for key in [
+                keys::inode(inode.id),
+                keys::hot_counters(inode.id),
+                keys::hot_time(inode.id),
+            ] {
+                self.delete(key);
+            }
+            self.untouch(inode.id);
+            self.count(-1, -1);
+            inode.nlink = 0;
+            return Ok(Removed {
+                inode,
+                last_link: true,
+            });
+        }
+        inode.nlink = inode
+            .nlink
+            .checked_sub(1)
+            .ok_or_else(|| Error::Corrupt(format!("the entry {:?} names an orphan", entry.name)))?;
+        self.restamp(&mut inode);
+        self.store_inode(&inode, 0);
+        let last_link = inode.nlink == 0;
+        if last_link {
+            self.set(keys::orphan(inode.id), Bytes::new());
+        }
+        Ok(Removed { inode, last_link })
+    }
+
+    /// Removes what stands in a rename's way.
+    async fn replace(
+        &mut self,
+        source: &Entry,
+        target: &Entry,
+        directory: InodeId,
+        name: &[u8],
+    ) -> Result<Removed, Error> {
+        let is_directory = target.kind == FileKind::Directory;
+        match (source.kind == FileKind::Directory, is_directory) {
+            (true, false) => return Err(Error::NotDirectory),
+            (false, true) => return Err(Error::IsDirectory),
+            _ => {}
+        }
+        let removed = self.unlink(target).await?;
+        self.take_name(directory, name).await?;
+        self.touch(directory, -1, -i64::from(is_directory));
+        Ok(removed)
+    }
+
+    async fn take_name(&mut self, directory: InodeId, name: &[u8]) -> Result<(), Error> {
+        let (key, _, mut bucket) = self.bucket(directory, name).await?;
+        bucket.0.retain(|named| named.name != name);
+        if bucket.0.is_empty() {
+            self.delete(key);
+        } else {
+            self.set_record(key, &bucket);
+        }
+        Ok(())
+    }
+
+    /// Refuses to move a directory to a place below itself. Every directory on the way to the root is
+    /// read, so that of two renames that would close a ring together one conflicts.
+    async fn not_below(&self, moved: InodeId, place: InodeId) -> Result<(), Error> {
+        let mut at = Some(place);
+        while let Some(directory) = at {
+            if directory == moved {
+                return Err(Error::IntoItself);
+            }
+            at = self.parent_of(directory).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a name that isn't there into its bucket.
+fn insert(bucket: &mut Bucket, name: &[u8], id: InodeId, kind: FileKind) -> Result<(), Error> {
+    let is_free = |tiebreak: &u8| bucket.0.iter().all(|named| named.tiebreak != *tiebreak);
+    let tiebreak = (0..keys::TIEBREAKS)
+        .find(is_free)
+        .ok_or_else(|| Error::Store("three names of one directory have the same hash".into()))?;
+    bucket.0.push(Named {
+        name: Bytes::copy_from_slice(name),
+        id,
+        kind,
+        tiebreak,
+    });
+    bucket.0.sort_by_key(|named| named.tiebreak);
+    Ok(())
+}

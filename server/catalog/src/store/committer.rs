@@ -1,0 +1,94 @@
+//! The one thread that commits: gathers all transactions that wait, makes them durable by one sync,
+//! then answers each. Never adds a wait of its own: while one batch syncs, the next gathers.
+
+use super::failpoint::{Armed, Failpoint, Step};
+use super::fjall_store::Disk;
+use super::{Outcome, StoreError, Transaction};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most transactions in one batch.
+const BATCH_TRANSACTIONS: usize = 4096;
+/// A batch takes no further transaction beyond this.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// A transaction whose caller waits.
+pub(crate) struct Waiting {
+    pub transaction: Arc<Transaction>,
+    pub answer: oneshot::Sender<Result<Outcome, StoreError>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub commits: AtomicU64,
+    pub batches: AtomicU64,
+    pub largest_batch: AtomicU64,
+    pub conflicts: AtomicU64,
+}
+
+pub(crate) struct Committer {
+    pub disk: Disk,
+    pub queue: mpsc::Receiver<Waiting>,
+    pub counters: Arc<Counters>,
+    pub failpoint: Option<Failpoint>,
+}
+
+impl Committer {
+    /// Runs until every sender is gone, then ends what is queued.
+    pub(crate) fn run(mut self) {
+        let mut armed = self.failpoint.map(Armed::new);
+        let mut gathered = Vec::new();
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut bytes = first.transaction.size_bytes();
+            gathered.push(first);
+            while gathered.len() < BATCH_TRANSACTIONS && bytes < BATCH_BYTES {
+                let Ok(next) = self.queue.try_recv() else {
+                    break;
+                };
+                bytes += next.transaction.size_bytes();
+                gathered.push(next);
+            }
+            let outcomes = self.disk.commit(
+                gathered.iter().map(|waiting| waiting.transaction.as_ref()),
+                armed.as_mut(),
+            );
+            self.count(&outcomes);
+            if let Some(armed) = &mut armed {
+                armed.pass(Step::BeforeAnswer);
+            }
+            // A caller that went away has no use for its answer.
+            match outcomes {
+                Ok(outcomes) => {
+                    for (waiting, outcome) in gathered.drain(..).zip(outcomes) {
+                        let _ = waiting.answer.send(Ok(outcome));
+                    }
+                }
+                Err(failure) => {
+                    for waiting in gathered.drain(..) {
+                        let _ = waiting.answer.send(failure.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&self, outcomes: &Result<Vec<Outcome>, Result<Outcome, StoreError>>) {
+        let Ok(outcomes) = outcomes else { return };
+        let committed = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Committed(_)))
+            .count() as u64;
+        let counters = &self.counters;
+        counters
+            .conflicts
+            .fetch_add(outcomes.len() as u64 - committed, Ordering::Relaxed);
+        if committed > 0 {
+            counters.commits.fetch_add(committed, Ordering::Relaxed);
+            counters.batches.fetch_add(1, Ordering::Relaxed);
+            counters
+                .largest_batch
+                .fetch_max(committed, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The embedded engine: fjall, behind one committer. A snapshot is handed out only of what is on disk.
+//! Never a rule about conflicts or merging: those are the resolver's.
+
+use super::batch::{Batch, Operation};
+use super::committer::{Committer, Counters, Waiting};
+use super::failpoint::{Armed, Failpoint, Step};
+use super::resolver::{ANSWERS, Base, Resolver};
+use super::{
+    Direction, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError, StoreStats,
+    Transaction, Version,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Transactions that may wait for the committer; a caller beyond waits to get in.
+const QUEUE_TRANSACTIONS: usize = 8192;
+
+#[derive(Debug, Clone)]
+pub struct FjallOptions {
+    /// Memory for blocks read from disk.
+    pub cache_bytes: u64,
+    pub failpoint: Option<Failpoint>,
+}
+
+impl Default for FjallOptions {
+    fn default() -> Self {
+        FjallOptions {
+            cache_bytes: 256 << 20,
+            failpoint: None,
+        }
+    }
+}
+
+fn failed(error: fjall::Error) -> StoreError {
+    StoreError::Failed(format!("fjall: {error}"))
+}
+
+/// What is durable, at one version.
+struct Durable {
+    rows: Keyspace,
+    snapshot: fjall::Snapshot,
+    version: Version,
+}
+
+fn row(guard: Guard) -> Result<(Bytes, Bytes), StoreError> {
+    let (key, value) = guard.into_inner().map_err(failed)?;
+    Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+}
+
+impl Durable {
+    fn get_now(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let value = self.snapshot.get(&self.rows, key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+}
+
+#[async_trait]
+impl Snapshot for Durable {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.get_now(key)
+    }
+
+    async fn multi_get(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        keys.iter().map(|key| self.get_now(key)).collect()
+    }
+
+    async fn scan(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut page = Page {
+            rows: Vec::new(),
+            rest: None,
+        };
+        if range.is_empty() {
+            return Ok(page);
+        }
+        let mut rows = self
+            .snapshot
+            .range(&self.rows, range.start.as_ref()..range.end.as_ref());
+        let mut bytes = 0;
+        loop {
+            let next = match direction {
+                Direction::Forward => rows.next(),
+                Direction::Backward => rows.next_back(),
+            };
+            let Some(guard) = next else { return Ok(page) };
+            let (key, value) = row(guard)?;
+            if page.rows.len() >= limit || bytes >= PAGE_MAX_BYTES {
+                page.rest = Some(match direction {
+                    Direction::Forward => KeyRange {
+                        start: key,
+                        end: range.end.clone(),
+                    },
+                    Direction::Backward => KeyRange {
+                        start: range.start.clone(),
+                        end: crate::keys::successor(&key),
+                    },
+                });
+                return Ok(page);
+            }
+            bytes += key.len() + value.len();
+            page.rows.push((key, value));
+        }
+    }
+}
+
+impl Base for Durable {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.get_now(key)
+    }
+
+    fn keys(&self, range: &KeyRange) -> Result<Vec<Bytes>, StoreError> {
+        let rows = self
+            .snapshot
+            .range(&self.rows, range.start.as_ref()..range.end.as_ref());
+        rows.map(|guard| {
+            guard
+                .key()
+                .map(|key| Bytes::copy_from_slice(&key))
+                .map_err(failed)
+        })
+        .collect()
+    }
+}
+
+/// The committer's side: the only writer.
+pub(crate) struct Disk {
+    database: Database,
+    rows: Keyspace,
+    /// Answers of recent batches, keyed by version.
+    batches: Keyspace,
+    resolver: Resolver,
+    /// Last version of each kept batch, and its transactions.
+    kept: VecDeque<(Version, usize)>,
+    kept_answers: usize,
+    published: Arc<RwLock<Arc<Durable>>>,
+    /// After a write failed nothing is known of the journal's end: only a restart reads it again.
+    broken: Option<String>,
+}
+
+impl Disk {
+    /// Decides the transactions and makes them durable. An error is everybody's answer.
+    pub(crate) fn commit<'a>(
+        &mut self,
+        waiting: impl Iterator<Item = &'a Transaction>,
+        armed: Option<&mut Armed>,
+    ) -> Result<Vec<Outcome>, Result<Outcome, StoreError>> {
+        if let Some(broken) = &self.broken {
+            // An earlier attempt of the same transaction may be in the journal.
+            return Err(Ok(Outcome::Unknown(broken.clone())));
+        }
+        let base = self.published.read().clone();
+        let resolved = match self.resolver.resolve(waiting, base.as_ref()) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                self.broken = Some(format!(
+                    "an earlier read failed: {error}; restart the server"
+                ));
+                return Err(Err(error));
+            }
+        };
+        drop(base);
+        if resolved.batch.answers.is_empty() {
+            return Ok(resolved.outcomes);
+        }
+        if let Err(error) = self.write(&resolved.batch, armed) {
+            let broken = format!("writing the journal failed: {error}; restart the server");
+            tracing::error!("the catalog can't be written any more: {broken}");
+            self.broken = Some(broken.clone());
+            return Err(Ok(Outcome::Unknown(broken)));
+        }
+        *self.published.write() = self.durable(resolved.batch.version);
+        Ok(resolved.outcomes)
+    }
+
+    fn durable(&self, version: Version) -> Arc<Durable> {
+        Arc::new(Durable {
+            rows: self.rows.clone(),
+            snapshot: self.database.snapshot(),
+            version,
+        })
+    }
+
+    fn write(&mut self, batch: &Batch, mut armed: Option<&mut Armed>) -> fjall::Result<()> {
+        if let Some(armed) = &mut armed {
+            armed.pass(Step::BeforeWrite);
+        }
+        let split = armed.filter(|armed| armed.wants(Step::BeforeSync));
+        let mode = if split.is_some() {
+            PersistMode::Buffer
+        } else {
+            PersistMode::SyncData
+        };
+        let mut writes = self.database.batch().durability(Some(mode));
+        for operation in &batch.operations {
+            match operation {
+                Operation::Set(key, value) => {
+                    writes.insert(&self.rows, key.as_ref(), value.as_ref())
+                }
+                Operation::Delete(key) => writes.remove(&self.rows, key.as_ref()),
+            }
+        }
+        let answers = batch.answers_only().to_bytes();
+        writes.insert(&self.batches, batch.version.to_be_bytes(), answers.as_ref());
+        self.kept.push_back((batch.version, batch.answers.len()));
+        self.kept_answers += batch.answers.len();
+        while let Some(&(version, count)) = self.kept.front() {
+            if self.kept_answers - count < ANSWERS {
+                break;
+            }
+            self.kept.pop_front();
+            self.kept_answers -= count;
+            writes.remove(&self.batches, version.to_be_bytes());
+        }
+        writes.commit()?;
+        if let Some(armed) = split {
+            armed.pass(Step::BeforeSync);
+            self.database.persist(PersistMode::SyncData)?;
+        }
+        Ok(())
+    }
+}
+
+/// A catalog's store in a folder of this machine.
+pub struct FjallStore {
+    queue: Option<mpsc::Sender<Waiting>>,
+    published: Arc<RwLock<Arc<Durable>>>,
+    counters: Arc<Counters>,
+    database: Database,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl FjallStore {
+    /// Opens or makes the store. The caller has made sure that no other process has it open.
+    pub fn open(path: &Path, options: &FjallOptions) -> Result<FjallStore, StoreError> {
+        let database = Database::builder(path)
+            .cache_size(options.cache_bytes)
+            .open()
+            .map_err(failed)?;
+        let rows = database
+            .keyspace("rows", KeyspaceCreateOptions::default)
+            .map_err(failed)?;
+        let batches = database
+            .keyspace("batches", KeyspaceCreateOptions::default)
+            .map_err(failed)?;
+        let mut recent = Vec::new();
+        for guard in batches.iter() {
+            let (_, value) = row(guard)?;
+            recent.push(
+                Batch::from_bytes(&value).map_err(|error| StoreError::Failed(error.to_string()))?,
+            );
+        }
+        let version = recent.last().map_or(0, |batch| batch.version);
+        let mut resolver = Resolver::at(version);
+        let mut kept = VecDeque::new();
+        for batch in recent {
+            kept.push_back((batch.version, batch.answers.len()));
+            for (key, committed) in batch.answers {
+                resolver.remember(key, committed);
+            }
+        }
+        // What a crash left in the journal unsynced is visible now: it must not be lost by the next.
+        database.persist(PersistMode::SyncAll).map_err(failed)?;
+        let published = Arc::new(RwLock::new(Arc::new(Durable {
+            rows: rows.clone(),
+            snapshot: database.snapshot(),
+            version: resolver.version(),
+        })));
+        let disk = Disk {
+            database: database.clone(),
+            rows,
+            batches,
+            resolver,
+            kept_answers: kept.iter().map(|(_, count)| count).sum(),
+            kept,
+            published: published.clone(),
+            broken: None,
+        };
+        let (queue, receiver) = mpsc::channel(QUEUE_TRANSACTIONS);
+        let counters = Arc::new(Counters::default());
+        let committer = Committer {
+            disk,
+            queue: receiver,
+            counters: counters.clone(),
+            failpoint: options.failpoint,
+        };
+        let thread = std::thread::Builder::new()
+            .name("catalog-commit".into())
+            .spawn(move || committer.run())
+            .map_err(|error| StoreError::Failed(format!("no thread for the committer: {error}")))?;
+        Ok(FjallStore {
+            queue: Some(queue),
+            published,
+            counters,
+            database,
+            committer: Mutex::new(Some(thread)),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for FjallStore {
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        Ok(self.published.read().clone())
+    }
+
+    async fn commit(&self, transaction: Arc<Transaction>) -> Result<Outcome, StoreError> {
+        transaction.check_limits()?;
+        let (answer, answered) = oneshot::channel();
+        let closed = || StoreError::Failed("the store is closed".into());
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue
+            .send(Waiting {
+                transaction,
+                answer,
+            })
+            .await
+            .map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| {
+            Ok(Outcome::Unknown(
+                "the committer died; restart the server".into(),
+            ))
+        })
+    }
+
+    fn stats(&self) -> StoreStats {
+        let counters = &self.counters;
+        StoreStats {
+            commits: counters.commits.load(Ordering::Relaxed),
+            batches: counters.batches.load(Ordering::Relaxed),
+            largest_batch: counters.largest_batch.load(Ordering::Relaxed),
+            conflicts: counters.conflicts.load(Ordering::Relaxed),
+            disk_bytes: self.database.disk_space().unwrap_or(0),
+        }
+    }
+}
+
+impl Drop for FjallStore {
+    /// Waits for what is queued: whoever opens the folder next finds it closed.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.committer.lock().take() {
+            // A committer that panicked has said so; its waiters were told Unknown.
+            let _ = thread.join();
+        }
+    }
+}
