@@ -58,6 +58,17 @@ macro_rules! attributes {
                 Ok(values)
             }
         }
+
+        #[cfg(test)]
+        impl super::sample::Sample for Attributes {
+            fn sample(source: &mut super::sample::Source) -> Self {
+                let mut values = Self::default();
+                $(if source.one_in(8) {
+                    values.$field = Some(field!(sample $type, source $(, $limit)?));
+                })*
+                values
+            }
+        }
     };
 }
 
@@ -238,6 +249,7 @@ impl Xdr for Fattr4 {
 
     fn decode(input: &mut Decoder) -> Result<Self, DecodeError> {
         let raw = RawFattr4::decode(input)?;
+        let values_at = input.offset() - raw.attr_vals.len().next_multiple_of(4);
         let unsupported = raw.bits().find(|&bit| Attr::from_u32(bit).is_none());
         if let Some(attr) = unsupported {
             return Ok(Self::Unsupported { attr, raw });
@@ -249,7 +261,13 @@ impl Xdr for Fattr4 {
                 .and_then(|all| values.finish().map(|()| all))
             {
                 Ok(attributes) => Self::from(attributes),
-                Err(fault) => Self::Malformed { fault, raw },
+                Err(DecodeError { offset, fault }) => Self::Malformed {
+                    fault: DecodeError {
+                        offset: values_at + offset,
+                        fault,
+                    },
+                    raw,
+                },
             },
         )
     }

@@ -213,6 +213,26 @@ macro_rules! callbacks {
             }
         }
 
+        #[cfg(test)]
+        impl super::sample::SampleOf<CbOpnum> for CbArgOp {
+            fn sample_of(op: CbOpnum, source: &mut super::sample::Source) -> Self {
+                match op {
+                    $(CbOpnum::$op => Self::$op(super::sample::Sample::sample(source)),)*
+                    CbOpnum::Illegal => Self::Illegal(2),
+                }
+            }
+        }
+
+        #[cfg(test)]
+        impl super::sample::SampleOf<CbOpnum> for CbResOp {
+            fn sample_of(op: CbOpnum, source: &mut super::sample::Source) -> Self {
+                match op {
+                    $(CbOpnum::$op => Self::$op(super::sample::Sample::sample(source)),)*
+                    CbOpnum::Illegal => Self::Illegal(Err(Nfsstat4::OpIllegal)),
+                }
+            }
+        }
+
         /// One operation of a callback's reply.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum CbResOp {

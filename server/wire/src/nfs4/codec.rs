@@ -185,6 +185,12 @@ macro_rules! messages {
                 Ok(Self { $($field: field!(decode $type, input, stringify!($field) $(, $limit)?)),* })
             }
         }
+        #[cfg(test)]
+        impl $crate::nfs4::sample::Sample for $name {
+            fn sample(source: &mut $crate::nfs4::sample::Source) -> Self {
+                Self { $($field: field!(sample $type, source $(, $limit)?)),* }
+            }
+        }
     )*};
 }
 
@@ -201,6 +207,12 @@ macro_rules! field {
     };
     (decode $type:ty, $input:ident, $what:expr, $limit:expr) => {
         <$type as $crate::nfs4::codec::Bounded>::decode_bounded($input, $what, $limit)?
+    };
+    (sample $type:ty, $source:ident) => {
+        <$type as $crate::nfs4::sample::Sample>::sample($source)
+    };
+    (sample $type:ty, $source:ident, $limit:expr) => {
+        <$type as $crate::nfs4::sample::SampleBounded>::sample_bounded($source, $limit)
     };
 }
 
@@ -228,6 +240,15 @@ macro_rules! unions {
                     $(x if x == $value => Self::$variant $((field!(decode $type, input, stringify!($bind) $(, $limit)?)))?,)*
                     _ => return Err(input.bad_discriminant(stringify!($name), value)),
                 })
+            }
+        }
+        #[cfg(test)]
+        impl $crate::nfs4::sample::Sample for $name {
+            fn sample(source: &mut $crate::nfs4::sample::Source) -> Self {
+                match *source.pick(&[$($value as u32),*]) {
+                    $(x if x == $value => Self::$variant $((field!(sample $type, source $(, $limit)?)))?,)*
+                    _ => unreachable!("only listed discriminants are picked"),
+                }
             }
         }
     )*};

@@ -57,6 +57,26 @@ macro_rules! operations {
             }
         }
 
+        #[cfg(test)]
+        impl super::sample::SampleOf<Opnum> for ArgOp {
+            fn sample_of(op: Opnum, source: &mut super::sample::Source) -> Self {
+                match op {
+                    $(Opnum::$op => Self::$op $((<$args as super::sample::Sample>::sample(source)))?,)*
+                    Opnum::Illegal => Self::Illegal(2),
+                }
+            }
+        }
+
+        #[cfg(test)]
+        impl super::sample::SampleOf<Opnum> for ResOp {
+            fn sample_of(op: Opnum, source: &mut super::sample::Source) -> Self {
+                match op {
+                    $(Opnum::$op => Self::$op(super::sample::Sample::sample(source)),)*
+                    Opnum::Illegal => Self::Illegal(Err(Nfsstat4::OpIllegal)),
+                }
+            }
+        }
+
         /// One operation of a reply.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum ResOp {

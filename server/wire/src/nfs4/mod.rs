@@ -20,8 +20,12 @@ pub mod flex;
 mod layout_ops;
 mod open_ops;
 mod opnum;
+#[cfg(test)]
+mod sample;
 mod session_ops;
 mod status;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use attribute_types::*;
