@@ -8,6 +8,8 @@ pub mod nfs3;
 pub mod portmap;
 pub mod record;
 pub mod rpc;
+#[cfg(test)]
+mod testing;
 pub mod nfs4;
 pub mod xdr;
 

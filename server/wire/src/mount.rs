@@ -171,3 +171,6 @@ impl Xdr for Exports {
         crate::xdr::decode_chain(input).map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -386,3 +386,6 @@ impl Xdr for Denied {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

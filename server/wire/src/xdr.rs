@@ -539,3 +539,6 @@ macro_rules! xdr_opaque {
         }
     };
 }
+
+#[cfg(test)]
+mod tests;
