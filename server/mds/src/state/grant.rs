@@ -1,0 +1,632 @@
+//! Layouts as grants, RFC 8881 §12.5 and §18.43 to §18.44: who holds the right to go to a file's
+//! data servers. What a layout says is made elsewhere; taking it away is in `recall`.
+//!
+//! One grant per client and file, whole extents, reading or writing or both. It is reserved
+//! before its write intent is durable and confirmed after: a recall in between voids it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catalog::InodeId;
+use layout::DataServerId;
+
+use super::lease::GraceRefusal;
+use super::open::Access;
+use super::stateid::{Parts, StateKind, check_seqid, is_earlier, next_seqid};
+use super::table::{Keyed, Map, Table};
+use super::{ClientId, Limits, State, Stateid, StateidRefusal, Time};
+
+/// `layoutiomode4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LayoutMode {
+    Read,
+    Write,
+}
+
+/// What LAYOUTRETURN gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReturnMode {
+    Read,
+    Write,
+    Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayoutRequest<'a> {
+    pub client: ClientId,
+    pub inode: InodeId,
+    /// Of an open, a lock, or the layout that the client has.
+    pub stateid: Stateid,
+    pub mode: LayoutMode,
+    /// Of the inode, as it was read for this layout.
+    pub size_epoch: u64,
+    /// Where the layout points.
+    pub servers: &'a [DataServerId],
+}
+
+/// A layout between its decision and its durable write intent. Confirm it or roll it back.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a reservation keeps the file held until it is confirmed or rolled back"]
+pub struct LayoutReservation {
+    client: ClientId,
+    id: GrantId,
+    serial: u32,
+    mode: LayoutMode,
+    size_epoch: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutRefusal {
+    #[error(transparent)]
+    Stateid(#[from] StateidRefusal),
+    #[error("the file is not open for this")]
+    OpenMode,
+    #[error("the file's layouts are being recalled")]
+    RecallConflict,
+    #[error("the client's layout of this file is being fenced")]
+    Fencing,
+    #[error("there are as many layouts as the limits allow")]
+    TooMany,
+    #[error(transparent)]
+    Grace(#[from] GraceRefusal),
+}
+
+/// A grant by number; a number of one that is gone finds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantId {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantPhase {
+    Held,
+    /// The client has been asked for it, or is about to be.
+    Recalling {
+        deadline: Time,
+    },
+    /// Too late to return it: gone when its objects are fenced.
+    Fencing,
+}
+
+/// A grant as others may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub id: GrantId,
+    pub client: ClientId,
+    pub inode: InodeId,
+    pub read: bool,
+    pub write: bool,
+    pub size_epoch: u64,
+    pub stateid: Stateid,
+    pub phase: GrantPhase,
+}
+
+/// What LAYOUTRETURN left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned {
+    /// `None` when nothing of the layout is left.
+    pub stateid: Option<Stateid>,
+    /// A right to write was given back.
+    pub was_writer: bool,
+    /// No recall or fence of this file is pending any more: whoever waits may go on.
+    pub drained: bool,
+    /// Somebody still holds the file.
+    pub held: bool,
+}
+
+/// The right to read, to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Held {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+impl Held {
+    pub(super) fn any(self) -> bool {
+        self.read || self.write
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) client: ClientId,
+    pub(super) inode: InodeId,
+    /// The oldest epoch that any of its segments was given with.
+    pub(super) size_epoch: u64,
+    pub(super) servers: Box<[DataServerId]>,
+    pub(super) phase: GrantPhase,
+    pub(super) seqid: u32,
+    /// Raised by each recall: it voids the reservations before it.
+    pub(super) serial: u32,
+    pub(super) reservations: u16,
+    pub(super) held: Held,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct FileLayouts {
+    pub(super) by_client: BTreeMap<u32, u32>,
+    writers: u32,
+    /// Being recalled or fenced.
+    leaving: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Grants {
+    epoch: u32,
+    pub(super) layouts: Table<Layout>,
+    pub(super) files: Map<InodeId, FileLayouts>,
+    pub(super) clients: BTreeMap<ClientId, BTreeSet<u32>>,
+    pub(super) servers: BTreeMap<DataServerId, BTreeSet<u32>>,
+    pub(super) deadlines: BTreeSet<(Time, u32)>,
+    fences: usize,
+}
+
+impl Grants {
+    pub(super) fn new(epoch: u32, keyed: Keyed) -> Self {
+        Grants {
+            epoch,
+            layouts: Table::new(),
+            files: Map::with_hasher(keyed),
+            clients: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            fences: 0,
+        }
+    }
+
+    /// Layouts, recalls, fences.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        (self.layouts.len(), self.deadlines.len(), self.fences)
+    }
+
+    pub(super) fn held_by(&self, client: ClientId) -> usize {
+        self.clients.get(&client).map_or(0, BTreeSet::len)
+    }
+
+    pub(super) fn is_held(&self, inode: InodeId) -> bool {
+        self.files.contains_key(&inode)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn index_of(&self, client: ClientId, inode: InodeId) -> Option<u32> {
+        self.files
+            .get(&inode)?
+            .by_client
+            .get(&client.short())
+            .copied()
+    }
+
+    pub(super) fn by_id(&self, id: GrantId) -> Option<u32> {
+        self.layouts.get(id.index, id.generation).map(|_| id.index)
+    }
+
+    pub(super) fn id(&self, index: u32) -> GrantId {
+        GrantId {
+            index,
+            generation: self.layouts.generation(index),
+        }
+    }
+
+    pub(super) fn view(&self, index: u32) -> Option<Grant> {
+        let layout = self.layouts.at(index)?;
+        let id = self.id(index);
+        let parts = Parts {
+            kind: StateKind::Layout,
+            index,
+            generation: id.generation,
+        };
+        Some(Grant {
+            id,
+            client: layout.client,
+            inode: layout.inode,
+            read: layout.held.read,
+            write: layout.held.write,
+            size_epoch: layout.size_epoch,
+            stateid: Stateid::compose(self.epoch, parts, layout.seqid),
+            phase: layout.phase,
+        })
+    }
+
+    /// The layout that a client's stateid names. An earlier seqid is no fault: LAYOUTGETs and
+    /// LAYOUTRETURNs run in parallel (§12.5.3). Zero is.
+    fn find(&self, client: ClientId, stateid: Stateid) -> Result<u32, StateidRefusal> {
+        let parts = stateid.parts(self.epoch)?;
+        if parts.kind != StateKind::Layout || stateid.seqid == 0 {
+            return Err(StateidRefusal::Bad);
+        }
+        let layout = self
+            .layouts
+            .get(parts.index, parts.generation)
+            .filter(|layout| {
+                layout.client == client && layout.held.any() && layout.phase != GrantPhase::Fencing
+            })
+            .ok_or(StateidRefusal::Bad)?;
+        if stateid.seqid != layout.seqid && !is_earlier(stateid.seqid, layout.seqid) {
+            return Err(StateidRefusal::Bad);
+        }
+        Ok(parts.index)
+    }
+
+    /// Changes what a layout holds, its phase or its reservations, and keeps every index in
+    /// step. A layout with nothing left is gone.
+    pub(super) fn change(&mut self, index: u32, apply: impl FnOnce(&mut Layout)) {
+        let Some(layout) = self.layouts.at_mut(index) else {
+            return;
+        };
+        let (was_held, was_phase) = (layout.held, layout.phase);
+        apply(layout);
+        if !layout.held.any() {
+            layout.phase = GrantPhase::Held;
+        }
+        let (held, phase) = (layout.held, layout.phase);
+        let (client, inode) = (layout.client, layout.inode);
+        let empty = !held.any() && layout.reservations == 0;
+
+        if let GrantPhase::Recalling { deadline } = was_phase {
+            self.deadlines.remove(&(deadline, index));
+        }
+        if let GrantPhase::Recalling { deadline } = phase {
+            self.deadlines.insert((deadline, index));
+        }
+        self.fences -= usize::from(was_phase == GrantPhase::Fencing);
+        self.fences += usize::from(phase == GrantPhase::Fencing);
+        if let Some(file) = self.files.get_mut(&inode) {
+            file.writers -= u32::from(was_held.write);
+            file.writers += u32::from(held.write);
+            file.leaving -= u32::from(was_phase != GrantPhase::Held);
+            file.leaving += u32::from(phase != GrantPhase::Held);
+            if empty {
+                file.by_client.remove(&client.short());
+                if file.by_client.is_empty() {
+                    self.files.remove(&inode);
+                }
+            }
+        }
+        if !empty {
+            return;
+        }
+        if let Some(indices) = self.clients.get_mut(&client) {
+            indices.remove(&index);
+            if indices.is_empty() {
+                self.clients.remove(&client);
+            }
+        }
+        if let Some(layout) = self.layouts.remove(index) {
+            for server in &layout.servers {
+                if let Some(indices) = self.servers.get_mut(server) {
+                    indices.remove(&index);
+                    if indices.is_empty() {
+                        self.servers.remove(server);
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, request: &LayoutRequest) -> u32 {
+        let index = self.layouts.insert(Layout {
+            client: request.client,
+            inode: request.inode,
+            size_epoch: request.size_epoch,
+            servers: Box::default(),
+            phase: GrantPhase::Held,
+            seqid: 0,
+            serial: 0,
+            reservations: 0,
+            held: Held::default(),
+        });
+        self.files
+            .entry(request.inode)
+            .or_default()
+            .by_client
+            .insert(request.client.short(), index);
+        self.clients
+            .entry(request.client)
+            .or_default()
+            .insert(index);
+        index
+    }
+
+    fn point_at(&mut self, index: u32, servers: &[DataServerId]) {
+        let Some(layout) = self.layouts.at_mut(index) else {
+            return;
+        };
+        if servers.iter().all(|server| layout.servers.contains(server)) {
+            return;
+        }
+        let mut union: BTreeSet<DataServerId> = layout.servers.iter().copied().collect();
+        union.extend(servers);
+        layout.servers = union.into_iter().collect();
+        for server in servers {
+            self.servers.entry(*server).or_default().insert(index);
+        }
+    }
+
+    pub(super) fn of_client(&self, client: ClientId) -> Vec<u32> {
+        self.clients
+            .get(&client)
+            .map(|indices| indices.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn of_file(&self, inode: InodeId) -> Vec<u32> {
+        self.files
+            .get(&inode)
+            .map(|file| file.by_client.values().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// The client is gone: what it did not return is to be fenced, what it was about to get is
+    /// void.
+    pub(super) fn drop_client(&mut self, client: ClientId) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for index in self.of_client(client) {
+            self.change(index, |layout| {
+                layout.serial = layout.serial.wrapping_add(1);
+                if layout.held.any() {
+                    layout.phase = GrantPhase::Fencing;
+                }
+            });
+            grants.extend(
+                self.view(index)
+                    .filter(|grant| grant.phase == GrantPhase::Fencing),
+            );
+        }
+        grants
+    }
+
+    /// Whether a recall or fence of this file is pending with somebody else than `except`.
+    pub(super) fn is_leaving(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        let Some(file) = self.files.get(&inode) else {
+            return false;
+        };
+        let own = except
+            .and_then(|client| file.by_client.get(&client.short()))
+            .and_then(|index| self.layouts.at(*index))
+            .is_some_and(|layout| layout.phase != GrantPhase::Held);
+        file.leaving > u32::from(own)
+    }
+
+    fn admit(
+        &mut self,
+        request: &LayoutRequest,
+        limits: &Limits,
+    ) -> Result<LayoutReservation, LayoutRefusal> {
+        let known = self.index_of(request.client, request.inode);
+        let index = if let Some(index) = known {
+            match self.layouts.at(index).map(|layout| layout.phase) {
+                Some(GrantPhase::Recalling { .. }) => return Err(LayoutRefusal::RecallConflict),
+                Some(GrantPhase::Fencing) => return Err(LayoutRefusal::Fencing),
+                Some(GrantPhase::Held) | None => index,
+            }
+        } else {
+            if self.layouts.len() >= limits.layouts
+                || self.layouts.is_full()
+                || self.held_by(request.client) >= limits.layouts_per_client
+            {
+                return Err(LayoutRefusal::TooMany);
+            }
+            self.add(request)
+        };
+        self.point_at(index, request.servers);
+        let mut serial = 0;
+        let mut full = false;
+        self.change(index, |layout| {
+            serial = layout.serial;
+            match layout.reservations.checked_add(1) {
+                Some(more) => layout.reservations = more,
+                None => full = true,
+            }
+        });
+        if full {
+            return Err(LayoutRefusal::TooMany);
+        }
+        Ok(LayoutReservation {
+            client: request.client,
+            id: self.id(index),
+            serial,
+            mode: request.mode,
+            size_epoch: request.size_epoch,
+        })
+    }
+}
+
+impl State {
+    /// LAYOUTGET up to the write intent.
+    pub fn layout_reserve(
+        &mut self,
+        request: &LayoutRequest,
+    ) -> Result<LayoutReservation, LayoutRefusal> {
+        let access = match request.mode {
+            LayoutMode::Read => Access::Read,
+            LayoutMode::Write => Access::Write,
+        };
+        let kind = request.stateid.parts(self.opens.epoch())?.kind;
+        let may = if kind == StateKind::Layout {
+            let index = self.grants.find(request.client, request.stateid)?;
+            let layout = self.grants.layouts.at(index).ok_or(StateidRefusal::Bad)?;
+            if layout.inode != request.inode {
+                return Err(StateidRefusal::Bad.into());
+            }
+            self.opens.client_may(request.client, request.inode, access)
+        } else {
+            let open = self.open_behind(request.client, request.stateid)?;
+            if open.inode != request.inode {
+                return Err(StateidRefusal::Bad.into());
+            }
+            match request.mode {
+                LayoutMode::Read => open.access.reads(),
+                LayoutMode::Write => open.access.writes(),
+            }
+        };
+        self.may_take_new(request.client)?;
+        if !may {
+            return Err(LayoutRefusal::OpenMode);
+        }
+        // Whoever is inside alone waits for layouts to come back: a new one would be recalled at
+        // once, and waiting at the gate could hold the slot that the return needs.
+        if self.gates.is_claimed(request.inode) {
+            return Err(LayoutRefusal::RecallConflict);
+        }
+        self.grants.admit(request, &self.limits)
+    }
+
+    /// The write intent is durable: the layout may leave, unless it was recalled meanwhile.
+    pub fn layout_confirm(
+        &mut self,
+        reservation: LayoutReservation,
+    ) -> Result<Stateid, LayoutRefusal> {
+        let void = self.clients.live(reservation.client).is_none()
+            || self
+                .grants
+                .layouts
+                .get(reservation.id.index, reservation.id.generation)
+                .is_none_or(|layout| {
+                    layout.serial != reservation.serial || layout.phase != GrantPhase::Held
+                });
+        if void {
+            self.layout_rollback(reservation);
+            return Err(LayoutRefusal::RecallConflict);
+        }
+        let index = reservation.id.index;
+        self.grants.change(index, |layout| {
+            layout.reservations -= 1;
+            layout.size_epoch = if layout.held.any() {
+                layout.size_epoch.min(reservation.size_epoch)
+            } else {
+                reservation.size_epoch
+            };
+            match reservation.mode {
+                LayoutMode::Read => layout.held.read = true,
+                LayoutMode::Write => layout.held.write = true,
+            }
+            layout.seqid = next_seqid(layout.seqid);
+        });
+        let grant = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
+        Ok(grant.stateid)
+    }
+
+    pub fn layout_rollback(&mut self, reservation: LayoutReservation) {
+        if let Some(index) = self.grants.by_id(reservation.id) {
+            self.grants.change(index, |layout| {
+                layout.reservations = layout.reservations.saturating_sub(1);
+            });
+        }
+    }
+
+    /// The layout that a stateid names, while it is honoured.
+    pub fn layout_of(&self, client: ClientId, stateid: Stateid) -> Result<Grant, StateidRefusal> {
+        let index = self.grants.find(client, stateid)?;
+        self.grants.view(index).ok_or(StateidRefusal::Bad)
+    }
+
+    /// As `layout_of`, for an operation that must name the latest seqid.
+    pub fn latest_layout_of(
+        &self,
+        client: ClientId,
+        stateid: Stateid,
+    ) -> Result<Grant, StateidRefusal> {
+        let grant = self.layout_of(client, stateid)?;
+        check_seqid(stateid.seqid, grant.stateid.seqid)?;
+        Ok(grant)
+    }
+
+    /// LAYOUTRETURN of one file, §18.44.
+    pub fn layout_return(
+        &mut self,
+        client: ClientId,
+        inode: InodeId,
+        stateid: Stateid,
+        mode: ReturnMode,
+    ) -> Result<Returned, StateidRefusal> {
+        let index = self.grants.find(client, stateid)?;
+        let before = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
+        if before.inode != inode {
+            return Err(StateidRefusal::Bad);
+        }
+        self.give_back(index, mode);
+        let left = self
+            .layout_of(
+                client,
+                Stateid {
+                    seqid: 1,
+                    ..stateid
+                },
+            )
+            .ok()
+            .filter(|left| left.id == before.id);
+        Ok(Returned {
+            stateid: left.map(|left| left.stateid),
+            was_writer: before.write && left.is_none_or(|left| !left.write),
+            drained: !self.grants.is_leaving(inode, None),
+            held: self.file_is_held(inode),
+        })
+    }
+
+    pub(super) fn give_back(&mut self, index: u32, mode: ReturnMode) {
+        self.grants.change(index, |layout| {
+            match mode {
+                ReturnMode::Read => layout.held.read = false,
+                ReturnMode::Write => layout.held.write = false,
+                ReturnMode::Any => layout.held = Held::default(),
+            }
+            layout.seqid = next_seqid(layout.seqid);
+        });
+    }
+
+    /// LAYOUTRETURN of a filesystem or of everything: what was given back.
+    pub fn layout_return_all(&mut self, client: ClientId) -> Vec<Grant> {
+        let mut returned = Vec::new();
+        for index in self.grants.of_client(client) {
+            let honoured = self
+                .grants
+                .view(index)
+                .filter(|grant| grant.phase != GrantPhase::Fencing && (grant.read || grant.write));
+            if let Some(grant) = honoured {
+                self.give_back(index, ReturnMode::Any);
+                returned.push(grant);
+            }
+        }
+        returned
+    }
+
+    pub fn holders(&self, inode: InodeId) -> Vec<Grant> {
+        self.grants_of(self.grants.of_file(inode))
+    }
+
+    /// Those who may write, or may still be writing.
+    pub fn rw_holders(&self, inode: InodeId) -> Vec<Grant> {
+        let mut grants = self.holders(inode);
+        grants.retain(|grant| grant.write);
+        grants
+    }
+
+    /// Those whose layouts point at a data server.
+    pub fn holders_on(&self, server: DataServerId) -> Vec<Grant> {
+        let indices = self.grants.servers.get(&server);
+        self.grants_of(indices.into_iter().flatten().copied())
+    }
+
+    fn grants_of(&self, indices: impl IntoIterator<Item = u32>) -> Vec<Grant> {
+        indices
+            .into_iter()
+            .filter_map(|index| self.grants.view(index))
+            .filter(|grant| grant.read || grant.write)
+            .collect()
+    }
+
+    /// Whether somebody else than `except` may be writing past this server.
+    pub fn has_rw_holder(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        let Some(file) = self.grants.files.get(&inode) else {
+            return false;
+        };
+        let own = except
+            .and_then(|client| self.grants.index_of(client, inode))
+            .and_then(|index| self.grants.layouts.at(index))
+            .is_some_and(|layout| layout.held.write);
+        file.writers > u32::from(own)
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether a stateid allows a READ, a WRITE or a change of size through this server, RFC 8881
+//! §8.2.3 and §9.1.2. It changes nothing.
+
+use catalog::InodeId;
+
+use super::open::{Access, OpenRef};
+use super::{ClientId, SpecialStateid, State, Stateid, StateidRefusal};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoKind {
+    Read,
+    Write,
+}
+
+/// On what ground I/O goes ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IoGrant {
+    /// A special stateid: permissions decide alone, per request.
+    Special,
+    /// An open decided at OPEN.
+    Open(OpenRef),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IoRefusal {
+    #[error(transparent)]
+    Stateid(#[from] StateidRefusal),
+    #[error("the file is not open for this")]
+    OpenMode,
+    #[error("an open of somebody else denies this")]
+    Denied,
+    #[error("who may have denied this is not known before grace ends")]
+    InGrace,
+}
+
+impl State {
+    /// Judges the stateid of a READ, WRITE or SETATTR of the size.
+    pub fn authorize_io(
+        &self,
+        client: ClientId,
+        stateid: Stateid,
+        inode: InodeId,
+        kind: IoKind,
+    ) -> Result<IoGrant, IoRefusal> {
+        match stateid.special() {
+            Some(SpecialStateid::Current | SpecialStateid::Invalid) => {
+                return Err(StateidRefusal::Bad.into());
+            }
+            Some(special) => {
+                if self.in_grace() {
+                    return Err(IoRefusal::InGrace);
+                }
+                let access = match kind {
+                    IoKind::Read => Access::Read,
+                    IoKind::Write => Access::Write,
+                };
+                let bypasses = special == SpecialStateid::ReadBypass && kind == IoKind::Read;
+                if !bypasses && self.share_conflict(inode, access, None) {
+                    return Err(IoRefusal::Denied);
+                }
+                return Ok(IoGrant::Special);
+            }
+            None => {}
+        }
+        let open = self.open_behind(client, stateid)?;
+        if open.inode != inode {
+            return Err(StateidRefusal::Bad.into());
+        }
+        match kind {
+            IoKind::Write if !open.access.writes() => Err(IoRefusal::OpenMode),
+            // Clients read around what they write under an open for writing alone (§18.22.4).
+            // OPEN did not check that they may read, so permissions decide now.
+            IoKind::Read if !open.access.reads() => Ok(IoGrant::Special),
+            _ => Ok(IoGrant::Open(open)),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A bound on everything that a client can make the state grow by.
+//! Numbers only: what happens at a bound is said where it is reached.
+
+use std::time::Duration;
+
+/// Bounds and durations of the state. The defaults fit a machine with a few GiB to spare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub lease: Duration,
+    pub grace: Duration,
+    /// How long a client may take to return a recalled layout before it is fenced.
+    pub recall: Duration,
+    /// Clients, confirmed or not.
+    pub clients: usize,
+    /// Client owners are at most 1024 bytes on the wire (`NFS4_OPAQUE_LIMIT`).
+    pub sessions_per_client: usize,
+    pub connections_per_session: usize,
+    /// Fore-channel slots of one session.
+    pub slots: u32,
+    /// What a session is told to come down to while cached replies take more than
+    /// `cached_reply_bytes`.
+    pub slots_under_pressure: u32,
+    pub request_bytes: u32,
+    pub response_bytes: u32,
+    /// Largest reply kept in one slot.
+    pub cached_response_bytes: u32,
+    pub operations: u32,
+    /// Slots that the server uses of a back channel, whatever the client offers.
+    pub callback_slots: u32,
+    /// Cached replies of all sessions: from here on slots shrink.
+    pub cached_reply_bytes: usize,
+    /// Cached replies of all sessions: from here on a slot without a reply gets none, and its
+    /// request waits.
+    pub cached_reply_bytes_hard: usize,
+    pub open_owners_per_client: usize,
+    pub opens_per_client: usize,
+    pub opens: usize,
+    pub lock_states_per_client: usize,
+    /// Byte ranges held on one file, over all owners.
+    pub locks_per_file: usize,
+    pub locks_per_client: usize,
+    pub layouts_per_client: usize,
+    pub layouts: usize,
+    /// Requests waiting at one inode's gate.
+    pub gate_queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            lease: Duration::from_secs(90),
+            grace: Duration::from_secs(90),
+            recall: Duration::from_secs(15),
+            clients: 20_000,
+            sessions_per_client: 16,
+            connections_per_session: 64,
+            slots: 128,
+            slots_under_pressure: 8,
+            request_bytes: 1_049_600,
+            response_bytes: 1_049_600,
+            cached_response_bytes: 8_192,
+            operations: 64,
+            callback_slots: 16,
+            cached_reply_bytes: 512 << 20,
+            cached_reply_bytes_hard: 1 << 30,
+            open_owners_per_client: 65_536,
+            opens_per_client: 1_000_000,
+            opens: 8_000_000,
+            lock_states_per_client: 262_144,
+            locks_per_file: 1_000_000,
+            locks_per_client: 1_000_000,
+            layouts_per_client: 1_000_000,
+            layouts: 8_000_000,
+            gate_queue: 1_024,
+        }
+    }
+}

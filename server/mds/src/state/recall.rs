@@ -1,0 +1,172 @@
+//! Taking layouts away, RFC 8881 §12.5.5 and §20.3: recall, deadline, fence. It decides who must
+//! give back what and by when; the callbacks and the fences themselves happen elsewhere.
+//!
+//! Held → Recalling → returned, or → Fencing → gone. No step is skipped backwards.
+
+use catalog::InodeId;
+use layout::DataServerId;
+
+use super::client::Notice;
+use super::grant::{Grant, GrantId, GrantPhase, LayoutMode, ReturnMode};
+use super::stateid::next_seqid;
+use super::{ClientId, State, Stateid, Time};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecallWhat {
+    All,
+    /// Only of those who may write.
+    Writers,
+}
+
+/// One CB_LAYOUTRECALL to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecallOrder {
+    pub grant: GrantId,
+    pub client: ClientId,
+    pub inode: InodeId,
+    /// For the callback: the recall has raised its seqid (§12.5.3).
+    pub stateid: Stateid,
+    pub mode: LayoutMode,
+    /// After it `overdue` fences.
+    pub deadline: Time,
+}
+
+impl State {
+    /// Recalls a file's layouts from everybody but `except`. Those recalled before are not
+    /// ordered again; layouts on their way to a client are void and need no callback.
+    pub fn recall(
+        &mut self,
+        now: Time,
+        inode: InodeId,
+        what: RecallWhat,
+        except: Option<ClientId>,
+    ) -> Vec<RecallOrder> {
+        let mut orders = Vec::new();
+        for index in self.grants.of_file(inode) {
+            let wanted = self.grants.layouts.at(index).is_some_and(|layout| {
+                Some(layout.client) != except
+                    && (what == RecallWhat::All || layout.held.write || layout.reservations > 0)
+            });
+            if wanted {
+                orders.extend(self.recall_index(now, index));
+            }
+        }
+        orders
+    }
+
+    pub fn recall_one(&mut self, now: Time, id: GrantId) -> Option<RecallOrder> {
+        let index = self.grants.by_id(id)?;
+        self.recall_index(now, index)
+    }
+
+    /// Everything of one client.
+    pub fn recall_client(&mut self, now: Time, client: ClientId) -> Vec<RecallOrder> {
+        let indices = self.grants.of_client(client);
+        indices
+            .into_iter()
+            .filter_map(|index| self.recall_index(now, index))
+            .collect()
+    }
+
+    /// Everything that points at one data server.
+    pub fn recall_server(&mut self, now: Time, server: DataServerId) -> Vec<RecallOrder> {
+        let indices: Vec<u32> = self
+            .grants
+            .servers
+            .get(&server)
+            .map(|indices| indices.iter().copied().collect())
+            .unwrap_or_default();
+        indices
+            .into_iter()
+            .filter_map(|index| self.recall_index(now, index))
+            .collect()
+    }
+
+    fn recall_index(&mut self, now: Time, index: u32) -> Option<RecallOrder> {
+        let deadline = now.plus(self.limits.recall);
+        let mut ordered = false;
+        self.grants.change(index, |layout| {
+            layout.serial = layout.serial.wrapping_add(1);
+            if layout.phase == GrantPhase::Held && layout.held.any() {
+                layout.phase = GrantPhase::Recalling { deadline };
+                layout.seqid = next_seqid(layout.seqid);
+                ordered = true;
+            }
+        });
+        let grant = self.grants.view(index).filter(|_| ordered)?;
+        Some(RecallOrder {
+            grant: grant.id,
+            client: grant.client,
+            inode: grant.inode,
+            stateid: grant.stateid,
+            mode: if grant.write {
+                LayoutMode::Write
+            } else {
+                LayoutMode::Read
+            },
+            deadline,
+        })
+    }
+
+    /// The client answered NOMATCHING_LAYOUT: it has forgotten the layout, which is as good as
+    /// returning it (§12.5.5.1). What the layout was, if it was still out.
+    pub fn recall_forgotten(&mut self, id: GrantId) -> Option<Grant> {
+        let index = self.grants.by_id(id)?;
+        let grant = self.grants.view(index)?;
+        if !matches!(grant.phase, GrantPhase::Recalling { .. }) {
+            return None;
+        }
+        self.give_back(index, ReturnMode::Any);
+        Some(grant)
+    }
+
+    /// Whether layouts of a file are still being recalled or fenced, with others than `except`.
+    pub fn recalls_pending(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        self.grants.is_leaving(inode, except)
+    }
+
+    /// Recalls whose time is over: to be fenced now.
+    pub fn overdue(&mut self, now: Time) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        while let Some((_, index)) = self
+            .grants
+            .deadlines
+            .first()
+            .copied()
+            .filter(|(deadline, _)| *deadline <= now)
+        {
+            grants.extend(self.begin_fence(self.grants.id(index)));
+        }
+        grants
+    }
+
+    /// Stops honouring a layout, recalled or not. It is gone when `fenced` says so.
+    pub fn begin_fence(&mut self, id: GrantId) -> Option<Grant> {
+        let index = self.grants.by_id(id)?;
+        let before = self.grants.view(index)?;
+        if before.phase == GrantPhase::Fencing {
+            return None;
+        }
+        self.grants.change(index, |layout| {
+            layout.serial = layout.serial.wrapping_add(1);
+            layout.phase = GrantPhase::Fencing;
+        });
+        if let Some(client) = self.clients.live_mut(before.client) {
+            client.notice = Notice::Due;
+        }
+        self.grants
+            .view(index)
+            .filter(|grant| grant.phase == GrantPhase::Fencing)
+    }
+
+    /// Every object of a layout is fenced, or durably abandoned: invariant 5 holds without it.
+    pub fn fenced(&mut self, id: GrantId) -> Option<Grant> {
+        let index = self.grants.by_id(id)?;
+        let grant = self.grants.view(index)?;
+        if grant.phase != GrantPhase::Fencing {
+            return None;
+        }
+        self.give_back(index, ReturnMode::Any);
+        Some(grant)
+    }
+}
