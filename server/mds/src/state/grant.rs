@@ -1,5 +1,5 @@
-//! Layouts as grants, RFC 8881 §12.5 and §18.43 to §18.44: who holds the right to go to a file's
-//! data servers. What a layout says is made elsewhere; taking it away is in `recall`.
+//! Layouts as grants, RFC 8881 §12.5: the table of who holds the right to go to a file's data
+//! servers. What a layout says is made elsewhere; giving and taking are in `layouts`, `recall`.
 //!
 //! One grant per client and file, whole extents, reading or writing or both. It is reserved
 //! before its write intent is durable and confirmed after: a recall in between voids it.
@@ -10,10 +10,9 @@ use catalog::InodeId;
 use layout::DataServerId;
 
 use super::lease::GraceRefusal;
-use super::open::Access;
-use super::stateid::{Parts, StateKind, check_seqid, is_earlier, next_seqid};
+use super::stateid::{Parts, StateKind, is_earlier};
 use super::table::{Keyed, Map, Table};
-use super::{ClientId, Limits, State, Stateid, StateidRefusal, Time};
+use super::{ClientId, Limits, Stateid, StateidRefusal, Time};
 
 /// `layoutiomode4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,17 +40,20 @@ pub struct LayoutRequest<'a> {
     pub size_epoch: u64,
     /// Where the layout points.
     pub servers: &'a [DataServerId],
+    /// The caller's own, kept from the first grant on: through which export the client knows the
+    /// file, for the callback that takes the layout away.
+    pub tag: u32,
 }
 
 /// A layout between its decision and its durable write intent. Confirm it or roll it back.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a reservation keeps the file held until it is confirmed or rolled back"]
 pub struct LayoutReservation {
-    client: ClientId,
-    id: GrantId,
-    serial: u32,
-    mode: LayoutMode,
-    size_epoch: u64,
+    pub(super) client: ClientId,
+    pub(super) id: GrantId,
+    pub(super) serial: u32,
+    pub(super) mode: LayoutMode,
+    pub(super) size_epoch: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +101,7 @@ pub struct Grant {
     pub size_epoch: u64,
     pub stateid: Stateid,
     pub phase: GrantPhase,
+    pub tag: u32,
 }
 
 /// What LAYOUTRETURN left.
@@ -136,6 +139,7 @@ pub(super) struct Layout {
     pub(super) servers: Box<[DataServerId]>,
     pub(super) phase: GrantPhase,
     pub(super) seqid: u32,
+    pub(super) tag: u32,
     /// Raised by each recall: it voids the reservations before it.
     pub(super) serial: u32,
     pub(super) reservations: u16,
@@ -145,7 +149,7 @@ pub(super) struct Layout {
 #[derive(Debug, Default)]
 pub(super) struct FileLayouts {
     pub(super) by_client: BTreeMap<u32, u32>,
-    writers: u32,
+    pub(super) writers: u32,
     /// Being recalled or fenced.
     leaving: u32,
 }
@@ -227,12 +231,13 @@ impl Grants {
             size_epoch: layout.size_epoch,
             stateid: Stateid::compose(self.epoch, parts, layout.seqid),
             phase: layout.phase,
+            tag: layout.tag,
         })
     }
 
     /// The layout that a client's stateid names. An earlier seqid is no fault: LAYOUTGETs and
     /// LAYOUTRETURNs run in parallel (§12.5.3). Zero is.
-    fn find(&self, client: ClientId, stateid: Stateid) -> Result<u32, StateidRefusal> {
+    pub(super) fn find(&self, client: ClientId, stateid: Stateid) -> Result<u32, StateidRefusal> {
         let parts = stateid.parts(self.epoch)?;
         if parts.kind != StateKind::Layout || stateid.seqid == 0 {
             return Err(StateidRefusal::Bad);
@@ -314,6 +319,7 @@ impl Grants {
             servers: Box::default(),
             phase: GrantPhase::Held,
             seqid: 0,
+            tag: request.tag,
             serial: 0,
             reservations: 0,
             held: Held::default(),
@@ -390,7 +396,7 @@ impl Grants {
         file.leaving > u32::from(own)
     }
 
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         request: &LayoutRequest,
         limits: &Limits,
@@ -431,202 +437,5 @@ impl Grants {
             mode: request.mode,
             size_epoch: request.size_epoch,
         })
-    }
-}
-
-impl State {
-    /// LAYOUTGET up to the write intent.
-    pub fn layout_reserve(
-        &mut self,
-        request: &LayoutRequest,
-    ) -> Result<LayoutReservation, LayoutRefusal> {
-        let access = match request.mode {
-            LayoutMode::Read => Access::Read,
-            LayoutMode::Write => Access::Write,
-        };
-        let kind = request.stateid.parts(self.opens.epoch())?.kind;
-        let may = if kind == StateKind::Layout {
-            let index = self.grants.find(request.client, request.stateid)?;
-            let layout = self.grants.layouts.at(index).ok_or(StateidRefusal::Bad)?;
-            if layout.inode != request.inode {
-                return Err(StateidRefusal::Bad.into());
-            }
-            self.opens.client_may(request.client, request.inode, access)
-        } else {
-            let open = self.open_behind(request.client, request.stateid)?;
-            if open.inode != request.inode {
-                return Err(StateidRefusal::Bad.into());
-            }
-            match request.mode {
-                LayoutMode::Read => open.access.reads(),
-                LayoutMode::Write => open.access.writes(),
-            }
-        };
-        self.may_take_new(request.client)?;
-        if !may {
-            return Err(LayoutRefusal::OpenMode);
-        }
-        // Whoever is inside alone waits for layouts to come back: a new one would be recalled at
-        // once, and waiting at the gate could hold the slot that the return needs.
-        if self.gates.is_claimed(request.inode) {
-            return Err(LayoutRefusal::RecallConflict);
-        }
-        self.grants.admit(request, &self.limits)
-    }
-
-    /// The write intent is durable: the layout may leave, unless it was recalled meanwhile.
-    pub fn layout_confirm(
-        &mut self,
-        reservation: LayoutReservation,
-    ) -> Result<Stateid, LayoutRefusal> {
-        let void = self.clients.live(reservation.client).is_none()
-            || self
-                .grants
-                .layouts
-                .get(reservation.id.index, reservation.id.generation)
-                .is_none_or(|layout| {
-                    layout.serial != reservation.serial || layout.phase != GrantPhase::Held
-                });
-        if void {
-            self.layout_rollback(reservation);
-            return Err(LayoutRefusal::RecallConflict);
-        }
-        let index = reservation.id.index;
-        self.grants.change(index, |layout| {
-            layout.reservations -= 1;
-            layout.size_epoch = if layout.held.any() {
-                layout.size_epoch.min(reservation.size_epoch)
-            } else {
-                reservation.size_epoch
-            };
-            match reservation.mode {
-                LayoutMode::Read => layout.held.read = true,
-                LayoutMode::Write => layout.held.write = true,
-            }
-            layout.seqid = next_seqid(layout.seqid);
-        });
-        let grant = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
-        Ok(grant.stateid)
-    }
-
-    pub fn layout_rollback(&mut self, reservation: LayoutReservation) {
-        if let Some(index) = self.grants.by_id(reservation.id) {
-            self.grants.change(index, |layout| {
-                layout.reservations = layout.reservations.saturating_sub(1);
-            });
-        }
-    }
-
-    /// The layout that a stateid names, while it is honoured.
-    pub fn layout_of(&self, client: ClientId, stateid: Stateid) -> Result<Grant, StateidRefusal> {
-        let index = self.grants.find(client, stateid)?;
-        self.grants.view(index).ok_or(StateidRefusal::Bad)
-    }
-
-    /// As `layout_of`, for an operation that must name the latest seqid.
-    pub fn latest_layout_of(
-        &self,
-        client: ClientId,
-        stateid: Stateid,
-    ) -> Result<Grant, StateidRefusal> {
-        let grant = self.layout_of(client, stateid)?;
-        check_seqid(stateid.seqid, grant.stateid.seqid)?;
-        Ok(grant)
-    }
-
-    /// LAYOUTRETURN of one file, §18.44.
-    pub fn layout_return(
-        &mut self,
-        client: ClientId,
-        inode: InodeId,
-        stateid: Stateid,
-        mode: ReturnMode,
-    ) -> Result<Returned, StateidRefusal> {
-        let index = self.grants.find(client, stateid)?;
-        let before = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
-        if before.inode != inode {
-            return Err(StateidRefusal::Bad);
-        }
-        self.give_back(index, mode);
-        let left = self
-            .layout_of(
-                client,
-                Stateid {
-                    seqid: 1,
-                    ..stateid
-                },
-            )
-            .ok()
-            .filter(|left| left.id == before.id);
-        Ok(Returned {
-            stateid: left.map(|left| left.stateid),
-            was_writer: before.write && left.is_none_or(|left| !left.write),
-            drained: !self.grants.is_leaving(inode, None),
-            held: self.file_is_held(inode),
-        })
-    }
-
-    pub(super) fn give_back(&mut self, index: u32, mode: ReturnMode) {
-        self.grants.change(index, |layout| {
-            match mode {
-                ReturnMode::Read => layout.held.read = false,
-                ReturnMode::Write => layout.held.write = false,
-                ReturnMode::Any => layout.held = Held::default(),
-            }
-            layout.seqid = next_seqid(layout.seqid);
-        });
-    }
-
-    /// LAYOUTRETURN of a filesystem or of everything: what was given back.
-    pub fn layout_return_all(&mut self, client: ClientId) -> Vec<Grant> {
-        let mut returned = Vec::new();
-        for index in self.grants.of_client(client) {
-            let honoured = self
-                .grants
-                .view(index)
-                .filter(|grant| grant.phase != GrantPhase::Fencing && (grant.read || grant.write));
-            if let Some(grant) = honoured {
-                self.give_back(index, ReturnMode::Any);
-                returned.push(grant);
-            }
-        }
-        returned
-    }
-
-    pub fn holders(&self, inode: InodeId) -> Vec<Grant> {
-        self.grants_of(self.grants.of_file(inode))
-    }
-
-    /// Those who may write, or may still be writing.
-    pub fn rw_holders(&self, inode: InodeId) -> Vec<Grant> {
-        let mut grants = self.holders(inode);
-        grants.retain(|grant| grant.write);
-        grants
-    }
-
-    /// Those whose layouts point at a data server.
-    pub fn holders_on(&self, server: DataServerId) -> Vec<Grant> {
-        let indices = self.grants.servers.get(&server);
-        self.grants_of(indices.into_iter().flatten().copied())
-    }
-
-    fn grants_of(&self, indices: impl IntoIterator<Item = u32>) -> Vec<Grant> {
-        indices
-            .into_iter()
-            .filter_map(|index| self.grants.view(index))
-            .filter(|grant| grant.read || grant.write)
-            .collect()
-    }
-
-    /// Whether somebody else than `except` may be writing past this server.
-    pub fn has_rw_holder(&self, inode: InodeId, except: Option<ClientId>) -> bool {
-        let Some(file) = self.grants.files.get(&inode) else {
-            return false;
-        };
-        let own = except
-            .and_then(|client| self.grants.index_of(client, inode))
-            .and_then(|index| self.grants.layouts.at(index))
-            .is_some_and(|layout| layout.held.write);
-        file.writers > u32::from(own)
     }
 }

@@ -3,7 +3,8 @@
 
 use catalog::InodeId;
 
-use super::open::{Access, OpenRef};
+use super::open::OpenRef;
+use super::share::Access;
 use super::{ClientId, SpecialStateid, State, Stateid, StateidRefusal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use catalog::InodeId;
 
 use super::interval::Intervals;
 use super::lease::GraceRefusal;
-use super::open::{Access, OpenRef};
+use super::open::OpenRef;
 use super::range::{LockKind, LockRange, Ranges};
+use super::share::Access;
 use super::stateid::{Parts, StateKind, check_seqid, next_seqid};
 use super::table::{Keyed, Map, Table};
 use super::{ClientId, Limits, State, Stateid, StateidRefusal};

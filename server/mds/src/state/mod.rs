@@ -11,6 +11,7 @@ mod gate;
 mod grant;
 mod interval;
 mod io;
+mod layouts;
 mod lease;
 mod limits;
 mod lock;
@@ -19,6 +20,7 @@ mod range;
 mod recall;
 mod sequence;
 mod session;
+mod share;
 mod slot;
 mod stateid;
 mod table;
@@ -43,8 +45,7 @@ pub use lease::{GraceEnd, GraceRefusal, Lapsed, ReclaimCompleteRefusal, Recorded
 pub use limits::Limits;
 pub use lock::{DeniedLock, FreeRefusal, LockRefusal, LockRequest, Locker, UnlockRefusal};
 pub use open::{
-    Access, CloseRefusal, Deny, DowngradeRefusal, OpenRef, OpenRefusal, OpenRequest,
-    OpenReservation, Released,
+    CloseRefusal, DowngradeRefusal, OpenRef, OpenRefusal, OpenRequest, OpenReservation, Released,
 };
 pub use range::{LockKind, LockRange};
 pub use recall::{RecallOrder, RecallWhat};
@@ -55,6 +56,7 @@ pub use session::{
     BindDirection, BoundDirection, Channel, CreateSession, CreateSessionRefusal, CreatedSession,
     DestroySessionRefusal, SessionInfo,
 };
+pub use share::{Access, Deny};
 pub use stateid::{SpecialStateid, Stateid, StateidRefusal};
 
 /// Monotonic nanoseconds since some start of the caller's.

@@ -10,60 +10,10 @@ use bytes::Bytes;
 use catalog::InodeId;
 
 use super::lease::GraceRefusal;
+use super::share::{Access, Bits, Deny, FileOpens, Pairs, READ, WRITE};
 use super::stateid::{Parts, StateKind, check_seqid, next_seqid};
 use super::table::{Keyed, Map, Table};
 use super::{ClientId, State, Stateid, StateidRefusal};
-
-/// `OPEN4_SHARE_ACCESS_*`: one of three, never none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Access {
-    Read = 1,
-    Write = 2,
-    Both = 3,
-}
-
-impl Access {
-    /// From the bits of the wire.
-    pub fn from_bits(bits: u32) -> Option<Access> {
-        match bits {
-            1 => Some(Access::Read),
-            2 => Some(Access::Write),
-            3 => Some(Access::Both),
-            _ => None,
-        }
-    }
-
-    pub fn reads(self) -> bool {
-        self != Access::Write
-    }
-
-    pub fn writes(self) -> bool {
-        self != Access::Read
-    }
-}
-
-/// `OPEN4_SHARE_DENY_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum Deny {
-    #[default]
-    None = 0,
-    Read = 1,
-    Write = 2,
-    Both = 3,
-}
-
-impl Deny {
-    /// From the bits of the wire.
-    pub fn from_bits(bits: u32) -> Option<Deny> {
-        match bits {
-            0 => Some(Deny::None),
-            1 => Some(Deny::Read),
-            2 => Some(Deny::Write),
-            3 => Some(Deny::Both),
-            _ => None,
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRequest {
@@ -137,53 +87,6 @@ pub struct Released {
     pub last: bool,
 }
 
-/// A set of (access, deny) pairs, a bit for each: what §18.18.3 needs to know of earlier opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Pairs(u16);
-
-impl Pairs {
-    fn one(access: Access, deny: Deny) -> Pairs {
-        Pairs(1 << (((access as u16) - 1) * 4 + deny as u16))
-    }
-
-    fn with(self, other: Pairs) -> Pairs {
-        Pairs(self.0 | other.0)
-    }
-
-    /// The pairs with nothing beyond these bits.
-    fn within(self, bits: Bits) -> Pairs {
-        let mut inside = 0;
-        for place in 0..12u16 {
-            let access = (place / 4 + 1) as u8;
-            let deny = (place % 4) as u8;
-            if access & !bits.access == 0 && deny & !bits.deny == 0 {
-                inside |= 1 << place;
-            }
-        }
-        Pairs(self.0 & inside)
-    }
-
-    fn union(self) -> Bits {
-        let mut bits = Bits::default();
-        for place in 0..12u16 {
-            if self.0 & (1 << place) != 0 {
-                bits.access |= (place / 4 + 1) as u8;
-                bits.deny |= (place % 4) as u8;
-            }
-        }
-        bits
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Bits {
-    access: u8,
-    deny: u8,
-}
-
-const READ: u8 = 1;
-const WRITE: u8 = 2;
-
 #[derive(Debug)]
 pub(super) struct Open {
     client: ClientId,
@@ -200,42 +103,6 @@ struct OpenOwner {
     client: ClientId,
     name: Bytes,
     opens: u32,
-}
-
-/// How many owners read, write, deny: conflicts are decided by these alone.
-#[derive(Debug, Default)]
-struct FileOpens {
-    read: u32,
-    write: u32,
-    deny_read: u32,
-    deny_write: u32,
-    /// By client and owner.
-    by_owner: BTreeMap<(u32, u32), u32>,
-}
-
-impl FileOpens {
-    fn count(&mut self, bits: Bits, add: bool) {
-        let counters = [
-            (bits.access & READ, &mut self.read),
-            (bits.access & WRITE, &mut self.write),
-            (bits.deny & READ, &mut self.deny_read),
-            (bits.deny & WRITE, &mut self.deny_write),
-        ];
-        for (held, counter) in counters {
-            if held != 0 {
-                *counter = if add { *counter + 1 } else { *counter - 1 };
-            }
-        }
-    }
-
-    /// Whether somebody else than the one with `own` bits stands against `asked`.
-    fn conflicts(&self, own: Bits, asked: Bits) -> bool {
-        let others = |counter: u32, own: u8| counter > u32::from(own != 0);
-        (asked.access & READ != 0 && others(self.deny_read, own.deny & READ))
-            || (asked.access & WRITE != 0 && others(self.deny_write, own.deny & WRITE))
-            || (asked.deny & READ != 0 && others(self.read, own.access & READ))
-            || (asked.deny & WRITE != 0 && others(self.write, own.access & WRITE))
-    }
 }
 
 #[derive(Debug, Default)]
@@ -564,6 +431,7 @@ impl State {
     }
 
     /// The transaction failed: as if the open had never been asked for.
+    #[expect(clippy::needless_pass_by_value, reason = "the reservation is spent")]
     pub fn open_rollback(&mut self, reservation: OpenReservation) -> Released {
         if let Some((_, before)) = self.opens.redeem(&reservation) {
             self.opens.recount(reservation.index, before);

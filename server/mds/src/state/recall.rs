@@ -29,6 +29,7 @@ pub struct RecallOrder {
     pub mode: LayoutMode,
     /// After it `overdue` fences.
     pub deadline: Time,
+    pub tag: u32,
 }
 
 impl State {
@@ -105,6 +106,7 @@ impl State {
                 LayoutMode::Read
             },
             deadline,
+            tag: grant.tag,
         })
     }
 

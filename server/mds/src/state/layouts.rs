@@ -1,0 +1,211 @@
+//! LAYOUTGET and LAYOUTRETURN, RFC 8881 §18.43 and §18.44, as far as they are memory, and the
+//! questions asked about a file's layouts. The table is in `grant`, recalls are in `recall`.
+
+use catalog::InodeId;
+use layout::DataServerId;
+
+use super::grant::{
+    Grant, GrantPhase, Held, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
+    ReturnMode, Returned,
+};
+use super::share::Access;
+use super::stateid::{StateKind, check_seqid, next_seqid};
+use super::{ClientId, State, Stateid, StateidRefusal};
+
+impl State {
+    /// LAYOUTGET up to the write intent.
+    pub fn layout_reserve(
+        &mut self,
+        request: &LayoutRequest,
+    ) -> Result<LayoutReservation, LayoutRefusal> {
+        let access = match request.mode {
+            LayoutMode::Read => Access::Read,
+            LayoutMode::Write => Access::Write,
+        };
+        let kind = request.stateid.parts(self.opens.epoch())?.kind;
+        let may = if kind == StateKind::Layout {
+            let index = self.grants.find(request.client, request.stateid)?;
+            let layout = self.grants.layouts.at(index).ok_or(StateidRefusal::Bad)?;
+            if layout.inode != request.inode {
+                return Err(StateidRefusal::Bad.into());
+            }
+            self.opens.client_may(request.client, request.inode, access)
+        } else {
+            let open = self.open_behind(request.client, request.stateid)?;
+            if open.inode != request.inode {
+                return Err(StateidRefusal::Bad.into());
+            }
+            match request.mode {
+                LayoutMode::Read => open.access.reads(),
+                LayoutMode::Write => open.access.writes(),
+            }
+        };
+        self.may_take_new(request.client)?;
+        if !may {
+            return Err(LayoutRefusal::OpenMode);
+        }
+        // Whoever is inside alone waits for layouts to come back: a new one would be recalled at
+        // once, and waiting at the gate could hold the slot that the return needs.
+        if self.gates.is_claimed(request.inode) {
+            return Err(LayoutRefusal::RecallConflict);
+        }
+        self.grants.admit(request, &self.limits)
+    }
+
+    /// The write intent is durable: the layout may leave, unless it was recalled meanwhile.
+    pub fn layout_confirm(
+        &mut self,
+        reservation: LayoutReservation,
+    ) -> Result<Stateid, LayoutRefusal> {
+        let void = self.clients.live(reservation.client).is_none()
+            || self
+                .grants
+                .layouts
+                .get(reservation.id.index, reservation.id.generation)
+                .is_none_or(|layout| {
+                    layout.serial != reservation.serial || layout.phase != GrantPhase::Held
+                });
+        if void {
+            self.layout_rollback(reservation);
+            return Err(LayoutRefusal::RecallConflict);
+        }
+        let index = reservation.id.index;
+        self.grants.change(index, |layout| {
+            layout.reservations -= 1;
+            layout.size_epoch = if layout.held.any() {
+                layout.size_epoch.min(reservation.size_epoch)
+            } else {
+                reservation.size_epoch
+            };
+            match reservation.mode {
+                LayoutMode::Read => layout.held.read = true,
+                LayoutMode::Write => layout.held.write = true,
+            }
+            layout.seqid = next_seqid(layout.seqid);
+        });
+        let grant = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
+        Ok(grant.stateid)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the reservation is spent")]
+    pub fn layout_rollback(&mut self, reservation: LayoutReservation) {
+        if let Some(index) = self.grants.by_id(reservation.id) {
+            self.grants.change(index, |layout| {
+                layout.reservations = layout.reservations.saturating_sub(1);
+            });
+        }
+    }
+
+    /// The layout that a stateid names, while it is honoured.
+    pub fn layout_of(&self, client: ClientId, stateid: Stateid) -> Result<Grant, StateidRefusal> {
+        let index = self.grants.find(client, stateid)?;
+        self.grants.view(index).ok_or(StateidRefusal::Bad)
+    }
+
+    /// As `layout_of`, for an operation that must name the latest seqid.
+    pub fn latest_layout_of(
+        &self,
+        client: ClientId,
+        stateid: Stateid,
+    ) -> Result<Grant, StateidRefusal> {
+        let grant = self.layout_of(client, stateid)?;
+        check_seqid(stateid.seqid, grant.stateid.seqid)?;
+        Ok(grant)
+    }
+
+    /// LAYOUTRETURN of one file, §18.44.
+    pub fn layout_return(
+        &mut self,
+        client: ClientId,
+        inode: InodeId,
+        stateid: Stateid,
+        mode: ReturnMode,
+    ) -> Result<Returned, StateidRefusal> {
+        let index = self.grants.find(client, stateid)?;
+        let before = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
+        if before.inode != inode {
+            return Err(StateidRefusal::Bad);
+        }
+        self.give_back(index, mode);
+        let left = self
+            .layout_of(
+                client,
+                Stateid {
+                    seqid: 1,
+                    ..stateid
+                },
+            )
+            .ok()
+            .filter(|left| left.id == before.id);
+        Ok(Returned {
+            stateid: left.map(|left| left.stateid),
+            was_writer: before.write && left.is_none_or(|left| !left.write),
+            drained: !self.grants.is_leaving(inode, None),
+            held: self.file_is_held(inode),
+        })
+    }
+
+    pub(super) fn give_back(&mut self, index: u32, mode: ReturnMode) {
+        self.grants.change(index, |layout| {
+            match mode {
+                ReturnMode::Read => layout.held.read = false,
+                ReturnMode::Write => layout.held.write = false,
+                ReturnMode::Any => layout.held = Held::default(),
+            }
+            layout.seqid = next_seqid(layout.seqid);
+        });
+    }
+
+    /// LAYOUTRETURN of a filesystem or of everything: what was given back.
+    pub fn layout_return_all(&mut self, client: ClientId) -> Vec<Grant> {
+        let mut returned = Vec::new();
+        for index in self.grants.of_client(client) {
+            let honoured = self
+                .grants
+                .view(index)
+                .filter(|grant| grant.phase != GrantPhase::Fencing && (grant.read || grant.write));
+            if let Some(grant) = honoured {
+                self.give_back(index, ReturnMode::Any);
+                returned.push(grant);
+            }
+        }
+        returned
+    }
+
+    pub fn holders(&self, inode: InodeId) -> Vec<Grant> {
+        self.grants_of(self.grants.of_file(inode))
+    }
+
+    /// Those who may write, or may still be writing.
+    pub fn rw_holders(&self, inode: InodeId) -> Vec<Grant> {
+        let mut grants = self.holders(inode);
+        grants.retain(|grant| grant.write);
+        grants
+    }
+
+    /// Those whose layouts point at a data server.
+    pub fn holders_on(&self, server: DataServerId) -> Vec<Grant> {
+        let indices = self.grants.servers.get(&server);
+        self.grants_of(indices.into_iter().flatten().copied())
+    }
+
+    fn grants_of(&self, indices: impl IntoIterator<Item = u32>) -> Vec<Grant> {
+        indices
+            .into_iter()
+            .filter_map(|index| self.grants.view(index))
+            .filter(|grant| grant.read || grant.write)
+            .collect()
+    }
+
+    /// Whether somebody else than `except` may be writing past this server.
+    pub fn has_rw_holder(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        let Some(file) = self.grants.files.get(&inode) else {
+            return false;
+        };
+        let own = except
+            .and_then(|client| self.grants.index_of(client, inode))
+            .and_then(|index| self.grants.layouts.at(index))
+            .is_some_and(|layout| layout.held.write);
+        file.writers > u32::from(own)
+    }
+}
