@@ -1,1 +1,100 @@
-fn main() {}
+//! `cargo xtask …`: everything that a newcomer or CI runs, from one command each.
+//! Installs what is missing, builds, runs, and leaves nothing running; the tests themselves live elsewhere.
+
+mod checks;
+mod docs;
+mod fuzz;
+mod interop;
+mod progress;
+mod provision;
+mod shell;
+mod sid;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use provision::For;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Builds, tests and shows Headrace",
+    after_help = "Examples:\n  cargo xtask demo\n  cargo xtask test\n  cargo xtask interop tree fio --kernel 6.1"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Shows what Headrace does with real Linux clients, and ends with a table (under 10 minutes)
+    Demo {
+        /// Mount with this machine's own kernel instead of booting others
+        #[arg(long)]
+        native: bool,
+    },
+    /// Runs everything that CI runs (under 60 minutes)
+    Test,
+    /// Runs scenarios under real Linux kernels; all of them when none is named
+    Interop {
+        names: Vec<String>,
+        /// all, old, new, or the beginning of a release: 6.1
+        #[arg(long, default_value = "all")]
+        kernel: String,
+        /// Keep logs and data of scenarios that passed
+        #[arg(long)]
+        keep: bool,
+        /// Name the scenarios and end
+        #[arg(long)]
+        list: bool,
+    },
+    /// Feeds every decoder, and whole COMPOUNDs, with random input
+    Fuzz {
+        /// Inputs for each target
+        #[arg(long, default_value_t = fuzz::CI_INPUTS)]
+        inputs: u64,
+    },
+    /// Installs what the other verbs need, and does nothing else
+    Provision,
+}
+
+fn main() -> ExitCode {
+    progress::start();
+    match obey(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(verb: Verb) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match verb {
+        Verb::Demo { native } => interop::demo(&workspace, native),
+        Verb::Test => checks::run(&workspace),
+        Verb::Interop { list: true, .. } => interop::list(&workspace),
+        Verb::Interop {
+            names,
+            kernel,
+            keep,
+            list: false,
+        } => {
+            provision::provide(&workspace, For::Tests)?;
+            interop::build(&workspace)?;
+            let (code, _) = interop::run(&workspace, &names, &kernel, keep)?;
+            Ok(code)
+        }
+        Verb::Fuzz { inputs } => fuzz::run(&workspace, inputs),
+        Verb::Provision => {
+            provision::provide(&workspace, For::Tests)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Headrace's own processes: start, wait until they serve, kill -9, start again with the same words.
+//! Knows command lines and log files; nothing of the protocol.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::clock;
+use super::command;
+use super::guest::last_lines;
+use super::net::{self, DS_PORT, MDS, MDS_PORT};
+
+pub const METRICS: SocketAddrV4 = SocketAddrV4::new(MDS, 9090);
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A process that can be killed and started again.
+pub struct Server {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    listens: SocketAddrV4,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Describes a server; it runs after [`Server::start`].
+    pub fn new(
+        name: &str,
+        program: &Path,
+        arguments: Vec<String>,
+        listens: SocketAddrV4,
+        state: &Path,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            arguments,
+            listens,
+            log: state.join(format!("{name}.log")),
+            child: None,
+        }
+    }
+
+    /// Starts it and waits until it takes connections.
+    pub fn start(&mut self) -> Result<()> {
+        self.start_without_waiting()?;
+        self.wait_until_it_listens()
+    }
+
+    pub fn start_without_waiting(&mut self) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("opening {}", self.log.display()))?;
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .env("PATH", command::path_with_sbin())
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("log file")?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    pub fn wait_until_it_listens(&mut self) -> Result<()> {
+        let (listens, name) = (self.listens, self.name.clone());
+        let log = self.log.clone();
+        let mut child = self.child.take().context("the server was not started")?;
+        let up = clock::wait_for(format!("{name} on {listens}"), START_LIMIT, || {
+            if let Some(status) = child.try_wait()? {
+                bail!("{name} ended with {status}:\n{}", tail(&log));
+            }
+            let connected = TcpStream::connect_timeout(&listens.into(), Duration::from_secs(1));
+            Ok(connected.ok().map(drop))
+        });
+        self.child = Some(child);
+        up.with_context(|| format!("last lines of {}:\n{}", self.log.display(), tail(&self.log)))
+    }
+
+    /// Ends it between two instructions.
+    pub fn kill9(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("it does not run")?;
+        if let Some(status) = child.try_wait()? {
+            bail!(
+                "{} ended by itself with {status}:\n{}",
+                self.name,
+                tail(&self.log)
+            );
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM); it must do so with status 0.
+    pub fn stop(&mut self, limit: Duration) -> Result<()> {
+        let mut child = self.child.take().context("it does not run")?;
+        command::run("kill", &["-TERM", &child.id().to_string()])?;
+        let status = clock::wait_for(format!("the end of {}", self.name), limit, || {
+            Ok(child.try_wait()?)
+        });
+        if status.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let status = status?;
+        if !status.success() {
+            bail!(
+                "{} ended with {status} after SIGTERM:\n{}",
+                self.name,
+                tail(&self.log)
+            );
+        }
+        Ok(())
+    }
+
+    /// Fails, with its last words, when it has ended by itself.
+    pub fn still_runs(&mut self) -> Result<()> {
+        if let Some(child) = self.child.as_mut()
+            && let Some(status) = child.try_wait()?
+        {
+            bail!(
+                "{} ended by itself with {status}:\n{}",
+                self.name,
+                tail(&self.log)
+            );
+        }
+        Ok(())
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Bytes of memory that it holds now (resident).
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let id = self.child.as_ref().context("it does not run")?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let kib: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok())
+            .context("no VmRSS")?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn tail(log: &Path) -> String {
+    last_lines(&fs::read_to_string(log).unwrap_or_default(), 30)
+}
+
+/// How `headrace demo` is started.
+#[derive(Clone, Copy, Debug)]
+pub struct DemoOptions {
+    pub data_servers: u8,
+    pub lease_seconds: u32,
+    pub grace_seconds: u32,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        Self {
+            data_servers: 3,
+            lease_seconds: 30,
+            grace_seconds: 10,
+        }
+    }
+}
+
+/// `headrace demo`: metadata server and data servers in one process, each with an address of its own.
+pub fn demo(program: &Path, state: &Path, options: DemoOptions) -> Result<Server> {
+    let data = state.join("data");
+    fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
+    let mut arguments = vec![
+        "demo".to_owned(),
+        "--data-dir".to_owned(),
+        data.display().to_string(),
+        "--listen".to_owned(),
+        format!("{MDS}:{MDS_PORT}"),
+        "--metrics-listen".to_owned(),
+        METRICS.to_string(),
+        "--lease-seconds".to_owned(),
+        options.lease_seconds.to_string(),
+        "--grace-seconds".to_owned(),
+        options.grace_seconds.to_string(),
+    ];
+    for index in 0..options.data_servers {
+        arguments.push("--data-listen".to_owned());
+        arguments.push(format!("{}:{DS_PORT}", net::data_server(index)));
+    }
+    let listens = SocketAddrV4::new(MDS, MDS_PORT);
+    let mut server = Server::new("headrace", program, arguments, listens, state);
+    server.start()?;
+    Ok(server)
+}
+
+/// A metadata server and data servers as processes of their own, by configuration files.
+pub struct Split {
+    pub mds: Server,
+    pub data_servers: Vec<Server>,
+}
+
+/// What the metadata server's file says beside its data servers.
+#[derive(Clone, Debug, Default)]
+pub struct SplitOptions {
+    pub own_data_servers: u8,
+    /// Whole `[[data_server]]` tables of servers that are not ours.
+    pub foreign: String,
+    /// Whole `[[export]]` tables; empty: one export of everything to everybody, root not squashed.
+    pub exports: String,
+    pub lease_seconds: u32,
+    pub grace_seconds: u32,
+}
+
+pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Split> {
+    let mut data_servers = Vec::new();
+    let mut listed = String::new();
+    for index in 0..options.own_data_servers {
+        let address = net::data_server(index);
+        let server = data_server(program, state, index, address)?;
+        data_servers.push(server);
+        listed.push_str(&format!(
+            "[[data_server]]\nname = \"ds{index}\"\naddress = \"{address}:{DS_PORT}\"\nexport = \"/\"\n\n"
+        ));
+    }
+    let folder = state.join("mds");
+    fs::create_dir_all(&folder)?;
+    let exports = if options.exports.is_empty() {
+        "[[export]]\npath = \"/\"\nclients = [\"10.99.0.0/24\"]\naccess = \"rw\"\nsquash = \"none\"\n"
+    } else {
+        &options.exports
+    };
+    let text = format!(
+        "[server]\nlisten = [\"{MDS}:{MDS_PORT}\"]\nstate = \"{}\"\nlease = \"{}s\"\ngrace = \"{}s\"\nmetrics = \"{METRICS}\"\n\n{listed}{}\n{exports}",
+        folder.display(),
+        options.lease_seconds,
+        options.grace_seconds,
+        options.foreign,
+    );
+    let file = state.join("mds.toml");
+    fs::write(&file, text)?;
+    let arguments = vec![
+        "mds".to_owned(),
+        "--config".to_owned(),
+        file.display().to_string(),
+    ];
+    let listens = SocketAddrV4::new(MDS, MDS_PORT);
+    let mut mds = Server::new("mds", program, arguments, listens, state);
+    mds.start()?;
+    Ok(Split { mds, data_servers })
+}
+
+fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Result<Server> {
+    let folder = state.join(format!("ds{index}"));
+    fs::create_dir_all(&folder)?;
+    let file = state.join(format!("ds{index}.toml"));
+    fs::write(
+        &file,
+        format!(
+            "[data_server_process]\nlisten = \"{address}:{DS_PORT}\"\nfolder = \"{}\"\nmetadata_servers = [\"{MDS}/32\", \"{address}/32\"]\n",
+            folder.display()
+        ),
+    )?;
+    let arguments = vec![
+        "ds".to_owned(),
+        "--config".to_owned(),
+        file.display().to_string(),
+    ];
+    let mut server = Server::new(
+        &format!("ds{index}"),
+        program,
+        arguments,
+        SocketAddrV4::new(address, DS_PORT),
+        state,
+    );
+    server.start()?;
+    Ok(server)
+}

@@ -1,0 +1,153 @@
+//! Runs Headrace under real Linux kernels: the list of scenarios, and one sandbox for each run.
+//! `cargo xtask interop` and `cargo xtask demo` build what is needed and call this.
+
+mod demo;
+mod harness;
+mod load;
+mod runner;
+mod scenarios;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Runs Headrace under real Linux kernels")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs scenarios (all of them when none is named), each in a sandbox of its own
+    Run {
+        names: Vec<String>,
+        /// all, old, new, or the beginning of a release: 6.1
+        #[arg(long, default_value = "all")]
+        kernel: String,
+        /// Keep the folders of scenarios that passed
+        #[arg(long)]
+        keep: bool,
+        /// Where to write the counts, as JSON
+        #[arg(long)]
+        summary: Option<PathBuf>,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Names every scenario
+    List,
+    /// Shows what Headrace does, and ends with a table
+    Demo {
+        /// Mount with this machine's own kernel instead of booting others
+        #[arg(long)]
+        native: bool,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// One scenario; called inside the sandbox
+    #[command(hide = true)]
+    Inside {
+        name: String,
+        release: String,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// The load of the crash scenarios; called inside a guest
+    #[command(hide = true)]
+    Load {
+        folder: PathBuf,
+        manifest: PathBuf,
+        stop: PathBuf,
+        #[arg(long)]
+        seed: u64,
+        #[arg(long, default_value_t = 2)]
+        workers: u64,
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+    },
+    /// Compares a folder with what a load wrote down; called inside a guest
+    #[command(hide = true)]
+    Verify { folder: PathBuf, manifest: PathBuf },
+}
+
+/// Where things are on the host.
+#[derive(Args, Clone, Debug)]
+struct Places {
+    /// What `cargo xtask provision` filled: kernels, test programs, a source tree
+    #[arg(long)]
+    cache: PathBuf,
+    /// The program under test
+    #[arg(long)]
+    headrace: PathBuf,
+    /// Where logs and data of the runs go
+    #[arg(long)]
+    state: PathBuf,
+}
+
+fn main() -> ExitCode {
+    // The first line's time is the start.
+    harness::clock::elapsed();
+    match obey(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Run {
+            names,
+            kernel,
+            keep,
+            summary,
+            places,
+        } => runner::run(&runner::Wanted {
+            names,
+            kernel,
+            keep,
+            summary,
+            places,
+        }),
+        Verb::List => {
+            for scenario in scenarios::ALL {
+                println!("{:16} {}", scenario.name, scenario.about);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Demo { native, places } => runner::demo(native, &places),
+        Verb::Inside {
+            name,
+            release,
+            places,
+        } => runner::inside(&name, &release, &places),
+        Verb::Load {
+            folder,
+            manifest,
+            stop,
+            seed,
+            workers,
+            seconds,
+        } => {
+            load::run(&load::Plan {
+                folder,
+                manifest,
+                stop,
+                seed,
+                workers,
+                limit: Duration::from_secs(seconds),
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Verify { folder, manifest } => {
+            load::verify(&folder, &manifest)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Builds the server and the scenarios once, in release, and runs them as root.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::progress::{self, say};
+use crate::provision::{self, For};
+use crate::shell;
+use crate::workspace::Workspace;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+}
+
+pub fn build(workspace: &Workspace) -> Result<()> {
+    say("building headrace and the scenarios (release)");
+    shell::must(&mut workspace.cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "headrace",
+        "-p",
+        "interop-tests",
+        "--bins",
+    ]))
+}
+
+pub fn list(workspace: &Workspace) -> Result<ExitCode> {
+    build(workspace)?;
+    shell::must(Command::new(workspace.release_program("interop-tests")).arg("list"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn run(
+    workspace: &Workspace,
+    names: &[String],
+    kernel: &str,
+    keep: bool,
+) -> Result<(ExitCode, Counts)> {
+    fs::create_dir_all(workspace.state())?;
+    let summary = workspace.state().join("summary.json");
+    let mut command = scenarios(workspace, "run")?;
+    command.args(names).args(["--kernel", kernel]);
+    command.arg("--summary").arg(&summary);
+    if keep {
+        command.arg("--keep");
+    }
+    let status = shell::status(&mut command)?;
+    give_back(workspace)?;
+    let counts = read_counts(&summary).unwrap_or(Counts {
+        failed: 1,
+        ..Counts::default()
+    });
+    let code = if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
+    Ok((code, counts))
+}
+
+pub fn demo(workspace: &Workspace, native: bool) -> Result<ExitCode> {
+    provision::provide(workspace, For::Demo)?;
+    build(workspace)?;
+    let mut command = scenarios(workspace, "demo")?;
+    if native {
+        command.arg("--native");
+    }
+    let status = shell::status(&mut command)?;
+    give_back(workspace)?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn scenarios(workspace: &Workspace, verb: &str) -> Result<Command> {
+    let mut command = shell::as_root("env")?;
+    command
+        .arg(format!("{}={}", progress::START, progress::start_ms()))
+        .arg(workspace.release_program("interop-tests"))
+        .arg(verb)
+        .arg("--cache")
+        .arg(workspace.cache())
+        .arg("--headrace")
+        .arg(workspace.release_program("headrace"))
+        .arg("--state")
+        .arg(workspace.state());
+    Ok(command)
+}
+
+/// What root wrote below the target folder belongs to the user again, so that `cargo clean` works.
+fn give_back(workspace: &Workspace) -> Result<()> {
+    if shell::is_root()? {
+        return Ok(());
+    }
+    let owner = format!(
+        "{}:{}",
+        shell::output("id", &["-u"])?.trim(),
+        shell::output("id", &["-g"])?.trim()
+    );
+    shell::must(
+        shell::as_root("chown")?
+            .args(["-R", &owner])
+            .arg(workspace.state()),
+    )
+}
+
+fn read_counts(summary: &Path) -> Result<Counts> {
+    let text = fs::read_to_string(summary)
+        .with_context(|| format!("no counts at {}", summary.display()))?;
+    let value: Value = serde_json::from_str(&text)?;
+    let field = |name: &str| value[name].as_u64().context("a count is missing");
+    Ok(Counts {
+        passed: field("passed")?,
+        failed: field("failed")?,
+        skipped: field("skipped")?,
+    })
+}
