@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::lease::Reclaim;
 use super::session::{CreateSessionRefusal, CreatedSession};
 use super::table::{Keyed, Map};
-use super::{ClientId, Dropped, SessionId, State, Time};
+use super::{ClientId, Dropped, SessionId, State, StateidRefusal, Time};
 
 /// What a client says of itself (`nfs_impl_id4`): it tells which layouts its kernel can take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -337,6 +337,11 @@ impl State {
             .unwrap_or_default()
     }
 
+    /// Invariant 2: of a client that lapsed nothing is honoured, whatever it still excludes.
+    pub(super) fn honour(&self, id: ClientId) -> Result<(), StateidRefusal> {
+        self.clients.live(id).map(drop).ok_or(StateidRefusal::Bad)
+    }
+
     pub(super) fn holds_anything(&self, id: ClientId) -> bool {
         self.clients
             .table
@@ -354,6 +359,7 @@ impl State {
             self.drop_session(session);
         }
         let client = self.clients.remove(id)?;
+        self.leases.lapsed.remove(&id);
         self.locks.drop_client(id);
         let closed = self.opens.drop_client(id);
         let grants = self.grants.drop_client(id);

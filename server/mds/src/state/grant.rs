@@ -162,7 +162,7 @@ pub(super) struct Grants {
     pub(super) clients: BTreeMap<ClientId, BTreeSet<u32>>,
     pub(super) servers: BTreeMap<DataServerId, BTreeSet<u32>>,
     pub(super) deadlines: BTreeSet<(Time, u32)>,
-    fences: usize,
+    pub(super) fencing: BTreeSet<u32>,
 }
 
 impl Grants {
@@ -174,13 +174,13 @@ impl Grants {
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            fences: 0,
+            fencing: BTreeSet::new(),
         }
     }
 
     /// Layouts, recalls, fences.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        (self.layouts.len(), self.deadlines.len(), self.fences)
+        (self.layouts.len(), self.deadlines.len(), self.fencing.len())
     }
 
     pub(super) fn held_by(&self, client: ClientId) -> usize {
@@ -245,10 +245,11 @@ impl Grants {
         let layout = self
             .layouts
             .get(parts.index, parts.generation)
-            .filter(|layout| {
-                layout.client == client && layout.held.any() && layout.phase != GrantPhase::Fencing
-            })
+            .filter(|layout| layout.client == client && layout.held.any())
             .ok_or(StateidRefusal::Bad)?;
+        if layout.phase == GrantPhase::Fencing {
+            return Err(StateidRefusal::Revoked);
+        }
         if stateid.seqid != layout.seqid && !is_earlier(stateid.seqid, layout.seqid) {
             return Err(StateidRefusal::Bad);
         }
@@ -276,8 +277,11 @@ impl Grants {
         if let GrantPhase::Recalling { deadline } = phase {
             self.deadlines.insert((deadline, index));
         }
-        self.fences -= usize::from(was_phase == GrantPhase::Fencing);
-        self.fences += usize::from(phase == GrantPhase::Fencing);
+        if phase == GrantPhase::Fencing {
+            self.fencing.insert(index);
+        } else if was_phase == GrantPhase::Fencing {
+            self.fencing.remove(&index);
+        }
         if let Some(file) = self.files.get_mut(&inode) {
             file.writers -= u32::from(was_held.write);
             file.writers += u32::from(held.write);

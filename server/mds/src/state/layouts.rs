@@ -98,6 +98,7 @@ impl State {
 
     /// The layout that a stateid names, while it is honoured.
     pub fn layout_of(&self, client: ClientId, stateid: Stateid) -> Result<Grant, StateidRefusal> {
+        self.honour(client)?;
         let index = self.grants.find(client, stateid)?;
         self.grants.view(index).ok_or(StateidRefusal::Bad)
     }
@@ -121,6 +122,7 @@ impl State {
         stateid: Stateid,
         mode: ReturnMode,
     ) -> Result<Returned, StateidRefusal> {
+        self.honour(client)?;
         let index = self.grants.find(client, stateid)?;
         let before = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
         if before.inode != inode {
@@ -189,7 +191,7 @@ impl State {
         self.grants_of(indices.into_iter().flatten().copied())
     }
 
-    fn grants_of(&self, indices: impl IntoIterator<Item = u32>) -> Vec<Grant> {
+    pub(super) fn grants_of(&self, indices: impl IntoIterator<Item = u32>) -> Vec<Grant> {
         indices
             .into_iter()
             .filter_map(|index| self.grants.view(index))

@@ -74,12 +74,15 @@ pub struct GraceEnd {
 #[derive(Debug)]
 pub(super) struct Leases {
     due: BTreeSet<(Time, ClientId)>,
+    /// Lapsed, and not yet dropped.
+    pub(super) lapsed: BTreeSet<ClientId>,
 }
 
 impl Leases {
     pub(super) fn new() -> Self {
         Leases {
             due: BTreeSet::new(),
+            lapsed: BTreeSet::new(),
         }
     }
 
@@ -123,6 +126,7 @@ pub(super) struct Grace {
     phase: GracePhase,
     until: Time,
     awaited: BTreeMap<Bytes, Awaited>,
+    lapsed_records: Vec<u64>,
 }
 
 impl Grace {
@@ -141,6 +145,7 @@ impl Grace {
                     (client.owner, awaited)
                 })
                 .collect(),
+            lapsed_records: Vec::new(),
         }
     }
 
@@ -186,28 +191,33 @@ impl State {
 
     /// Closes grace when its time is over or everybody on record has completed. From then on
     /// reclaims are refused as well; the caller removes the records listed, settles every write
-    /// intent, and calls `end_grace` (invariant 7).
+    /// intent, and calls `end_grace` (invariant 7). Until then it is told again.
     pub fn grace_due(&mut self, now: Time) -> Option<GraceEnd> {
-        if self.grace.phase != GracePhase::Open
-            || (now < self.grace.until && !self.grace.awaited.is_empty())
-        {
-            return None;
+        match self.grace.phase {
+            GracePhase::Over => return None,
+            GracePhase::Open if now < self.grace.until && !self.grace.awaited.is_empty() => {
+                return None;
+            }
+            GracePhase::Open => {
+                self.grace.phase = GracePhase::Closing;
+                // One who came back and has not completed keeps its new record and what it
+                // reclaimed; it can reclaim no more.
+                self.grace.lapsed_records = std::mem::take(&mut self.grace.awaited)
+                    .into_values()
+                    .filter(|awaited| awaited.back.is_none())
+                    .map(|awaited| awaited.record)
+                    .collect();
+            }
+            GracePhase::Closing => {}
         }
-        self.grace.phase = GracePhase::Closing;
-        let awaited = std::mem::take(&mut self.grace.awaited);
         Some(GraceEnd {
-            // One who came back and has not completed keeps its new record and what it
-            // reclaimed; it can reclaim no more.
-            lapsed_records: awaited
-                .into_values()
-                .filter(|awaited| awaited.back.is_none())
-                .map(|awaited| awaited.record)
-                .collect(),
+            lapsed_records: self.grace.lapsed_records.clone(),
         })
     }
 
     pub fn end_grace(&mut self) {
         self.grace.phase = GracePhase::Over;
+        self.grace.lapsed_records = Vec::new();
     }
 
     /// Whether this client may reclaim what it held before the restart.
@@ -264,9 +274,9 @@ impl State {
 
     /// Finds the clients whose lease ran out. Nothing of them is honoured from here on, but what
     /// they held still excludes others: the caller removes each durable record first, and then
-    /// calls `drop_client`, so that after a crash nobody reclaims what another was given.
+    /// calls `drop_client`, so that after a crash nobody reclaims what another was given. A
+    /// client is listed again until it is dropped.
     pub fn lapse(&mut self, now: Time) -> Vec<Lapsed> {
-        let mut lapsed = Vec::new();
         while let Some(id) = self.leases.pop_due(now) {
             let Some(client) = self.clients.table.get(&id) else {
                 continue;
@@ -283,10 +293,16 @@ impl State {
                 Phase::Unconfirmed => {
                     self.clients.remove(id);
                 }
-                Phase::Confirmed => lapsed.extend(self.revoke_client(id)),
+                Phase::Confirmed => {
+                    self.revoke_client(id);
+                }
             }
         }
-        lapsed
+        let lapsed = self.leases.lapsed.iter().filter_map(|id| {
+            let owner = self.clients.table.get(id)?.owner.clone();
+            Some(Lapsed { client: *id, owner })
+        });
+        lapsed.collect()
     }
 
     /// Takes everything from a client, as `lapse` does for a silent one.
@@ -298,6 +314,7 @@ impl State {
             self.drop_session(session);
         }
         self.clients.detach(id);
+        self.leases.lapsed.insert(id);
         Some(Lapsed { client: id, owner })
     }
 

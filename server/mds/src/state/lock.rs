@@ -363,6 +363,7 @@ impl State {
             reclaim,
             who,
         } = request;
+        self.honour(client)?;
         // The stateid first: a client that lost its state must learn it, not wait for grace.
         let (open, known, owner) = match who {
             Locker::New { open, owner } => {
@@ -429,6 +430,7 @@ impl State {
         inode: InodeId,
         range: LockRange,
     ) -> Result<Stateid, UnlockRefusal> {
+        self.honour(client)?;
         let index = self.locks.find(client, stateid)?;
         let state = self.locks.states.at(index).ok_or(StateidRefusal::Bad)?;
         if state.inode != inode {
@@ -443,6 +445,7 @@ impl State {
 
     /// TEST_STATEID, §18.48: one of its stateids.
     pub fn test_stateid(&self, client: ClientId, stateid: Stateid) -> Result<(), StateidRefusal> {
+        self.honour(client)?;
         match stateid.parts(self.opens.epoch())?.kind {
             StateKind::Open => self.opens.find(client, stateid).map(drop),
             StateKind::Lock => self.locks.find(client, stateid).map(drop),
@@ -473,6 +476,7 @@ impl State {
         client: ClientId,
         stateid: Stateid,
     ) -> Result<OpenRef, StateidRefusal> {
+        self.honour(client)?;
         let index = match stateid.parts(self.opens.epoch())?.kind {
             StateKind::Open => self.opens.find(client, stateid)?,
             StateKind::Lock => self.locks.open_behind(client, stateid)?,

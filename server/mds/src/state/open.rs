@@ -444,6 +444,7 @@ impl State {
 
     /// The open that a stateid names.
     pub fn open_of(&self, client: ClientId, stateid: Stateid) -> Result<OpenRef, StateidRefusal> {
+        self.honour(client)?;
         let index = self.opens.find(client, stateid)?;
         self.opens.view(index).ok_or(StateidRefusal::Bad)
     }
@@ -456,6 +457,7 @@ impl State {
         access: Access,
         deny: Deny,
     ) -> Result<Stateid, DowngradeRefusal> {
+        self.honour(client)?;
         let index = self.opens.find(client, stateid)?;
         let asked = Pairs::one(access, deny).union();
         let before = self.opens.bits(index);
@@ -477,6 +479,7 @@ impl State {
         stateid: Stateid,
         inode: InodeId,
     ) -> Result<Released, CloseRefusal> {
+        self.honour(client)?;
         let index = self.opens.find(client, stateid)?;
         let open = self.opens.opens.at_mut(index).ok_or(StateidRefusal::Bad)?;
         if open.inode != inode {

@@ -161,6 +161,11 @@ impl State {
             .filter(|grant| grant.phase == GrantPhase::Fencing)
     }
 
+    /// Fences begun and not done, for whoever has to try again.
+    pub fn fences(&self) -> Vec<Grant> {
+        self.grants_of(self.grants.fencing.iter().copied())
+    }
+
     /// Every object of a layout is fenced, or durably abandoned: invariant 5 holds without it.
     pub fn fenced(&mut self, id: GrantId) -> Option<Grant> {
         let index = self.grants.by_id(id)?;

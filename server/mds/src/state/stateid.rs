@@ -30,6 +30,10 @@ pub enum StateidRefusal {
     Old,
     #[error("the stateid is of an earlier start of this server")]
     Stale,
+    #[error("the client's lease ran out, and all its state with it")]
+    Expired,
+    #[error("the layout was not returned in time and is being fenced")]
+    Revoked,
 }
 
 /// What a stateid may stand for.
