@@ -1,0 +1,251 @@
+//! The client's end of the back channel: it keeps the rules of CB_SEQUENCE, and for the rest answers what the
+//! script says. It never returns a layout or delegation by itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use wire::nfs4::{
+    CbArgOp, CbCompound4Args, CbCompound4Res, CbOpnum, CbResOp, CbSequence4Args, CbSequence4Ok,
+    Nfsstat4, Sessionid4,
+};
+
+use super::failure::Failure;
+
+const CALLBACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How the next callback is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallbackAnswer {
+    Status(Nfsstat4),
+    /// Nothing is sent, as by a client that hangs.
+    Silence,
+}
+
+/// One per client, whichever connections it has.
+pub struct Callbacks {
+    inner: Mutex<Inner>,
+    came: tokio::sync::Mutex<mpsc::UnboundedReceiver<CbArgOp>>,
+}
+
+struct Inner {
+    script: VecDeque<CallbackAnswer>,
+    otherwise: CallbackAnswer,
+    slots: HashMap<(Sessionid4, u32), (u32, CbCompound4Res)>,
+    tell: mpsc::UnboundedSender<CbArgOp>,
+}
+
+impl Default for Callbacks {
+    fn default() -> Self {
+        let (tell, came) = mpsc::unbounded_channel();
+        let otherwise = CallbackAnswer::Status(Nfsstat4::Ok);
+        let inner = Inner {
+            script: VecDeque::new(),
+            otherwise,
+            slots: HashMap::new(),
+            tell,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            came: tokio::sync::Mutex::new(came),
+        }
+    }
+}
+
+impl Callbacks {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers the next callback that has no answer yet so, after those said before.
+    pub fn answer_next(&self, answer: CallbackAnswer) {
+        self.lock().script.push_back(answer);
+    }
+
+    /// Answers every callback so once the script is used up; OK unless said otherwise.
+    pub fn answer_all(&self, answer: CallbackAnswer) {
+        self.lock().otherwise = answer;
+    }
+
+    /// The next callback that came, CB_SEQUENCE apart.
+    pub async fn next(&self) -> Result<CbArgOp, Failure> {
+        let mut came = self.came.lock().await;
+        let next = tokio::time::timeout(CALLBACK_TIMEOUT, came.recv())
+            .await
+            .map_err(io::Error::from)?;
+        next.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset).into())
+    }
+
+    /// Whether no callback has come that was not looked at.
+    pub async fn is_quiet(&self) -> bool {
+        self.came.lock().await.is_empty()
+    }
+
+    pub(super) fn answer(&self, args: CbCompound4Args) -> Option<CbCompound4Res> {
+        self.lock().answer(args)
+    }
+}
+
+impl Inner {
+    fn answer(&mut self, args: CbCompound4Args) -> Option<CbCompound4Res> {
+        let mut ops = args.ops.into_iter();
+        let tag = args.tag;
+        let sequence = match ops.next() {
+            Some(CbArgOp::Sequence(sequence)) => sequence,
+            Some(other) => {
+                return Some(ended(
+                    tag,
+                    vec![CbResOp::failed(other.opnum(), Nfsstat4::OpNotInSession)],
+                ));
+            }
+            None => return Some(ended(tag, Vec::new())),
+        };
+        let slot = (sequence.sessionid, sequence.slotid);
+        match self.slots.get(&slot) {
+            Some((last, answer)) if *last == sequence.sequenceid => return Some(answer.clone()),
+            Some((last, _)) if last.wrapping_add(1) != sequence.sequenceid => {
+                return Some(misordered(tag));
+            }
+            None if sequence.sequenceid != 1 => return Some(misordered(tag)),
+            _ => {}
+        }
+        let sequenceid = sequence.sequenceid;
+        let mut results = vec![CbResOp::Sequence(Ok(echo(&sequence)))];
+        for op in ops {
+            let opnum = op.opnum();
+            // Nobody may be listening any more.
+            let _ = self.tell.send(op);
+            match self.script.pop_front().unwrap_or(self.otherwise) {
+                CallbackAnswer::Silence => return None,
+                CallbackAnswer::Status(status) => results.push(result(opnum, status)),
+            }
+            if results
+                .last()
+                .is_some_and(|last| last.status() != Nfsstat4::Ok)
+            {
+                break;
+            }
+        }
+        let answer = ended(tag, results);
+        self.slots.insert(slot, (sequenceid, answer.clone()));
+        Some(answer)
+    }
+}
+
+fn echo(sequence: CbSequence4Args) -> CbSequence4Ok {
+    let CbSequence4Args {
+        sessionid,
+        sequenceid,
+        slotid,
+        highest_slotid,
+        ..
+    } = sequence;
+    CbSequence4Ok {
+        sessionid,
+        sequenceid,
+        slotid,
+        highest_slotid,
+        target_highest_slotid: highest_slotid,
+    }
+}
+
+fn misordered(tag: Bytes) -> CbCompound4Res {
+    ended(
+        tag,
+        vec![CbResOp::failed(CbOpnum::Sequence, Nfsstat4::SeqMisordered)],
+    )
+}
+
+fn ended(tag: Bytes, results: Vec<CbResOp>) -> CbCompound4Res {
+    let status = results.last().map_or(Nfsstat4::Ok, CbResOp::status);
+    CbCompound4Res {
+        status,
+        tag,
+        results,
+    }
+}
+
+/// Every callback but CB_GETATTR, which a script has no attributes for, says nothing but its status.
+fn result(op: CbOpnum, status: Nfsstat4) -> CbResOp {
+    if status != Nfsstat4::Ok {
+        return CbResOp::failed(op, status);
+    }
+    match op {
+        CbOpnum::Recall => CbResOp::Recall(Ok(())),
+        CbOpnum::Layoutrecall => CbResOp::Layoutrecall(Ok(())),
+        CbOpnum::Notify => CbResOp::Notify(Ok(())),
+        CbOpnum::PushDeleg => CbResOp::PushDeleg(Ok(())),
+        CbOpnum::RecallAny => CbResOp::RecallAny(Ok(())),
+        CbOpnum::RecallableObjAvail => CbResOp::RecallableObjAvail(Ok(())),
+        CbOpnum::RecallSlot => CbResOp::RecallSlot(Ok(())),
+        CbOpnum::WantsCancelled => CbResOp::WantsCancelled(Ok(())),
+        CbOpnum::NotifyLock => CbResOp::NotifyLock(Ok(())),
+        CbOpnum::NotifyDeviceid => CbResOp::NotifyDeviceid(Ok(())),
+        CbOpnum::Offload => CbResOp::Offload(Ok(())),
+        CbOpnum::Sequence => CbResOp::failed(op, Nfsstat4::SequencePos),
+        CbOpnum::Getattr | CbOpnum::Illegal => CbResOp::failed(op, Nfsstat4::Notsupp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(sequenceid: u32) -> CbCompound4Args {
+        let sequence = CbSequence4Args {
+            sessionid: Sessionid4([1; 16]),
+            sequenceid,
+            slotid: 0,
+            highest_slotid: 0,
+            cachethis: false,
+            referring_call_lists: Vec::new(),
+        };
+        let recall = wire::nfs4::CbRecallSlot4Args {
+            target_highest_slotid: 3,
+        };
+        let ops = vec![CbArgOp::Sequence(sequence), CbArgOp::RecallSlot(recall)];
+        CbCompound4Args {
+            tag: Bytes::new(),
+            minorversion: 1,
+            callback_ident: 0,
+            ops,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_callback_is_answered_by_the_script_and_then_with_ok() {
+        let callbacks = Callbacks::default();
+        callbacks.answer_next(CallbackAnswer::Status(Nfsstat4::Delay));
+        assert_eq!(
+            callbacks.answer(called(1)).map(|answer| answer.status),
+            Some(Nfsstat4::Delay)
+        );
+        assert_eq!(
+            callbacks.answer(called(2)).map(|answer| answer.status),
+            Some(Nfsstat4::Ok)
+        );
+        assert!(matches!(callbacks.next().await, Ok(CbArgOp::RecallSlot(_))));
+    }
+
+    #[tokio::test]
+    async fn a_callback_sent_again_gets_its_first_answer_and_is_told_once() {
+        let callbacks = Callbacks::default();
+        callbacks.answer_next(CallbackAnswer::Status(Nfsstat4::Delay));
+        let first = callbacks.answer(called(1));
+        assert_eq!(callbacks.answer(called(1)), first);
+        callbacks.next().await.expect("it came once");
+        assert!(callbacks.is_quiet().await);
+    }
+
+    #[test]
+    fn a_callback_out_of_order_is_refused() {
+        let callbacks = Callbacks::default();
+        assert_eq!(
+            callbacks.answer(called(7)).map(|answer| answer.status),
+            Some(Nfsstat4::SeqMisordered)
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! A raw client of NFSv4.1 and 4.2 for tests: it sends what a script says, well-formed or not, and hands back
+//! what came. It never retries, recovers or hides a status.
+//!
+//! - [`Connection`]: one TCP connection, RPC calls both ways
+//! - [`Callbacks`]: the back channel's answers, by script
+//! - [`Client`]: a client with one session over one or more connections
+//! - `verbs`: what a script says most often (`open`, `layoutget`, `rename`, …)
+
+mod callbacks;
+mod client;
+mod connection;
+mod failure;
+mod verbs;
+
+pub use callbacks::{CallbackAnswer, Callbacks};
+pub use client::{Client, ClientSetup, Reply, anyone, root_user, user};
+pub use connection::{Connection, RpcAnswer};
+pub use failure::{Failure, StatusOf};
+pub use verbs::{OpenFile, owner_of_opens};
