@@ -48,10 +48,12 @@ impl Decoder {
         Self { input, offset: 0 }
     }
 
+    #[inline]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.input.len() - self.offset
     }
@@ -83,17 +85,24 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&[u8], DecodeError> {
         if self.remaining() < length {
-            return Err(self.fail(Fault::Truncated {
-                missing: length - self.remaining(),
-            }));
+            return Err(self.truncated(length));
         }
         let start = self.offset;
         self.offset += length;
         Ok(&self.input[start..self.offset])
     }
 
+    #[cold]
+    fn truncated(&self, length: usize) -> DecodeError {
+        self.fail(Fault::Truncated {
+            missing: length - self.remaining(),
+        })
+    }
+
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         let bytes = self.take(4)?;
         Ok(u32::from_be_bytes(
@@ -101,10 +110,12 @@ impl Decoder {
         ))
     }
 
+    #[inline]
     pub fn i32(&mut self) -> Result<i32, DecodeError> {
         Ok(self.u32()? as i32)
     }
 
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         let bytes = self.take(8)?;
         Ok(u64::from_be_bytes(
@@ -112,10 +123,12 @@ impl Decoder {
         ))
     }
 
+    #[inline]
     pub fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(self.u64()? as i64)
     }
 
+    #[inline]
     pub fn bool(&mut self) -> Result<bool, DecodeError> {
         match self.u32()? {
             0 => Ok(false),
@@ -125,6 +138,7 @@ impl Decoder {
     }
 
     /// The word just read is none of the values that `what` allows.
+    #[cold]
     pub fn bad_discriminant(&self, what: &'static str, value: u32) -> DecodeError {
         self.fail_at(self.offset - 4, Fault::BadDiscriminant { what, value })
     }
@@ -143,6 +157,7 @@ impl Decoder {
         Ok(length as usize)
     }
 
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let bytes: [u8; N] = self.take(N)?.try_into().expect("N bytes were taken");
         self.padding(N)?;
@@ -153,9 +168,7 @@ impl Decoder {
     pub fn opaque(&mut self, what: &'static str, limit: usize) -> Result<Bytes, DecodeError> {
         let length = self.length(what, limit)?;
         if self.remaining() < length {
-            return Err(self.fail(Fault::Truncated {
-                missing: length - self.remaining(),
-            }));
+            return Err(self.truncated(length));
         }
         let bytes = self.input.slice(self.offset..self.offset + length);
         self.offset += length;
@@ -164,6 +177,7 @@ impl Decoder {
     }
 
     // Peers pad with zeros (RFC 4506 §4.10); what they pad with carries nothing, so it is not judged.
+    #[inline]
     fn padding(&mut self, length: usize) -> Result<(), DecodeError> {
         self.take(padding(length).len()).map(|_| ())
     }
@@ -185,6 +199,7 @@ impl Decoder {
     }
 
     /// Optional data (`T *`).
+    #[inline]
     pub fn option<T: Xdr>(&mut self) -> Result<Option<T>, DecodeError> {
         if self.bool()? {
             T::decode(self).map(Some)
@@ -275,33 +290,40 @@ impl Encoder {
         parts
     }
 
+    #[inline]
     pub fn u32(&mut self, value: u32) {
         self.out.put_u32(value);
     }
 
+    #[inline]
     pub fn i32(&mut self, value: i32) {
         self.out.put_i32(value);
     }
 
+    #[inline]
     pub fn u64(&mut self, value: u64) {
         self.out.put_u64(value);
     }
 
+    #[inline]
     pub fn i64(&mut self, value: i64) {
         self.out.put_i64(value);
     }
 
+    #[inline]
     pub fn bool(&mut self, value: bool) {
         self.u32(u32::from(value));
     }
 
     /// Opaque of fixed length.
+    #[inline]
     pub fn fixed(&mut self, bytes: &[u8]) {
         self.out.put_slice(bytes);
         self.out.put_slice(padding(bytes.len()));
     }
 
     /// Opaque of variable length, copied.
+    #[inline]
     pub fn opaque(&mut self, bytes: &[u8]) {
         debug_assert!(
             u32::try_from(bytes.len()).is_ok(),
