@@ -135,8 +135,8 @@ impl Inner {
     }
 }
 
-fn echo(sequence: CbSequence4Args) -> CbSequence4Ok {
-    let CbSequence4Args {
+fn echo(sequence: &CbSequence4Args) -> CbSequence4Ok {
+    let &CbSequence4Args {
         sessionid,
         sequenceid,
         slotid,
