@@ -5,7 +5,7 @@ use crate::codec::{ColdInode, Record};
 use crate::core::Core;
 use crate::error::{Error, OpenError};
 use crate::hot::{HotCounters, max_value};
-use crate::inode::{Done, FileKind, Inode, InodeId, Timestamp};
+use crate::inode::{Counts, Done, FileKind, Inode, InodeId, Timestamp};
 use crate::keys;
 use crate::store::{
     Failpoint, FjallOptions, FjallStore, IdempotencyKey, Outcome, Store, StoreStats, Transaction,
@@ -16,12 +16,13 @@ use crate::view::Reader;
 use bytes::Bytes;
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Format of the keys and records as a whole. Records have versions of their own besides.
 pub const FORMAT: u32 = 1;
 /// A transaction gives up after losing so often.
-const ATTEMPTS: u32 = 200;
+pub(crate) const ATTEMPTS: u32 = 200;
 /// The same for the transaction that opens the catalog.
 const OPEN_ATTEMPTS: u32 = 100;
 
@@ -54,6 +55,25 @@ impl Options {
             cache_bytes: FjallOptions::default().cache_bytes,
             failpoint: None,
         }
+    }
+}
+
+/// What runs in a transaction: any async closure over `&mut Tx` whose future can change threads.
+pub trait Body<'t, T, E> {
+    type Attempt: Future<Output = Result<T, E>> + Send;
+
+    fn attempt(&mut self, tx: &'t mut Tx) -> Self::Attempt;
+}
+
+impl<'t, T, E, F, A> Body<'t, T, E> for F
+where
+    F: FnMut(&'t mut Tx) -> A,
+    A: Future<Output = Result<T, E>> + Send,
+{
+    type Attempt = A;
+
+    fn attempt(&mut self, tx: &'t mut Tx) -> A {
+        self(tx)
     }
 }
 
@@ -122,55 +142,68 @@ impl Catalog {
     /// Runs `body` until its writes commit with nothing that it read having changed, and answers when
     /// they are durable. `body` may run several times: it must have no effect but through `tx`. Its own
     /// error ends the transaction without a trace; so does writing nothing.
-    pub async fn transact<T, E, F>(&self, now: Timestamp, mut body: F) -> Result<Done<T>, E>
+    ///
+    /// `body` is an async closure, `async |tx: &mut Tx| …`, that borrows what it uses.
+    pub fn transact<'a, T, E, F>(
+        &'a self,
+        now: Timestamp,
+        mut body: F,
+    ) -> Pin<Box<dyn Future<Output = Result<Done<T>, E>> + Send + 'a>>
     where
-        F: AsyncFnMut(&mut Tx) -> Result<T, E>,
-        E: From<Error>,
+        F: AsyncFnMut(&mut Tx) -> Result<T, E> + for<'t> Body<'t, T, E> + Send + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
     {
-        for _ in 0..ATTEMPTS {
-            let mut tx = Tx::new(self.core.clone(), now);
-            let value = match body(&mut tx).await {
-                Ok(value) => value,
-                Err(_) if tx.is_too_old() => continue,
-                Err(error) => return Err(error),
-            };
-            let (transaction, touched) = tx.finish();
-            if transaction.is_read_only() {
-                return Ok(Done {
-                    value,
-                    version: 0,
-                    directories: Vec::new(),
-                });
-            }
-            match self.core.commit(transaction).await? {
-                Outcome::Committed(committed) => {
-                    let directories = touched.changes(&committed)?;
+        // Boxed, because a future that holds the closure's own isn't seen to be `Send` by those who spawn it.
+        Box::pin(async move {
+            for _ in 0..ATTEMPTS {
+                let mut tx = Tx::new(self.core.clone(), now);
+                let value = match body.attempt(&mut tx).await {
+                    Ok(value) => value,
+                    Err(_) if tx.is_too_old() => continue,
+                    Err(error) => return Err(error),
+                };
+                let (transaction, touched) = tx.finish();
+                if transaction.is_read_only() {
                     return Ok(Done {
                         value,
-                        version: committed.version,
-                        directories,
+                        version: 0,
+                        directories: Vec::new(),
                     });
                 }
-                Outcome::Conflict => {}
-                Outcome::Unknown(why) => return Err(Error::Unknown(why).into()),
+                match self.core.commit(transaction).await? {
+                    Outcome::Committed(committed) => {
+                        let directories = touched.changes(&committed)?;
+                        return Ok(Done {
+                            value,
+                            version: committed.version,
+                            directories,
+                        });
+                    }
+                    Outcome::Conflict => {}
+                    Outcome::Unknown(why) => return Err(Error::Unknown(why).into()),
+                }
             }
-        }
-        Err(Error::Conflict { attempts: ATTEMPTS }.into())
+            Err(Error::Conflict { attempts: ATTEMPTS }.into())
+        })
+    }
+
+    /// [`Reader::counts`] of now.
+    pub async fn counts(&self) -> Result<Counts, Error> {
+        self.read().counts().await
     }
 
     /// A transaction that only writes.
     pub(crate) async fn write(
         &self,
         now: Timestamp,
-        mut body: impl FnMut(&mut Tx),
+        body: impl Fn(&mut Tx) + Send + Sync,
     ) -> Result<(), Error> {
-        let done: Result<Done<()>, Error> = self
-            .transact(now, async |tx: &mut Tx| {
-                body(tx);
-                Ok(())
-            })
-            .await;
-        done.map(drop)
+        let attempt = async |tx: &mut Tx| {
+            body(tx);
+            Ok::<(), Error>(())
+        };
+        self.transact(now, attempt).await.map(drop)
     }
 
     /// A change attribute larger than any before, crash or not.
@@ -304,5 +337,6 @@ fn root(options: &Options) -> Inode {
         entries: 0,
         create_verifier: None,
         birth_epoch: 0,
+        data_mtime: 0,
     }
 }

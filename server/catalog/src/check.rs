@@ -1,1 +1,353 @@
+//! A whole scan that proves what every transaction promises: links, entries, parents, totals, the
+//! reverse index, and the one place of each object. For tests and for an operator in doubt: it holds
+//! a line for every inode in memory. Never repairs.
 
+use crate::catalog::Catalog;
+use crate::codec::{Bucket, ColdInode, Record};
+use crate::error::Error;
+use crate::hot::{HotCounters, max_value};
+use crate::inode::{Counts, FileKind, Inode, InodeId, NAME_MAX_BYTES};
+use crate::keys::{self, InodePart, Kind};
+use crate::records::{ClientRecord, DataServerRecord, DeadObject, Order, PoolEntry, WriteIntent};
+use crate::store::KeyRange;
+use crate::view::{Guard, counts_of};
+use bytes::Bytes;
+use layout::DataServerId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Rows read at once.
+const ROWS: usize = 4096;
+
+/// What an inode's record says, and what the rest of the catalog says of it.
+struct Seen {
+    inode: Inode,
+    counters: Option<HotCounters>,
+    has_time: bool,
+    /// Names that point to it.
+    names: u64,
+    /// Directory of its last name.
+    named_in: Option<u64>,
+    is_orphan: bool,
+    /// Of a directory.
+    entries: u64,
+    subdirectories: u64,
+}
+
+#[derive(Default)]
+struct Scan {
+    faults: Vec<String>,
+    inodes: HashMap<u64, Seen>,
+    /// Directory, name, inode and kind of each entry.
+    entries: Vec<(u64, Bytes, InodeId, FileKind)>,
+    orphans: Vec<InodeId>,
+    writing: Vec<InodeId>,
+    index: BTreeSet<(DataServerId, InodeId)>,
+    /// Where each object was found.
+    objects: BTreeMap<DeadObject, &'static str>,
+    counts: Counts,
+    ceiling: u64,
+}
+
+impl Catalog {
+    /// Every fault that a scan of the whole catalog finds, one line each; none in a sound catalog.
+    pub async fn check(&self) -> Result<Vec<String>, Error> {
+        let reader = self.read();
+        let mut scan = Scan::default();
+        // A letter of the alphabet begins every key.
+        let mut rest = Some(KeyRange {
+            start: Bytes::new(),
+            end: Bytes::from_static(&[0xff]),
+        });
+        while let Some(range) = rest {
+            let page = reader.scan(&range, ROWS, Guard::Free).await?;
+            for (key, value) in &page.rows {
+                if let Err(error) = scan.row(&self.core.names, key, value) {
+                    scan.faults
+                        .push(format!("key {}: {error}", key.escape_ascii()));
+                }
+            }
+            rest = page.rest;
+        }
+        Ok(scan.finish())
+    }
+}
+
+impl Scan {
+    fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
+    fn row(&mut self, names: &keys::NameHash, key: &[u8], value: &Bytes) -> Result<(), Error> {
+        let kind = keys::kind(key).ok_or_else(|| Error::Corrupt("of no known kind".into()))?;
+        match kind {
+            Kind::Inode(id, part) => self.inode(id, part, value)?,
+            Kind::Entry(directory, hash) => self.bucket(names, directory, hash, value)?,
+            Kind::Orphan(id) => self.orphans.push(id),
+            Kind::Writing(id) => {
+                if WriteIntent::decode(value)?.inode != id {
+                    return Err(Error::Corrupt("a write intent of another inode".into()));
+                }
+                self.writing.push(id);
+            }
+            Kind::Index(server, id) => {
+                self.index.insert((server, id));
+            }
+            Kind::Pool(object) => {
+                let found = match PoolEntry::decode(value)? {
+                    PoolEntry::Reserved { server, object } => DeadObject { server, object },
+                    PoolEntry::Pooled(object) => DeadObject::from(&object),
+                };
+                if found != object {
+                    return Err(Error::Corrupt("a pooled object under another's key".into()));
+                }
+                self.object(object, "in the pool");
+            }
+            Kind::Dead(object) => self.object(object, "in the delete queue"),
+            Kind::Order => drop(Order::decode(value)?),
+            Kind::Client(id) => {
+                if ClientRecord::decode(value)?.id != id {
+                    return Err(Error::Corrupt("a client under another's key".into()));
+                }
+            }
+            Kind::DataServer(id) => {
+                if DataServerRecord::decode(value)?.id != id {
+                    return Err(Error::Corrupt("a data server under another's key".into()));
+                }
+            }
+            Kind::Number if key == keys::COUNTS => self.counts = counts_of(Some(value))?,
+            Kind::Number if key == keys::INODE_CEILING => self.ceiling = max_value(Some(value))?,
+            Kind::Number | Kind::Meta => {}
+        }
+        Ok(())
+    }
+
+    fn inode(&mut self, id: InodeId, part: InodePart, value: &Bytes) -> Result<(), Error> {
+        // The cold half has the shortest key of the three and comes first.
+        let seen = self
+            .inodes
+            .get_mut(&id.number)
+            .filter(|seen| seen.inode.id == id);
+        match (part, seen) {
+            (InodePart::Cold, _) => {
+                let mut inode = ColdInode::decode(value)?.inode;
+                inode.id = id;
+                for object in inode
+                    .extents
+                    .iter()
+                    .flat_map(|extent| &extent.mirrors)
+                    .flat_map(|mirror| &mirror.stripes)
+                {
+                    self.object(object.into(), "in an extent");
+                }
+                let seen = Seen {
+                    inode,
+                    counters: None,
+                    has_time: false,
+                    names: 0,
+                    named_in: None,
+                    is_orphan: false,
+                    entries: 0,
+                    subdirectories: 0,
+                };
+                if self.inodes.insert(id.number, seen).is_some() {
+                    return Err(Error::Corrupt("a second inode of that number".into()));
+                }
+            }
+            (InodePart::Counters, Some(seen)) => {
+                seen.counters = Some(HotCounters::from_bytes(value)?);
+            }
+            (InodePart::Time, Some(seen)) => {
+                max_value(Some(value))?;
+                seen.has_time = true;
+            }
+            (_, None) => return Err(Error::Corrupt("the hot half of no inode".into())),
+        }
+        Ok(())
+    }
+
+    fn bucket(
+        &mut self,
+        names: &keys::NameHash,
+        directory: u64,
+        hash: u64,
+        value: &Bytes,
+    ) -> Result<(), Error> {
+        let bucket = Bucket::decode(value)?.0;
+        let tiebreaks: BTreeSet<u8> = bucket.iter().map(|named| named.tiebreak).collect();
+        let fits =
+            tiebreaks.len() == bucket.len() && tiebreaks.iter().all(|one| *one < keys::TIEBREAKS);
+        if bucket.is_empty() || !fits {
+            return Err(Error::Corrupt("names with wrong tiebreaks".into()));
+        }
+        for named in bucket {
+            if names.of(&named.name) != hash
+                || named.name.is_empty()
+                || named.name.len() > NAME_MAX_BYTES
+            {
+                self.fault(format!(
+                    "entry {:?} of directory {directory} is misplaced",
+                    named.name
+                ));
+            }
+            self.entries
+                .push((directory, named.name, named.id, named.kind));
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, object: DeadObject, place: &'static str) {
+        if let Some(other) = self.objects.insert(object, place) {
+            self.fault(format!("{object:?} is {place} and {other}"));
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        self.check_entries();
+        for id in std::mem::take(&mut self.orphans) {
+            match self
+                .inodes
+                .get_mut(&id.number)
+                .filter(|seen| seen.inode.id == id)
+            {
+                Some(seen) => seen.is_orphan = true,
+                None => self.fault(format!("orphan {id:?} is no inode")),
+            }
+        }
+        for id in std::mem::take(&mut self.writing) {
+            if self
+                .inodes
+                .get(&id.number)
+                .is_none_or(|seen| seen.inode.id != id)
+            {
+                self.fault(format!("a write intent of {id:?}, which is no inode"));
+            }
+        }
+        self.check_inodes();
+        self.check_paths();
+        self.faults
+    }
+
+    fn check_entries(&mut self) {
+        for (directory, name, id, kind) in std::mem::take(&mut self.entries) {
+            match self.inodes.get_mut(&directory) {
+                Some(parent) if parent.inode.kind == FileKind::Directory => {
+                    parent.entries += 1;
+                    parent.subdirectories += u64::from(kind == FileKind::Directory);
+                }
+                _ => self.fault(format!(
+                    "entry {name:?} is in {directory}, which is no directory"
+                )),
+            }
+            match self
+                .inodes
+                .get_mut(&id.number)
+                .filter(|seen| seen.inode.id == id)
+            {
+                Some(child) if child.inode.kind == kind => {
+                    child.names += 1;
+                    child.named_in = Some(directory);
+                }
+                Some(_) => self.fault(format!(
+                    "entry {name:?} of {directory} says {kind:?}, its inode not"
+                )),
+                None => self.fault(format!("entry {name:?} of {directory} names no inode")),
+            }
+        }
+    }
+
+    fn check_inodes(&mut self) {
+        let mut faults = Vec::new();
+        let mut expected_index = BTreeSet::new();
+        let mut counts = Counts::default();
+        for seen in self.inodes.values() {
+            let inode = &seen.inode;
+            let id = inode.id;
+            counts.inodes += 1;
+            if id.number >= self.ceiling {
+                faults.push(format!("{id:?} has a number that was not given yet"));
+            }
+            for object in inode
+                .extents
+                .iter()
+                .flat_map(|extent| &extent.mirrors)
+                .flat_map(|mirror| &mirror.stripes)
+            {
+                expected_index.insert((object.server, id));
+            }
+            if inode.kind == FileKind::Directory {
+                counts.directories += 1;
+                let wanted_names = u64::from(id != InodeId::ROOT);
+                if seen.names != wanted_names {
+                    faults.push(format!("directory {id:?} has {} names", seen.names));
+                }
+                if inode.parent.map(|parent| parent.number) != seen.named_in {
+                    faults.push(format!("directory {id:?} has parent {:?}", inode.parent));
+                }
+                let found = seen
+                    .counters
+                    .map(|counters| (counters.entries, counters.subdirectories));
+                if found != Some((seen.entries, seen.subdirectories)) || !seen.has_time {
+                    faults.push(format!(
+                        "directory {id:?} counts {found:?}, has {:?}",
+                        (seen.entries, seen.subdirectories)
+                    ));
+                }
+            } else {
+                if u64::from(inode.nlink) != seen.names {
+                    faults.push(format!(
+                        "{id:?} counts {} links, has {}",
+                        inode.nlink, seen.names
+                    ));
+                }
+                if seen.is_orphan != (inode.nlink == 0) {
+                    faults.push(format!(
+                        "{id:?} has {} links, orphan: {}",
+                        inode.nlink, seen.is_orphan
+                    ));
+                }
+                if seen.counters.is_some() || seen.has_time {
+                    faults.push(format!("{id:?} is no directory and has counters"));
+                }
+            }
+        }
+        if counts != self.counts {
+            faults.push(format!("totals are {:?}, found {counts:?}", self.counts));
+        }
+        for (server, id) in expected_index.symmetric_difference(&self.index) {
+            faults.push(format!(
+                "the reverse index is wrong about {server:?} and {id:?}"
+            ));
+        }
+        self.faults.append(&mut faults);
+    }
+
+    /// Every directory leads to the root: none hangs in a ring of its own.
+    fn check_paths(&mut self) {
+        let parent_of = |number: u64| self.inodes.get(&number).and_then(|seen| seen.inode.parent);
+        let mut faults = Vec::new();
+        let mut sound = BTreeSet::from([InodeId::ROOT.number]);
+        for seen in self
+            .inodes
+            .values()
+            .filter(|seen| seen.inode.kind == FileKind::Directory)
+        {
+            let mut way = BTreeSet::new();
+            let mut at = seen.inode.id.number;
+            while !sound.contains(&at) {
+                let parent = parent_of(at).filter(|_| way.insert(at));
+                let Some(parent) = parent else {
+                    faults.push(format!(
+                        "directory {:?} doesn't lead to the root",
+                        seen.inode.id
+                    ));
+                    break;
+                };
+                at = parent.number;
+            }
+            if sound.contains(&at) {
+                sound.extend(way);
+            }
+        }
+        self.faults.append(&mut faults);
+    }
+}

@@ -375,10 +375,12 @@ impl Record for ColdInode {
         to.number(inode.size_epoch);
         to.list(&inode.extents, Writer::extent);
         to.option(inode.create_verifier, |to, verifier| {
-            to.0.put_slice(&verifier)
+            to.0.put_slice(&verifier);
         });
         to.number(inode.birth_epoch);
         to.number(self.times_mark);
+        let data_mtime = Some(inode.data_mtime).filter(|time| *time != 0);
+        to.option(data_mtime, |to, time| to.0.put_i128(time));
     }
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
@@ -404,11 +406,15 @@ impl Record for ColdInode {
             create_verifier: from
                 .option("create_verifier", |from| from.array("create_verifier"))?,
             birth_epoch: from.number("birth_epoch")?,
+            data_mtime: 0,
         };
-        Ok(ColdInode {
+        let mut cold = ColdInode {
             inode,
             times_mark: from.number("times_mark")?,
-        })
+        };
+        let data_mtime = from.option("data_mtime", |from| from.array("data_mtime"))?;
+        cold.inode.data_mtime = data_mtime.map_or(0, i128::from_be_bytes);
+        Ok(cold)
     }
 }
 

@@ -75,6 +75,9 @@ pub struct Inode {
     pub create_verifier: Option<[u8; 8]>,
     /// Snapshot epoch in which the record was made.
     pub birth_epoch: u64,
+    /// Nanoseconds since 1970: the newest mtime of its data objects that size, mtime and change
+    /// already account for. 0 at creation.
+    pub data_mtime: i128,
 }
 
 /// What a create gives; times and the change attribute come from the transaction.

@@ -109,7 +109,9 @@ impl Catalog {
 
     pub async fn intent_clear(&self, now: Timestamp, inodes: &[InodeId]) -> Result<(), Error> {
         self.write(now, |tx| {
-            inodes.iter().for_each(|inode| tx.intent_clear(*inode))
+            for inode in inodes {
+                tx.intent_clear(*inode);
+            }
         })
         .await
     }

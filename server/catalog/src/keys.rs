@@ -14,8 +14,6 @@ const DEAD: u8 = b'd';
 const ENTRY: u8 = b'e';
 const INODE: u8 = b'i';
 const META: u8 = b'm';
-/// The catalog's own numbers: format, ceilings, totals.
-const NUMBERS: u8 = b'n';
 const ORDER: u8 = b'o';
 const POOL: u8 = b'p';
 const DATA_SERVER: u8 = b's';
@@ -29,6 +27,7 @@ const HOT_COUNTERS: u8 = b'c';
 /// Time of a directory's last change of entries.
 const HOT_TIME: u8 = b't';
 
+// The catalog's own numbers: format, ceilings, totals.
 pub(crate) const FORMAT: &[u8] = b"nformat";
 pub(crate) const SECRET: &[u8] = b"nsecret";
 pub(crate) const BOOT_EPOCH: &[u8] = b"nboot";
@@ -129,10 +128,6 @@ fn split_inode(rest: &[u8]) -> Option<(InodeId, &[u8])> {
     ))
 }
 
-pub(crate) fn inodes() -> KeyRange {
-    beginning_with(&[INODE])
-}
-
 /// Inodes born in the directory of that number, with their hot keys.
 pub(crate) fn inodes_of_home(home: u64) -> KeyRange {
     beginning_with(&key(INODE, |to| to.put_u64(home)))
@@ -155,10 +150,6 @@ pub(crate) fn entries_from(directory: InodeId, hash: u64) -> KeyRange {
         start: entry(directory, hash),
         end: entries(directory).end,
     }
-}
-
-pub(crate) fn all_entries() -> KeyRange {
-    beginning_with(&[ENTRY])
 }
 
 /// Directory number and hash.
@@ -263,10 +254,6 @@ pub(crate) fn all_pool() -> KeyRange {
     beginning_with(&[POOL])
 }
 
-pub(crate) fn pool_object(key: &[u8]) -> Option<DeadObject> {
-    object_of(POOL, key)
-}
-
 pub(crate) fn dead(object: DeadObject) -> Bytes {
     object_key(DEAD, object.server, object.object)
 }
@@ -285,10 +272,6 @@ pub(crate) fn index(server: DataServerId, inode: InodeId) -> Bytes {
         to.put_u64(inode.home);
         to.put_u64(inode.number);
     })
-}
-
-pub(crate) fn all_index() -> KeyRange {
-    beginning_with(&[INDEX])
 }
 
 pub(crate) fn index_of(server: DataServerId, after: Option<InodeId>) -> KeyRange {
@@ -336,4 +319,47 @@ pub(crate) fn cookie(hash: u64, tiebreak: u8) -> u64 {
 /// Hash and tiebreak of a cookie.
 pub(crate) fn cookie_parts(cookie: u64) -> (u64, u8) {
     (cookie >> 1, (cookie & 1) as u8)
+}
+
+/// What a key is of, by its first letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Inode(InodeId, InodePart),
+    /// Number of the directory, and hash.
+    Entry(u64, u64),
+    Orphan(InodeId),
+    Writing(InodeId),
+    Index(DataServerId, InodeId),
+    Pool(DeadObject),
+    Dead(DeadObject),
+    Order,
+    Client(u64),
+    DataServer(DataServerId),
+    Meta,
+    Number,
+}
+
+/// Of any key; `None` when no version of the catalog writes such a one.
+pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
+    let (letter, rest) = key.split_first()?;
+    let id = || {
+        split_inode(rest)
+            .filter(|(_, rest)| rest.is_empty())
+            .map(|(id, _)| id)
+    };
+    Some(match *letter {
+        INODE => inode_part(key).map(|(id, part)| Kind::Inode(id, part))?,
+        ENTRY => entry_parts(key).map(|(directory, hash)| Kind::Entry(directory, hash))?,
+        ORPHAN => Kind::Orphan(id()?),
+        WRITING => Kind::Writing(id()?),
+        INDEX => index_parts(key).map(|(server, id)| Kind::Index(server, id))?,
+        POOL => Kind::Pool(object_of(POOL, key)?),
+        DEAD => Kind::Dead(dead_object(key)?),
+        ORDER => order_id(key).map(|_| Kind::Order)?,
+        CLIENT => Kind::Client(u64::from_be_bytes(*rest.as_array()?)),
+        DATA_SERVER => Kind::DataServer(DataServerId(u32::from_be_bytes(*rest.as_array()?))),
+        META => Kind::Meta,
+        _ if [FORMAT, SECRET, BOOT_EPOCH, INODE_CEILING, COUNTS].contains(&key) => Kind::Number,
+        _ => return None,
+    })
 }

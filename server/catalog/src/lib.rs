@@ -6,6 +6,7 @@
 //! - [`Tx`]: what a transaction can write. [`Reader`]: what both can read.
 //! - `inode`, `records`: the plain data that goes in and out.
 
+mod attempts;
 mod catalog;
 mod check;
 mod codec;
@@ -24,7 +25,8 @@ pub mod store;
 mod tx;
 mod view;
 
-pub use catalog::{Catalog, FORMAT, Options};
+pub use attempts::Attempts;
+pub use catalog::{Body, Catalog, FORMAT, Options};
 pub use error::{Error, OpenError};
 pub use inode::{
     Counts, DirectoryChange, Done, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES,

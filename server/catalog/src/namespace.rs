@@ -74,6 +74,7 @@ impl Tx {
             entries: 0,
             create_verifier: new.create_verifier,
             birth_epoch: 0,
+            data_mtime: 0,
         };
         if is_directory {
             let counters = HotCounters {

@@ -14,18 +14,25 @@ pub(crate) struct Overlay {
     pub read_ranges: Vec<KeyRange>,
 }
 
+/// What the transaction itself says of a key.
+pub(crate) enum Own {
+    Value(Option<Bytes>),
+    /// It takes the snapshot's value to tell.
+    Below,
+}
+
 impl Overlay {
     /// The value if it doesn't depend on the snapshot; notes the read if it does.
-    pub(crate) fn read(&mut self, key: &Bytes, guard: Guard) -> Option<Option<Bytes>> {
+    pub(crate) fn read(&mut self, key: &Bytes, guard: Guard) -> Own {
         match self.writes.get(key) {
-            Some(Write::Set(value)) => return Some(Some(value.clone())),
-            Some(Write::Delete) => return Some(None),
+            Some(Write::Set(value)) => return Own::Value(Some(value.clone())),
+            Some(Write::Delete) => return Own::Value(None),
             Some(Write::Add(_) | Write::Max(_) | Write::Stamp) | None => {}
         }
         if guard == Guard::Conflict {
             self.reads.insert(key.clone());
         }
-        None
+        Own::Below
     }
 
     /// The snapshot's value, with this transaction's add or max in it.

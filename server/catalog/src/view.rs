@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::hot::{HotCounters, hot_time, max_value, timestamp};
 use crate::inode::{Counts, Entry, FileKind, Inode, InodeId};
 use crate::keys::{self, InodePart};
-use crate::overlay::Overlay;
+use crate::overlay::{Overlay, Own};
 use crate::store::{Direction, KeyRange, Page, Snapshot, StoreError, Version};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -81,8 +81,8 @@ impl Reader {
 
     pub(crate) async fn get(&self, key: &Bytes, guard: Guard) -> Result<Option<Bytes>, Error> {
         if let Some(overlay) = &self.overlay {
-            let known = overlay.lock().read(key, guard);
-            if let Some(value) = known {
+            let own = overlay.lock().read(key, guard);
+            if let Own::Value(value) = own {
                 return Ok(value);
             }
         }

@@ -24,6 +24,7 @@ pub struct Batch {
 
 impl Batch {
     /// The batch without its operations: what must be kept to answer a transaction sent again.
+    #[must_use]
     pub fn answers_only(&self) -> Batch {
         Batch {
             version: self.version,

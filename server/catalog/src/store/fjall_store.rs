@@ -39,6 +39,7 @@ impl Default for FjallOptions {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // It is what `map_err` gives.
 fn failed(error: fjall::Error) -> StoreError {
     StoreError::Failed(format!("fjall: {error}"))
 }
@@ -210,7 +211,7 @@ impl Disk {
         for operation in &batch.operations {
             match operation {
                 Operation::Set(key, value) => {
-                    writes.insert(&self.rows, key.as_ref(), value.as_ref())
+                    writes.insert(&self.rows, key.as_ref(), value.as_ref());
                 }
                 Operation::Delete(key) => writes.remove(&self.rows, key.as_ref()),
             }

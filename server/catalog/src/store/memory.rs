@@ -113,6 +113,7 @@ impl MemoryStore {
 
     /// The store as another process would find it after this one died: what was committed. From now
     /// on this one neither reads nor commits.
+    #[must_use]
     pub fn crash(&self) -> MemoryStore {
         let mut rows = self.rows.lock();
         rows.crashed = true;
@@ -161,7 +162,7 @@ impl MemorySnapshot {
         let rows = self.store.rows.lock();
         if rows.crashed {
             Err(dead())
-        } else if rows.clock - self.taken > TRANSACTION_AGE {
+        } else if rows.clock > self.taken + TRANSACTION_AGE {
             Err(StoreError::TooOld)
         } else {
             Ok(read(&rows))

@@ -1,0 +1,9 @@
+//! The catalog as its callers see it: through its public calls alone.
+
+mod crash;
+mod group_commit;
+mod model;
+mod namespace;
+mod objects;
+mod opening;
+mod world;
