@@ -142,8 +142,25 @@ pub(super) struct Layout {
     pub(super) tag: u32,
     /// Raised by each recall: it voids the reservations before it.
     pub(super) serial: u32,
+    /// All of them, and those for writing.
     pub(super) reservations: u16,
+    pub(super) write_reservations: u16,
     pub(super) held: Held,
+}
+
+impl Layout {
+    /// Whether the client may be writing, or may be about to: its write intent is not to be
+    /// cleared.
+    pub(super) fn writes(&self) -> bool {
+        self.held.write || self.write_reservations > 0
+    }
+
+    pub(super) fn release(&mut self, mode: LayoutMode) {
+        self.reservations = self.reservations.saturating_sub(1);
+        if mode == LayoutMode::Write {
+            self.write_reservations = self.write_reservations.saturating_sub(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -262,14 +279,14 @@ impl Grants {
         let Some(layout) = self.layouts.at_mut(index) else {
             return;
         };
-        let (was_held, was_phase) = (layout.held, layout.phase);
+        let (wrote, was_phase) = (layout.writes(), layout.phase);
         apply(layout);
         if !layout.held.any() {
             layout.phase = GrantPhase::Held;
         }
-        let (held, phase) = (layout.held, layout.phase);
+        let (writes, phase) = (layout.writes(), layout.phase);
         let (client, inode) = (layout.client, layout.inode);
-        let empty = !held.any() && layout.reservations == 0;
+        let empty = !layout.held.any() && layout.reservations == 0;
 
         if let GrantPhase::Recalling { deadline } = was_phase {
             self.deadlines.remove(&(deadline, index));
@@ -283,8 +300,8 @@ impl Grants {
             self.fencing.remove(&index);
         }
         if let Some(file) = self.files.get_mut(&inode) {
-            file.writers -= u32::from(was_held.write);
-            file.writers += u32::from(held.write);
+            file.writers -= u32::from(wrote);
+            file.writers += u32::from(writes);
             file.leaving -= u32::from(was_phase != GrantPhase::Held);
             file.leaving += u32::from(phase != GrantPhase::Held);
             if empty {
@@ -326,6 +343,7 @@ impl Grants {
             tag: request.tag,
             serial: 0,
             reservations: 0,
+            write_reservations: 0,
             held: Held::default(),
         });
         self.files
@@ -427,7 +445,10 @@ impl Grants {
         self.change(index, |layout| {
             serial = layout.serial;
             match layout.reservations.checked_add(1) {
-                Some(more) => layout.reservations = more,
+                Some(more) => {
+                    layout.reservations = more;
+                    layout.write_reservations += u16::from(request.mode == LayoutMode::Write);
+                }
                 None => full = true,
             }
         });

@@ -5,7 +5,7 @@ use catalog::InodeId;
 use layout::DataServerId;
 
 use super::grant::{
-    Grant, GrantPhase, Held, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
+    Grant, GrantPhase, Held, Layout, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
     ReturnMode, Returned,
 };
 use super::share::Access;
@@ -71,7 +71,7 @@ impl State {
         }
         let index = reservation.id.index;
         self.grants.change(index, |layout| {
-            layout.reservations -= 1;
+            layout.release(reservation.mode);
             layout.size_epoch = if layout.held.any() {
                 layout.size_epoch.min(reservation.size_epoch)
             } else {
@@ -91,7 +91,7 @@ impl State {
     pub fn layout_rollback(&mut self, reservation: LayoutReservation) {
         if let Some(index) = self.grants.by_id(reservation.id) {
             self.grants.change(index, |layout| {
-                layout.reservations = layout.reservations.saturating_sub(1);
+                layout.release(reservation.mode);
             });
         }
     }
@@ -199,7 +199,8 @@ impl State {
             .collect()
     }
 
-    /// Whether somebody else than `except` may be writing past this server.
+    /// Whether somebody else than `except` may be writing past this server, or is about to: a
+    /// layout whose write intent is on its way counts.
     pub fn has_rw_holder(&self, inode: InodeId, except: Option<ClientId>) -> bool {
         let Some(file) = self.grants.files.get(&inode) else {
             return false;
@@ -207,7 +208,7 @@ impl State {
         let own = except
             .and_then(|client| self.grants.index_of(client, inode))
             .and_then(|index| self.grants.layouts.at(index))
-            .is_some_and(|layout| layout.held.write);
+            .is_some_and(Layout::writes);
         file.writers > u32::from(own)
     }
 }
