@@ -1,0 +1,26 @@
+//! A data object's life: made ahead, taken by a file, written through this server, padded, cut,
+//! fenced, removed. Whatever must end is durable first, idempotent, and taken up again at start.
+//!
+//! Never here: wire types, NFS statuses, who may do what.
+
+mod deletion;
+mod error;
+mod fence;
+mod member;
+mod objects;
+mod observe;
+mod orders;
+mod owner;
+mod placement;
+mod pool;
+mod proxy;
+mod turns;
+mod verifier;
+
+pub use error::Error;
+pub use member::{Health, Member};
+pub use objects::{Objects, Options, ProxyBytes};
+pub use observe::{Observed, Padded};
+pub use orders::{TruncateOrder, Truncating};
+pub use owner::{BadRange, OwnerRange};
+pub use placement::{Claim, Placement};

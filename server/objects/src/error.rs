@@ -1,0 +1,25 @@
+//! Why something about data objects did not succeed. Never an NFS status.
+
+use layout::{DataServerId, NoPlace};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    #[error(transparent)]
+    Server(#[from] backend::Error),
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    #[error("data server {} is in a file's placement and not in the configuration", .0.0)]
+    UnknownServer(DataServerId),
+    /// The range has no object yet: bind one first.
+    #[error("the file has no data object yet")]
+    Unbound,
+    /// An earlier truncate or fence of this file waits for a data server to come back.
+    #[error("an earlier change of the file's objects is not done yet")]
+    Pending,
+    #[error("every copy of the range has missed writes")]
+    NoCopy,
+    #[error("{0}")]
+    Setup(String),
+}

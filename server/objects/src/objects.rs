@@ -1,0 +1,376 @@
+//! What all the rest shares: the catalog, the data servers, and the tasks in the background.
+//!
+//! Never here: a particular thing that is done to objects.
+
+use crate::member::{Desk, Health, Member};
+use crate::observe::SharedQuestions;
+use crate::owner::OwnerRange;
+use crate::pool::{Names, Pool, REFILL_PAUSE};
+use crate::turns::Turns;
+use crate::{Error, deletion, orders};
+use backend::{Capabilities, Space};
+use catalog::{Catalog, InodeId, Timestamp};
+use futures_util::future::join_all;
+use layout::{DataServerId, ObjectRef, Owner};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+/// How objects are kept.
+#[derive(Clone)]
+pub struct Options {
+    pub owners: OwnerRange,
+    /// Objects made ahead on each data server: more are made below `low`, up to `high`.
+    pub pool_low: usize,
+    pub pool_high: usize,
+    /// Data servers of a new file whose creator can stripe.
+    pub spread: u32,
+    pub copies: u32,
+    /// Bytes; a power of two.
+    pub stripe_unit: u32,
+    /// A data server with less free space takes no new file.
+    pub reserve_bytes: u64,
+    /// Calls under way on one data server; further ones wait.
+    pub calls_max: usize,
+    pub probe_interval: Duration,
+    /// A suspect is probed again after this.
+    pub suspect_interval: Duration,
+    /// How old an answer of [`Objects::observe`] may be. 0: asked after the caller came.
+    pub observe_max_age: Duration,
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Options {
+    pub fn new(owners: OwnerRange, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self {
+            owners,
+            pool_low: 64,
+            pool_high: 192,
+            spread: 1,
+            copies: 1,
+            stripe_unit: 1 << 20,
+            reserve_bytes: 64 << 20,
+            calls_max: 256,
+            probe_interval: Duration::from_secs(5),
+            suspect_interval: Duration::from_millis(500),
+            observe_max_age: Duration::ZERO,
+            clock,
+        }
+    }
+}
+
+/// The objects of a namespace. Dropped, it stops; what was under way is found again at the next start.
+pub struct Objects {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) options: Options,
+    pub(crate) pool: Pool,
+    pub(crate) names: Names,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) questions: SharedQuestions,
+    /// Files with an order that is not carried out.
+    pub(crate) pending: Mutex<HashSet<InodeId>>,
+    pub(crate) orders_left: Arc<Notify>,
+    /// Seeds of placement.
+    pub(crate) placements: AtomicU64,
+    desks: RwLock<Arc<BTreeMap<DataServerId, Arc<Desk>>>>,
+    health: watch::Sender<Arc<BTreeMap<DataServerId, Health>>>,
+    changed: watch::Sender<()>,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+    tasks: Mutex<Vec<AbortHandle>>,
+    weak: Weak<Objects>,
+}
+
+/// Bytes that went through this server and not straight to a data server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProxyBytes {
+    pub read: u64,
+    pub written: u64,
+}
+
+impl Objects {
+    /// Probes the data servers, takes up what an earlier start left undone, and begins to work in the
+    /// background. A data server that is away holds up nothing but what needs it.
+    pub async fn start(
+        catalog: Arc<Catalog>,
+        members: Vec<Member>,
+        options: Options,
+    ) -> Result<Arc<Self>, Error> {
+        let (changed, _) = watch::channel(());
+        let (health, _) = watch::channel(Arc::default());
+        let names = Names::new(catalog.boot_epoch());
+        let placements = AtomicU64::new(catalog.boot_epoch() << 32);
+        let objects = Arc::new_cyclic(|weak| Self {
+            catalog,
+            options,
+            pool: Pool::default(),
+            names,
+            turns: Arc::default(),
+            questions: Arc::default(),
+            pending: Mutex::default(),
+            orders_left: Arc::default(),
+            placements,
+            desks: RwLock::default(),
+            health,
+            changed,
+            bytes_read: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            tasks: Mutex::default(),
+            weak: weak.clone(),
+        });
+        objects.watch_health();
+        let attached: Vec<_> = members
+            .into_iter()
+            .map(|member| objects.attach(member))
+            .collect();
+        join_all(attached).await;
+        objects.recover_orders().await?;
+        objects.recover_pool().await?;
+        objects.carry_out_all().await;
+        objects.work();
+        Ok(objects)
+    }
+
+    /// Takes a data server into service, or one with another address in its place.
+    pub async fn attach(&self, member: Member) -> Health {
+        let desk = Arc::new(Desk::new(
+            member,
+            self.options.reserve_bytes,
+            self.options.calls_max,
+            self.changed.clone(),
+        ));
+        let health = desk.probe().await;
+        {
+            let mut desks = self.desks.write();
+            let mut more = BTreeMap::clone(&desks);
+            more.insert(desk.id(), desk.clone());
+            *desks = Arc::new(more);
+        }
+        self.changed.send_replace(());
+        self.keep_probing(&desk);
+        self.keep_burying(&desk);
+        health
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.weak.clone()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.options.clock)()
+    }
+
+    pub(crate) fn desk(&self, server: DataServerId) -> Result<Arc<Desk>, Error> {
+        self.desks
+            .read()
+            .get(&server)
+            .cloned()
+            .ok_or(Error::UnknownServer(server))
+    }
+
+    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
+        self.desks.read().values().cloned().collect()
+    }
+
+    /// Who reads an object and can't write it: for READ layouts.
+    pub fn reader(&self, object: &ObjectRef) -> Owner {
+        Owner {
+            uid: self.options.owners.reader_uid(),
+            gid: object.owner.gid,
+        }
+    }
+
+    /// Every data server's health, and each change of it.
+    pub fn health(&self) -> watch::Receiver<Arc<BTreeMap<DataServerId, Health>>> {
+        self.health.subscribe()
+    }
+
+    /// Asks a data server now, as a client that reports an error wants to know.
+    pub async fn probe_now(&self, server: DataServerId) -> Result<Health, Error> {
+        let desk = self.desk(server)?;
+        let mut health = desk.probe().await;
+        if health == Health::Suspect {
+            health = desk.probe().await;
+        }
+        Ok(health)
+    }
+
+    pub fn capabilities(&self, server: DataServerId) -> Result<Capabilities, Error> {
+        Ok(self.desk(server)?.capabilities())
+    }
+
+    /// All data servers together, as far as they told.
+    pub fn space(&self) -> Space {
+        let copies = u64::from(self.options.copies.max(1));
+        let all = self.desks().into_iter().map(|desk| desk.space());
+        let sum = all.fold(Space { total: 0, free: 0 }, |sum, space| Space {
+            total: sum.total.saturating_add(space.total),
+            free: sum.free.saturating_add(space.free),
+        });
+        Space {
+            total: sum.total / copies,
+            free: sum.free / copies,
+        }
+    }
+
+    pub fn proxy_bytes(&self) -> ProxyBytes {
+        ProxyBytes {
+            read: self.bytes_read.load(Ordering::Relaxed),
+            written: self.bytes_written.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn note_read(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_write(&self, bytes: u64) {
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().push(tokio::spawn(task).abort_handle());
+    }
+
+    fn watch_health(&self) {
+        let mut changed = self.changed.subscribe();
+        let objects = self.weak();
+        self.spawn(async move {
+            while changed.changed().await.is_ok() {
+                let Some(objects) = objects.upgrade() else {
+                    return;
+                };
+                let now = objects
+                    .desks()
+                    .iter()
+                    .map(|desk| (desk.id(), desk.health()))
+                    .collect();
+                let now: Arc<BTreeMap<_, _>> = Arc::new(now);
+                objects.health.send_if_modified(|known| {
+                    let modified = *known != now;
+                    *known = now;
+                    modified
+                });
+                objects.pool.low.notify_one();
+            }
+        });
+    }
+
+    /// Whether this desk still serves: another may have taken its place.
+    fn serves(&self, desk: &Arc<Desk>) -> bool {
+        self.desks
+            .read()
+            .get(&desk.id())
+            .is_some_and(|current| Arc::ptr_eq(current, desk))
+    }
+
+    fn keep_probing(&self, desk: &Arc<Desk>) {
+        let (objects, desk) = (self.weak(), desk.clone());
+        let (calm, alarmed) = (self.options.probe_interval, self.options.suspect_interval);
+        self.spawn(async move {
+            let mut pause = calm;
+            loop {
+                let healthy = matches!(desk.health(), Health::Up | Health::Full);
+                pause = if healthy {
+                    calm
+                } else {
+                    pause.clamp(alarmed, calm)
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = desk.doubt.notified(), if desk.health() != Health::Down => {}
+                }
+                if objects
+                    .upgrade()
+                    .is_none_or(|objects| !objects.serves(&desk))
+                {
+                    return;
+                }
+                let was = desk.health();
+                let is = desk.probe().await;
+                // A suspect is looked at again soon, one that stays down less and less often.
+                pause = if is == Health::Down && was == Health::Down {
+                    pause * 2
+                } else {
+                    alarmed
+                };
+                if is == Health::Suspect {
+                    tokio::time::sleep(alarmed).await;
+                    desk.probe().await;
+                }
+                if was == Health::Down && desk.health() != Health::Down {
+                    desk.graves.notify_one();
+                    if let Some(objects) = objects.upgrade() {
+                        objects.orders_left.notify_one();
+                        objects.pool.low.notify_one();
+                    }
+                }
+            }
+        });
+    }
+
+    fn keep_burying(&self, desk: &Arc<Desk>) {
+        let (objects, desk) = (self.weak(), desk.clone());
+        self.spawn(async move {
+            loop {
+                let Some(here) = objects.upgrade().filter(|objects| objects.serves(&desk)) else {
+                    return;
+                };
+                if let Err(error) = here.bury(&desk).await {
+                    tracing::debug!(
+                        "data server {} keeps dead objects for now: {error}",
+                        desk.member.name
+                    );
+                }
+                drop(here);
+                tokio::select! {
+                    () = tokio::time::sleep(deletion::PAUSE) => {}
+                    () = desk.graves.notified() => {}
+                }
+            }
+        });
+    }
+
+    fn work(&self) {
+        let (objects, low) = (self.weak(), self.pool.low.clone());
+        self.spawn(async move {
+            loop {
+                let Some(here) = objects.upgrade() else {
+                    return;
+                };
+                let full = here.refill().await;
+                drop(here);
+                if full {
+                    low.notified().await;
+                } else {
+                    let _ = tokio::time::timeout(REFILL_PAUSE, low.notified()).await;
+                }
+            }
+        });
+        let (objects, left) = (self.weak(), self.orders_left.clone());
+        self.spawn(async move {
+            loop {
+                let Some(here) = objects.upgrade() else {
+                    return;
+                };
+                let done = here.carry_out_all().await;
+                drop(here);
+                if done {
+                    left.notified().await;
+                } else {
+                    let _ = tokio::time::timeout(orders::PAUSE, left.notified()).await;
+                }
+            }
+        });
+    }
+}
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        self.tasks.lock().iter().for_each(AbortHandle::abort);
+    }
+}

@@ -1,0 +1,170 @@
+//! Objects for a new file: chosen servers, taken objects, and what becomes of them when the file's
+//! transaction ends.
+//!
+//! Never here: the transaction.
+
+use crate::{Error, Objects};
+use backend::FenceGrade;
+use catalog::Tx;
+use layout::{Capability, DataServerId, Extent, Mirror, ObjectRef, Want, place};
+use std::net::IpAddr;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+
+/// Objects set aside for one file. Say how the transaction ended: by [`Placement::used`],
+/// or by [`Placement::unused`] when it certainly had no effect. Dropped without a word, as when the
+/// outcome is unknown, they are cleaned up unless the file has them.
+#[must_use]
+pub struct Placement {
+    extents: Vec<Extent>,
+    objects: Weak<Objects>,
+    settled: bool,
+}
+
+impl Placement {
+    /// For the new inode.
+    pub fn extents(&self) -> Vec<Extent> {
+        self.extents.clone()
+    }
+
+    fn refs(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.extents.iter().flat_map(Extent::objects)
+    }
+
+    /// What the transaction that stores the extents must do besides.
+    pub fn claim(&self) -> Claim {
+        Claim(self.refs().cloned().collect())
+    }
+
+    /// The transaction is committed.
+    pub fn used(mut self) {
+        self.settled = true;
+        if let Some(objects) = self.objects.upgrade() {
+            for object in self.refs() {
+                if let Ok(desk) = objects.desk(object.server) {
+                    desk.placed();
+                }
+            }
+        }
+    }
+
+    /// The transaction was refused, and will never commit.
+    pub fn unused(mut self) {
+        self.settled = true;
+        if let Some(objects) = self.objects.upgrade() {
+            objects.pool.put(self.refs().cloned());
+        }
+    }
+}
+
+/// The objects of a [`Placement`], still in the pool.
+#[derive(Debug, Clone)]
+pub struct Claim(Vec<ObjectRef>);
+
+impl Claim {
+    /// Takes them out of it, in the transaction that stores the extents.
+    pub async fn take(&self, tx: &mut Tx) -> Result<(), catalog::Error> {
+        for object in &self.0 {
+            tx.pool_take(object).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        if let Some(objects) = self.objects.upgrade() {
+            objects.pool.limbo.lock().extend(self.refs().cloned());
+            objects.pool.low.notify_one();
+        }
+    }
+}
+
+impl Objects {
+    /// Objects for a new file from the pool, at once; `None` when it is low: then the file is bound at
+    /// its first write. `stripes`: whether the creator's kernel takes several data servers a file.
+    pub fn place(&self, stripes: bool, writer: Option<IpAddr>) -> Option<Placement> {
+        let copies = self.choose(stripes, writer).ok()?;
+        let servers: Vec<DataServerId> = copies.iter().flatten().copied().collect();
+        let taken = self.pool.take(&servers, self.options.pool_low)?;
+        Some(self.placement(&copies, taken))
+    }
+
+    /// Objects for a file that has none yet, made now if the pool has none.
+    pub async fn bind(&self, stripes: bool, writer: Option<IpAddr>) -> Result<Placement, Error> {
+        let copies = self.choose(stripes, writer)?;
+        let servers: Vec<DataServerId> = copies.iter().flatten().copied().collect();
+        if let Some(taken) = self.pool.take(&servers, self.options.pool_low) {
+            return Ok(self.placement(&copies, taken));
+        }
+        let mut taken = Vec::with_capacity(servers.len());
+        for server in &servers {
+            let desk = self.desk(*server)?;
+            match self.make(&desk, 1).await {
+                Ok(made) => taken.extend(made),
+                Err(error) => {
+                    self.pool.put(taken);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.placement(&copies, taken))
+    }
+
+    fn placement(&self, copies: &[Vec<DataServerId>], taken: Vec<ObjectRef>) -> Placement {
+        let mut taken = taken.into_iter();
+        let mirrors = copies
+            .iter()
+            .map(|copy| Mirror {
+                stripes: taken.by_ref().take(copy.len()).collect(),
+                stale: false,
+            })
+            .collect();
+        let extents = vec![Extent::bound(self.options.stripe_unit, mirrors)];
+        Placement {
+            extents,
+            objects: self.weak(),
+            settled: false,
+        }
+    }
+
+    fn choose(
+        &self,
+        stripes: bool,
+        writer: Option<IpAddr>,
+    ) -> Result<Vec<Vec<DataServerId>>, Error> {
+        let desks = self.desks();
+        let least = desks
+            .iter()
+            .filter(|desk| desk.member.weight > 0)
+            .map(|desk| desk.share())
+            .min()
+            .unwrap_or(0);
+        if least > SHARES_REMEMBERED {
+            desks.iter().for_each(|desk| desk.age_share());
+        }
+        let candidates: Vec<_> = desks
+            .iter()
+            // Nothing may be written where nobody can be fenced.
+            .filter(|desk| desk.capabilities().fence > FenceGrade::None)
+            .map(|desk| desk.candidate(writer, least))
+            .collect();
+        let capability = Capability {
+            stripes,
+            many_extents: stripes,
+        };
+        let want = Want::by_creator(
+            capability,
+            self.options.spread,
+            self.options.copies,
+            self.options.reserve_bytes,
+        );
+        let seed = self.placements.fetch_add(1, Ordering::Relaxed);
+        Ok(place(&candidates, want, seed)?)
+    }
+}
+
+const SHARES_REMEMBERED: u32 = 1 << 20;
