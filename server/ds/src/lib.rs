@@ -1,0 +1,34 @@
+//! An NFSv3 data server: objects in a folder, served over TCP by io_uring or by threads, with
+//! owners that the metadata server changes as an exact fence.
+//!
+//! Here: [`Server::start`], which takes a [`Config`] and gives a [`Running`]. Never here: the
+//! metadata server, the catalog, configuration files, signals, exporters.
+
+mod buffers;
+mod call;
+mod config;
+mod connection;
+mod engine;
+mod gate;
+mod handle;
+mod identity;
+mod intake;
+mod lru;
+mod metrics;
+mod procedures;
+mod record;
+mod reply;
+mod server;
+mod service;
+mod status;
+mod store;
+mod syncs;
+mod verifier;
+mod workers;
+
+pub use config::{Config, EngineChoice, Network};
+pub use metrics::{
+    LATENCY_BOUNDS_MICROS, ProcedureSnapshot, Snapshot, StatusClass, TrafficSnapshot,
+};
+pub use server::{EngineKind, Observer, Running, Server, StartError};
+pub use store::FolderError;

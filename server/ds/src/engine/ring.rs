@@ -1,0 +1,222 @@
+//! The io_uring engine: threads that own a ring each, and run there the tasks whose sockets and
+//! files it moves. Never unsafe here; what the kernel is handed is made in `operation`.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use io_uring::IoUring;
+
+use super::{Batch, Engine};
+use crate::buffers::Buffer;
+use crate::intake::Space;
+use crate::syncs::Depth;
+
+mod executor;
+mod operation;
+
+use executor::{Shared, run};
+use operation::Work;
+
+/// Entries of a submission queue; more than that waits in the task that asks.
+const SUBMISSIONS: u32 = 1024;
+const COMPLETIONS: u32 = 8192;
+
+/// One ring, as tasks use it.
+#[derive(Clone)]
+pub struct Ring {
+    shared: Arc<Shared>,
+    all: Arc<Vec<Arc<Shared>>>,
+    next: Arc<AtomicUsize>,
+}
+
+/// The threads of all rings.
+pub struct Rings {
+    all: Arc<Vec<Arc<Shared>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Rings {
+    /// Starts `count` rings, or says why the kernel gives none.
+    pub fn start(count: usize) -> io::Result<(Ring, Self)> {
+        let all: Vec<_> = (0..count.max(1))
+            .map(|_| Shared::new().map(Arc::new))
+            .collect::<io::Result<_>>()?;
+        let all = Arc::new(all);
+        let mut rings = Self {
+            all: Arc::clone(&all),
+            threads: Vec::with_capacity(all.len()),
+        };
+        for (number, shared) in all.iter().enumerate() {
+            let uring = build()?;
+            let shared = Arc::clone(shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("ds-ring-{number}"))
+                .spawn(move || run(&shared, uring))?;
+            rings.threads.push(thread);
+        }
+        let ring = Ring {
+            shared: Arc::clone(&all[0]),
+            all,
+            next: Arc::default(),
+        };
+        Ok((ring, rings))
+    }
+
+    /// Waits until every task has ended, and ends the threads.
+    pub fn stop(mut self) {
+        self.end();
+        for thread in self.threads.drain(..) {
+            // A panic in a task is caught where it happens.
+            let _ = thread.join();
+        }
+    }
+
+    fn end(&self) {
+        for shared in self.all.iter() {
+            shared.end();
+        }
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A ring with what this kernel has to make it cheaper.
+fn build() -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_cqsize(COMPLETIONS)
+        .setup_coop_taskrun()
+        .build(SUBMISSIONS)
+        .or_else(|_| {
+            IoUring::builder()
+                .setup_cqsize(COMPLETIONS)
+                .build(SUBMISSIONS)
+        })
+}
+
+fn outcome(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// The work that comes back from an operation is the work that went in.
+fn other_work() -> ! {
+    unreachable!("an operation gives back its own kind of work")
+}
+
+impl Engine for Ring {
+    type Socket = TcpStream;
+    type Listener = TcpListener;
+
+    fn listener(&self, listener: TcpListener) -> io::Result<Arc<TcpListener>> {
+        Ok(Arc::new(listener))
+    }
+
+    async fn accept(
+        &self,
+        listener: &Arc<TcpListener>,
+    ) -> io::Result<(Arc<TcpStream>, SocketAddr)> {
+        loop {
+            let work = Work::Accept {
+                listener: Arc::clone(listener),
+                accepted: None,
+            };
+            let (result, work) = self.shared.submit(work).await;
+            outcome(result)?;
+            let Work::Accept { accepted, .. } = work else {
+                other_work()
+            };
+            // A peer that is gone already has no address.
+            if let Some(socket) = accepted
+                && let Ok(peer) = socket.peer_addr()
+            {
+                return Ok((Arc::new(socket), peer));
+            }
+        }
+    }
+
+    async fn receive(&self, socket: &Arc<TcpStream>, space: Space) -> (io::Result<usize>, Space) {
+        let work = Work::Receive {
+            socket: Arc::clone(socket),
+            space,
+        };
+        match self.shared.submit(work).await {
+            (result, Work::Receive { space, .. }) => (outcome(result), space),
+            _ => other_work(),
+        }
+    }
+
+    async fn send(&self, socket: &Arc<TcpStream>, batch: Batch) -> (io::Result<usize>, Batch) {
+        let work = Work::Send {
+            socket: Arc::clone(socket),
+            batch,
+        };
+        match self.shared.submit(work).await {
+            (result, Work::Send { batch, .. }) => (outcome(result), batch),
+            _ => other_work(),
+        }
+    }
+
+    async fn read(
+        &self,
+        file: &Arc<File>,
+        offset: u64,
+        buffer: Buffer,
+        from: usize,
+    ) -> (io::Result<usize>, Buffer) {
+        let work = Work::Read {
+            file: Arc::clone(file),
+            offset,
+            buffer,
+            from,
+        };
+        match self.shared.submit(work).await {
+            (result, Work::Read { buffer, .. }) => (outcome(result), buffer),
+            _ => other_work(),
+        }
+    }
+
+    async fn write(
+        &self,
+        file: &Arc<File>,
+        offset: u64,
+        buffer: Buffer,
+    ) -> (io::Result<usize>, Buffer) {
+        let work = Work::Write {
+            file: Arc::clone(file),
+            offset,
+            buffer,
+        };
+        match self.shared.submit(work).await {
+            (result, Work::Write { buffer, .. }) => (outcome(result), buffer),
+            _ => other_work(),
+        }
+    }
+
+    async fn sync(&self, file: &Arc<File>, depth: Depth) -> io::Result<()> {
+        let work = Work::Sync {
+            file: Arc::clone(file),
+            depth,
+        };
+        outcome(self.shared.submit(work).await.0).map(drop)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.spawn(task);
+    }
+
+    fn next(&self) -> Self {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
+        Self {
+            shared: Arc::clone(&self.all[at]),
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Starting and stopping a data server: the folder, the engine, the listeners, the watch over
+//! connections. Never a signal, a configuration file or an exporter; those are the binary's.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rustix::net::Shutdown;
+use tokio::sync::oneshot;
+
+use crate::buffers::Pool;
+use crate::config::{Config, EngineChoice};
+use crate::connection::{self, Connections, Limits};
+use crate::engine::Engine;
+use crate::engine::ring::Rings;
+use crate::engine::threads::Threads;
+use crate::metrics::{Metrics, Snapshot};
+use crate::procedures::attributes::room;
+use crate::service::Service;
+use crate::store::{Folder, FolderError, Objects, Space};
+use crate::verifier::Verifier;
+use crate::workers::Workers;
+
+/// How often deadlines are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why a data server doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("the data server can't listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("the data server has no address to listen on")]
+    NoAddress,
+    #[error("transfer_bytes is {bytes}: it must be a multiple of 4096, from 4096 to 1048576 bytes")]
+    TransferSize { bytes: u32 },
+    #[error(
+        "the kernel refuses io_uring ({source}).\n\
+         Allow it (sysctl kernel.io_uring_disabled=0, or the container's seccomp profile), or set the engine to threads."
+    )]
+    NoUring { source: io::Error },
+    #[error("{path}: the objects' space can't be measured: {source}")]
+    Measure { path: PathBuf, source: io::Error },
+    #[error("the data server's threads can't be started: {source}")]
+    Threads { source: io::Error },
+}
+
+/// The engine that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    IoUring,
+    Threads,
+}
+
+pub struct Server;
+
+/// A data server that serves. Dropped, it ends on its own; [`Running::stop`] waits for that.
+pub struct Running {
+    inner: Option<Inner>,
+    addresses: Vec<SocketAddr>,
+    kind: EngineKind,
+}
+
+struct Inner {
+    service: Arc<Service>,
+    connections: Arc<Connections>,
+    listeners: Vec<Arc<dyn AsFd + Send + Sync>>,
+    runtime: Option<tokio::runtime::Runtime>,
+    rings: Option<Rings>,
+    watch: Arc<Watch>,
+    stop_timeout: Duration,
+}
+
+#[derive(Default)]
+struct Watch {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Server {
+    /// Opens the folder, listens, and serves on threads of its own.
+    pub fn start(config: Config) -> Result<Running, StartError> {
+        let transfer = config.transfer_bytes;
+        if transfer % 4096 != 0 || !(4096..=1 << 20).contains(&transfer) {
+            return Err(StartError::TransferSize { bytes: transfer });
+        }
+        let folder = Arc::new(Folder::open(&config.folder)?);
+        let space = Space::measure(&config.folder.join("data"), config.capacity_bytes)
+            .map_err(|source| StartError::Measure {
+                path: config.folder.clone(),
+                source,
+            })
+            .map(Arc::new)?;
+        let seed = config.write_verifier.unwrap_or_else(rand::random);
+        let verifier = Arc::new(Verifier::new(seed));
+        let workers =
+            Workers::start(config.workers).map_err(|source| StartError::Threads { source })?;
+        let listeners = listen(&config.listen)?;
+        let addresses = listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect();
+        let service = Arc::new(Service {
+            objects: Arc::new(Objects::new(
+                Arc::clone(&folder),
+                Arc::clone(&space),
+                Arc::clone(&verifier),
+                config.open_objects,
+            )),
+            folder,
+            space,
+            verifier,
+            pool: Pool::new(config.buffer_bytes),
+            workers: workers.clone(),
+            metrics: Arc::new(Metrics::default()),
+            export: config.export.clone(),
+            mds: config.mds.clone(),
+            transfer_bytes: transfer,
+        });
+        let limits = Limits {
+            connections: config.max_connections,
+            window_bytes: config.connection_bytes,
+            idle: config.idle_timeout,
+            record: config.record_timeout,
+            send: config.send_timeout,
+        };
+        let mut inner = Inner {
+            connections: Connections::new(limits, config.max_requests),
+            service,
+            listeners: Vec::new(),
+            runtime: None,
+            rings: None,
+            watch: Arc::default(),
+            stop_timeout: config.stop_timeout,
+        };
+        let kind = match rings(&config)? {
+            Some((engine, rings)) => {
+                inner.rings = Some(rings);
+                inner.serve(&engine, listeners)?;
+                EngineKind::IoUring
+            }
+            None => {
+                let (engine, runtime) = Threads::start(config.rings, workers)
+                    .map_err(|source| StartError::Threads { source })?;
+                inner.runtime = Some(runtime);
+                inner.serve(&engine, listeners)?;
+                EngineKind::Threads
+            }
+        };
+        inner.watch()?;
+        Ok(Running {
+            inner: Some(inner),
+            addresses,
+            kind,
+        })
+    }
+}
+
+fn rings(config: &Config) -> Result<Option<(crate::engine::ring::Ring, Rings)>, StartError> {
+    match config.engine {
+        EngineChoice::Threads => Ok(None),
+        EngineChoice::IoUring => Rings::start(config.rings)
+            .map(Some)
+            .map_err(|source| StartError::NoUring { source }),
+        EngineChoice::Auto => match Rings::start(config.rings) {
+            Ok(rings) => Ok(Some(rings)),
+            Err(error) => {
+                tracing::info!(%error, "the kernel refuses io_uring: the data server uses threads");
+                Ok(None)
+            }
+        },
+    }
+}
+
+fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    if addresses.is_empty() {
+        return Err(StartError::NoAddress);
+    }
+    addresses
+        .iter()
+        .map(|address| {
+            bind(*address).map_err(|source| StartError::Listen {
+                address: *address,
+                source,
+            })
+        })
+        .collect()
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    // A restart finds connections of before lingering on the port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+impl Inner {
+    fn serve<E: Engine>(
+        &mut self,
+        engine: &E,
+        listeners: Vec<TcpListener>,
+    ) -> Result<(), StartError> {
+        for listener in listeners {
+            let listener = engine
+                .listener(listener)
+                .map_err(|source| StartError::Threads { source })?;
+            self.listeners.push(Arc::clone(&listener) as _);
+            engine.spawn(connection::accept(
+                engine.clone(),
+                listener,
+                Arc::clone(&self.service),
+                Arc::clone(&self.connections),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that cuts connections whose time is up.
+    fn watch(&self) -> Result<(), StartError> {
+        let watch = Arc::clone(&self.watch);
+        let connections = Arc::clone(&self.connections);
+        let metrics = Arc::clone(&self.service.metrics);
+        let look = move || {
+            let mut stopped = watch.stopped.lock();
+            while !*stopped {
+                watch.changed.wait_for(&mut stopped, WATCH_INTERVAL);
+                let cut = connections.cut_late() as u64;
+                metrics
+                    .connections_cut
+                    .fetch_add(cut, std::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        std::thread::Builder::new()
+            .name("ds-watch".into())
+            .spawn(look)
+            .map(drop)
+            .map_err(|source| StartError::Threads { source })
+    }
+
+    /// Ends everything, in order; blocks until it has ended.
+    fn stop(self) {
+        self.connections.begin_stop();
+        for listener in &self.listeners {
+            // Accepting fails from now on, and its task ends.
+            let _ = rustix::net::shutdown(&**listener, Shutdown::Both);
+        }
+        self.connections.stop(self.stop_timeout);
+        *self.watch.stopped.lock() = true;
+        self.watch.changed.notify_all();
+        if let Some(rings) = self.rings {
+            rings.stop();
+        }
+        if let Some(runtime) = self.runtime {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+        self.service.workers.stop();
+        if let Err(error) = self.service.folder.sync_all() {
+            tracing::error!(%error, "the folder couldn't be synced at the stop");
+        }
+    }
+}
+
+impl Running {
+    /// Where it listens, in the order configured, with the ports it was given.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn engine(&self) -> EngineKind {
+        self.kind
+    }
+
+    /// What has been counted so far. Asks the file system for its space, so not for every request.
+    pub fn metrics(&self) -> Snapshot {
+        self.observer()
+            .map_or_else(Snapshot::default, |o| o.metrics())
+    }
+
+    /// Something that can go on being asked for metrics elsewhere.
+    pub fn observer(&self) -> Option<Observer> {
+        self.inner.as_ref().map(|inner| Observer {
+            service: Arc::clone(&inner.service),
+            connections: Arc::clone(&inner.connections),
+        })
+    }
+
+    /// Accepts nothing more, answers what is in flight, syncs, and returns.
+    pub async fn stop(mut self) {
+        if let Some(ended) = self.begin_stop() {
+            // It fails only if the stopping thread panicked, and then there is nothing to wait for.
+            let _ = ended.await;
+        }
+    }
+
+    fn begin_stop(&mut self) -> Option<oneshot::Receiver<()>> {
+        let inner = self.inner.take()?;
+        let (end, ended) = oneshot::channel();
+        let stopping = move || {
+            inner.stop();
+            let _ = end.send(());
+        };
+        // Without a thread to wait on, the connections end with the process.
+        let thread = std::thread::Builder::new().name("ds-stop".into());
+        thread.spawn(stopping).ok().map(|_| ended)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.begin_stop();
+    }
+}
+
+/// Reads a server's metrics from anywhere.
+#[derive(Clone)]
+pub struct Observer {
+    service: Arc<Service>,
+    connections: Arc<Connections>,
+}
+
+impl Observer {
+    pub fn metrics(&self) -> Snapshot {
+        let service = &self.service;
+        let (total_bytes, free_bytes) = match service.folder.statvfs() {
+            Ok(stat) => room(&stat, &service.space),
+            Err(_) => (0, 0),
+        };
+        Snapshot {
+            connections: self.connections.count(),
+            in_flight_bytes: service.pool.in_use_bytes(),
+            in_flight_requests: self.connections.requests_in_flight(),
+            open_objects: service.objects.open_count(),
+            free_bytes,
+            total_bytes,
+            mds_term: service.folder.term(),
+            ..service.metrics.snapshot()
+        }
+    }
+}

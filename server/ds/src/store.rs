@@ -1,0 +1,10 @@
+//! What lies on the disk: the folder, its objects, their records, and the space they take.
+//! Blocking throughout, and called on worker threads; never network types or NFS statuses.
+
+mod folder;
+mod objects;
+mod space;
+
+pub use folder::{Folder, FolderError, inner_path, outer_path};
+pub use objects::{Create, Created, Object, Objects};
+pub use space::{BLOCK_BYTES, Space};

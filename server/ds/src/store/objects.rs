@@ -1,0 +1,288 @@
+//! Objects by id: opened, created and removed on disk, and kept open while they are used.
+//! Never judges who may do so, and never moves an object's bytes.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::{OFlags, Stat, XattrFlags};
+use rustix::io::Errno;
+
+use super::folder::Folder;
+use super::space::{BLOCK_BYTES, Space};
+use crate::gate::Gate;
+use crate::handle::ObjectId;
+use crate::lru::Lru;
+use crate::record::{self, Record};
+use crate::syncs::Syncs;
+use crate::verifier::Verifier;
+
+const SHARDS: usize = 16;
+/// Entries looked at for one that may go: those in use stay.
+const EVICTION_TRIES: usize = 8;
+
+/// An open object. All requests on one id share one of these, and so its gate.
+#[derive(Debug)]
+pub struct Object {
+    pub id: ObjectId,
+    pub gate: Gate,
+    pub syncs: Syncs,
+    pub file: Arc<File>,
+    record: Mutex<Record>,
+    removed: AtomicBool,
+    /// Has unstable writes that no sync has followed.
+    unsynced: AtomicBool,
+    allocated_bytes: AtomicU64,
+}
+
+impl Object {
+    pub fn record(&self) -> Record {
+        *self.record.lock()
+    }
+
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    pub fn wrote_unstable(&self) {
+        self.unsynced.store(true, Ordering::Release);
+    }
+
+    /// To be called before the sync begins: a write that ends during it may have missed it.
+    pub fn sync_begins(&self) {
+        self.unsynced.store(false, Ordering::Release);
+    }
+
+    pub fn stat(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(&*self.file)?)
+    }
+
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts what the object takes now.
+    pub fn account(&self, stat: &Stat, space: &Space) {
+        let now = stat.st_blocks as u64 * BLOCK_BYTES;
+        let before = self.allocated_bytes.swap(now, Ordering::Relaxed);
+        space.changed(before, now);
+    }
+
+    /// Writes a record durably. The caller holds the gate alone.
+    ///
+    /// The new record counts even where the sync fails: a fence that may be on disk is a fence.
+    pub fn set_record(&self, record: Record) -> io::Result<()> {
+        write_record(&self.file, &record)?;
+        *self.record.lock() = record;
+        self.file.sync_all()
+    }
+
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Acquire)
+    }
+}
+
+/// The attributes of an object to be created.
+#[derive(Debug, Clone, Copy)]
+pub struct Create {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size_bytes: u64,
+    pub term: u64,
+    pub verifier: [u8; 8],
+}
+
+#[derive(Debug)]
+pub enum Created {
+    New(Arc<Object>),
+    Existing(Arc<Object>),
+}
+
+#[derive(Debug)]
+pub struct Objects {
+    folder: Arc<Folder>,
+    space: Arc<Space>,
+    verifier: Arc<Verifier>,
+    shards: [Mutex<Lru<ObjectId, Arc<Object>>>; SHARDS],
+    shard_limit: usize,
+    /// Creation and removal of one id take turns.
+    turns: [Mutex<()>; 64],
+}
+
+impl Objects {
+    pub fn new(
+        folder: Arc<Folder>,
+        space: Arc<Space>,
+        verifier: Arc<Verifier>,
+        open_limit: usize,
+    ) -> Self {
+        Self {
+            folder,
+            space,
+            verifier,
+            shards: std::array::from_fn(|_| Mutex::default()),
+            shard_limit: open_limit.div_ceil(SHARDS).max(1),
+            turns: std::array::from_fn(|_| Mutex::new(())),
+        }
+    }
+
+    /// The object, if it is open already. Never blocks on the disk.
+    pub fn cached(&self, id: ObjectId) -> Option<Arc<Object>> {
+        self.shard(id).lock().get(&id).cloned()
+    }
+
+    /// The object, opened if need be. `None` when there is none.
+    pub fn load(&self, id: ObjectId) -> io::Result<Option<Arc<Object>>> {
+        if let Some(object) = self.cached(id) {
+            return Ok(Some(object));
+        }
+        // In turn with a removal: a file opened before it must not be kept after it.
+        let _turn = self.turn(id).lock();
+        self.open(id)
+    }
+
+    /// The caller has the id's turn.
+    fn open(&self, id: ObjectId) -> io::Result<Option<Arc<Object>>> {
+        if let Some(object) = self.cached(id) {
+            return Ok(Some(object));
+        }
+        let file = match self.folder.open_object(id, OFlags::empty()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match read_record(&file)? {
+            Some(record) => self.keep(id, file, record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Creates the object, durably, unless it is there.
+    pub fn create(&self, id: ObjectId, create: Create) -> io::Result<Created> {
+        let _turn = self.turn(id).lock();
+        if let Some(object) = self.open(id)? {
+            return Ok(Created::Existing(object));
+        }
+        let (xx, yy) = id.folders();
+        let file = match self.folder.open_object(id, OFlags::CREATE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.folder.make_inner(xx, yy)?;
+                self.folder.open_object(id, OFlags::CREATE)?
+            }
+            opened => opened?,
+        };
+        // What a crash left of an earlier creation has no record yet, and might have a size.
+        file.set_len(0)?;
+        file.set_len(create.size_bytes)?;
+        let record = Record {
+            mode: create.mode,
+            uid: create.uid,
+            gid: create.gid,
+            generation: 1,
+            term: create.term,
+            incarnation: rand::random(),
+            create_verifier: create.verifier,
+        };
+        write_record(&file, &record)?;
+        file.sync_all()?;
+        self.folder
+            .open_folder(&super::folder::inner_path(xx, yy))?
+            .sync_all()?;
+        let object = self.keep(id, file, record)?;
+        self.space.changed(0, object.allocated_bytes());
+        Ok(Created::New(object))
+    }
+
+    /// Removes the object, durably. The caller holds its gate alone.
+    pub fn remove(&self, object: &Object) -> io::Result<()> {
+        let _turn = self.turn(object.id).lock();
+        if object.is_removed() {
+            return Ok(());
+        }
+        self.folder.unlink_object(object.id)?;
+        object.removed.store(true, Ordering::Release);
+        self.shard(object.id).lock().remove(&object.id);
+        self.space.changed(object.allocated_bytes(), 0);
+        Ok(())
+    }
+
+    /// Open objects, at this moment.
+    pub fn open_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn keep(&self, id: ObjectId, file: File, record: Record) -> io::Result<Arc<Object>> {
+        let stat = rustix::fs::fstat(&file)?;
+        let object = Arc::new(Object {
+            id,
+            gate: Gate::default(),
+            syncs: Syncs::default(),
+            file: Arc::new(file),
+            record: Mutex::new(record),
+            removed: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
+            allocated_bytes: AtomicU64::new(stat.st_blocks as u64 * BLOCK_BYTES),
+        });
+        let evicted = {
+            let mut shard = self.shard(id).lock();
+            if let Some(earlier) = shard.get(&id) {
+                return Ok(Arc::clone(earlier));
+            }
+            let full = shard.len() >= self.shard_limit;
+            // Nobody can get hold of an entry without the shard's lock, so one that only the table
+            // refers to has nothing in flight.
+            let evicted = full
+                .then(|| shard.evict(EVICTION_TRIES, |kept| Arc::strong_count(kept) == 1))
+                .flatten();
+            shard.insert(id, Arc::clone(&object));
+            evicted
+        };
+        if let Some(evicted) = evicted {
+            settle_before_closing(&evicted, &self.verifier);
+        }
+        Ok(object)
+    }
+
+    fn shard(&self, id: ObjectId) -> &Mutex<Lru<ObjectId, Arc<Object>>> {
+        &self.shards[usize::from(id.0[15] ^ id.0[0]) % SHARDS]
+    }
+
+    fn turn(&self, id: ObjectId) -> &Mutex<()> {
+        &self.turns[usize::from(id.0[15] ^ id.0[1]) % self.turns.len()]
+    }
+}
+
+/// A file closed with unstable writes in it could lose the report of their failure: the kernel may
+/// forget it with the inode, and a later COMMIT would succeed. So they are synced while the file is
+/// open, and a failure changes the verifier.
+fn settle_before_closing(object: &Object, verifier: &Verifier) {
+    if object.is_unsynced() && object.file.sync_data().is_err() {
+        verifier.writes_lost();
+    }
+}
+
+fn read_record(file: &File) -> io::Result<Option<Record>> {
+    let mut bytes = [0; 256];
+    match rustix::fs::fgetxattr(file, record::ATTRIBUTE, &mut bytes[..]) {
+        Ok(length) => match Record::decode(&bytes[..length]) {
+            Ok(record) => Ok(Some(record)),
+            Err(fault) => Err(io::Error::new(io::ErrorKind::InvalidData, fault)),
+        },
+        // Created, and then the power went before its record was written: it never was.
+        Err(Errno::NODATA) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn write_record(file: &File, record: &Record) -> io::Result<()> {
+    let bytes = record.encode();
+    Ok(rustix::fs::fsetxattr(
+        file,
+        record::ATTRIBUTE,
+        &bytes,
+        XattrFlags::empty(),
+    )?)
+}
