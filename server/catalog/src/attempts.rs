@@ -15,7 +15,11 @@ pub struct Attempts<'a> {
 impl Catalog {
     /// Starts a transaction at the time `now`; see [`transact!`](crate::transact).
     pub fn attempts(&self, now: Timestamp) -> Attempts<'_> {
-        Attempts { catalog: self, now, left: ATTEMPTS }
+        Attempts {
+            catalog: self,
+            now,
+            left: ATTEMPTS,
+        }
     }
 }
 
@@ -31,7 +35,11 @@ impl Attempts<'_> {
 
     /// Commits what a body did, durably; `None` asks for another attempt. A body's error ends the
     /// transaction without a trace; so does writing nothing.
-    pub async fn end<T, E: From<Error>>(&mut self, tx: Tx, outcome: Result<T, E>) -> Result<Option<Done<T>>, E> {
+    pub async fn end<T, E: From<Error>>(
+        &mut self,
+        tx: Tx,
+        outcome: Result<T, E>,
+    ) -> Result<Option<Done<T>>, E> {
         let value = match outcome {
             Ok(value) => value,
             Err(_) if tx.is_too_old() => return Ok(None),
@@ -39,12 +47,20 @@ impl Attempts<'_> {
         };
         let (transaction, touched) = tx.finish();
         if transaction.is_read_only() {
-            return Ok(Some(Done { value, version: 0, directories: Vec::new() }));
+            return Ok(Some(Done {
+                value,
+                version: 0,
+                directories: Vec::new(),
+            }));
         }
         match self.catalog.core.commit(transaction).await? {
             Outcome::Committed(committed) => {
                 let directories = touched.changes(&committed)?;
-                Ok(Some(Done { value, version: committed.version, directories }))
+                Ok(Some(Done {
+                    value,
+                    version: committed.version,
+                    directories,
+                }))
             }
             Outcome::Conflict => Ok(None),
             Outcome::Unknown(why) => Err(Error::Unknown(why).into()),

@@ -31,8 +31,6 @@ const OPEN_ATTEMPTS: u32 = 100;
 pub struct Options {
     /// Random; kept by a new catalog as the secret of its hash of names, ignored by one that exists.
     pub secret: [u8; 16],
-    /// Random and new at each start: tells this start's first commit from any other's.
-    pub boot_nonce: u64,
     pub now: Timestamp,
     /// Of a new catalog's root directory.
     pub root_mode: u32,
@@ -44,10 +42,9 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn new(secret: [u8; 16], boot_nonce: u64, now: Timestamp) -> Self {
+    pub fn new(secret: [u8; 16], now: Timestamp) -> Self {
         Options {
             secret,
-            boot_nonce,
             now,
             root_mode: 0o755,
             root_uid: 0,
@@ -238,9 +235,10 @@ async fn boot(
     let snapshot = store.snapshot().await.map_err(Error::from)?;
     let read = async |key: &'static [u8]| snapshot.get(key).await.map_err(Error::from);
     let number = |bytes: Option<Bytes>| max_value(bytes.as_ref());
-    // The top bit keeps these apart from the keys of transactions, which begin with an epoch.
-    let nonce = 1_u128 << 127 | u128::from(options.boot_nonce) << 32 | u128::from(attempt);
-    let mut transaction = Transaction::blind(IdempotencyKey(nonce));
+    // The top bit keeps these apart from the keys of transactions, which begin with an epoch; the version
+    // from those of other starts, since a start that committed has raised it.
+    let key = 1_u128 << 127 | u128::from(snapshot.version()) << 32 | u128::from(attempt);
+    let mut transaction = Transaction::blind(IdempotencyKey(key));
     transaction.read_version = snapshot.version();
     for key in [keys::FORMAT, keys::BOOT_EPOCH] {
         transaction.reads.insert(static_key(key));

@@ -287,7 +287,9 @@ impl Store for MemoryStore {
             rows.faults.conflicts_per_mille,
             rows.faults.unknowns_per_mille,
         );
-        if rows.chance(conflicts) {
+        // A conflict means that nothing happened, of an earlier attempt too.
+        let is_first = !rows.resolver.has_answered(transaction.idempotency);
+        if is_first && rows.chance(conflicts) {
             rows.stats.conflicts += 1;
             return Ok(Outcome::Conflict);
         }

@@ -99,6 +99,10 @@ impl Resolver {
         self.version
     }
 
+    pub(crate) fn has_answered(&self, key: IdempotencyKey) -> bool {
+        self.answers.contains_key(&key)
+    }
+
     pub(crate) fn remember(&mut self, key: IdempotencyKey, committed: Committed) {
         if self.answers.insert(key, committed).is_none() {
             self.answer_order.push_back(key);

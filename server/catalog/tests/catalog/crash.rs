@@ -93,22 +93,21 @@ async fn reap_replaced(tx: &mut Tx, inode: Option<Inode>) -> Result<(), Error> {
 #[test]
 #[ignore = "the process that the crash tests kill: they start it"]
 fn child() {
-    let folder = std::env::var(FOLDER).expect("started by a crash test");
+    let path = std::env::var(FOLDER).expect("started by a crash test");
     let seed: u64 = std::env::var(SEED)
         .expect("started by a crash test")
         .parse()
         .unwrap();
     let mut options = options();
-    options.boot_nonce = seed;
     options.failpoint = std::env::var(FAILPOINT)
         .ok()
         .map(|text| text.parse().unwrap());
     run_on_threads(async {
-        let catalog = Catalog::open(Path::new(&folder), options).await.unwrap();
+        let catalog = Catalog::open(Path::new(&path), options).await.unwrap();
         say("open");
         for task in 0..TASKS {
             match calls(&catalog)
-                .create(ROOT, &format!("task{task}"), world_folder())
+                .create(ROOT, &format!("task{task}"), folder())
                 .await
             {
                 Ok(_) | Err(Error::Exists) => {}
@@ -125,10 +124,6 @@ fn child() {
         });
         futures_util::future::join_all(tasks).await;
     });
-}
-
-fn world_folder() -> catalog::NewInode {
-    folder()
 }
 
 fn start(folder: &Path, seed: u64, failpoint: Option<Failpoint>, text: &str) -> Child {

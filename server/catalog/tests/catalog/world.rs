@@ -15,7 +15,7 @@ pub fn at(seconds: i64) -> Timestamp {
 }
 
 pub fn options() -> Options {
-    Options::new([7; 16], 1, at(1000))
+    Options::new([7; 16], at(1000))
 }
 
 pub fn run<T>(future: impl Future<Output = T>) -> T {
