@@ -1,0 +1,34 @@
+//! The metadata server: NFSv4.1 and 4.2 COMPOUNDs in, decisions out. It owns sessions, opens,
+//! locks and layouts, asks the catalog for names and the data servers for bytes.
+//!
+//! Never here: sockets, concrete backends, ambient time or randomness.
+
+mod attributes;
+mod callbacks;
+mod clock;
+mod compound;
+mod connection;
+mod devices;
+mod execute;
+mod exports;
+mod filehandle;
+mod gate;
+mod housekeeping;
+mod identity;
+mod metrics;
+mod ops;
+mod placement;
+mod server;
+mod settle;
+pub mod state;
+mod status;
+mod truncate;
+mod withdraw;
+mod writing;
+
+pub use clock::Clock;
+pub use connection::{BackChannel, BackChannelError, Connection};
+pub use exports::{Access, ExportRule, Exports, Squash};
+pub use filehandle::HandleKey;
+pub use metrics::{Metrics, OperationCounters};
+pub use server::{Identity, Parts, Server, Settings};

@@ -69,6 +69,10 @@ pub struct ClientRecordView {
     pub principal: Bytes,
     pub implementation: Option<Implementation>,
     pub reclaim_complete: bool,
+    /// Whether a restart may let it reclaim: it has completed its reclaims, or was on record
+    /// and has begun them. A record without this gives no right at the next boot: between its
+    /// lapse and its return others may have been given what it held (RFC 8881 §8.4.2.1).
+    pub reclaimable: bool,
     pub confirmed: bool,
 }
 
@@ -315,6 +319,7 @@ impl State {
             principal: client.principal.clone(),
             implementation: client.implementation.clone(),
             reclaim_complete: client.reclaim.is_complete(),
+            reclaimable: client.reclaim != Reclaim::None,
             confirmed: client.phase == Phase::Confirmed,
         })
     }

@@ -65,7 +65,8 @@ pub struct Lapsed {
 /// Grace has nothing left to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraceEnd {
-    /// Records of clients that did not come back: to be removed before `end_grace`.
+    /// Records of clients that did not come back or did not complete their reclaims: to be
+    /// removed before `end_grace`.
     pub lapsed_records: Vec<u64>,
 }
 
@@ -200,12 +201,12 @@ impl State {
             }
             GracePhase::Open => {
                 self.grace.phase = GracePhase::Closing;
-                // One who came back and has not completed keeps its new record and what it
-                // reclaimed; it can reclaim no more.
+                // One who came back and has not completed keeps what it reclaimed, and can
+                // reclaim no more, now or after a further restart: others may be given the
+                // rest. RECLAIM_COMPLETE puts it on record again.
                 self.grace.lapsed_records = std::mem::take(&mut self.grace.awaited)
                     .into_values()
-                    .filter(|awaited| awaited.back.is_none())
-                    .map(|awaited| awaited.record)
+                    .map(|awaited| awaited.back.map_or(awaited.record, |client| client.0))
                     .collect();
             }
             GracePhase::Closing => {}

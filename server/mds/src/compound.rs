@@ -1,0 +1,240 @@
+//! What one COMPOUND knows while it runs (RFC 8881 §2.6, §16.2): who asks, over which session, the
+//! current and saved filehandle and stateid, and how much room its reply has left.
+
+use crate::connection::Connection;
+use crate::exports::{Access, ExportRule};
+use crate::filehandle::Named;
+use crate::identity::{Credential, Want, may};
+use crate::server::Server;
+use crate::state::{Admitted, ClientId, Stateid, Time};
+use crate::status::Refusal;
+use bytes::Bytes;
+use catalog::{FileKind, Inode, InodeId, Timestamp};
+use std::sync::Arc;
+use wire::nfs4::{ChangeInfo4, Nfsstat4, Stateid4};
+
+/// A file that a filehandle named.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub id: InodeId,
+    pub export: Arc<ExportRule>,
+}
+
+pub(crate) struct Compound<'a> {
+    pub server: &'a Arc<Server>,
+    pub connection: &'a Arc<Connection>,
+    pub minor: u32,
+    /// AUTH_SYS ids as the client gave them; `None` for AUTH_NONE.
+    pub caller: Option<Credential>,
+    /// Who owns sessions and clientids: flavor and uid.
+    pub principal: Bytes,
+    pub admitted: Option<Admitted>,
+    pub current: Option<File>,
+    pub saved: Option<File>,
+    pub stateid: Option<Stateid4>,
+    pub saved_stateid: Option<Stateid4>,
+    /// When the request came, for what files show and for leases.
+    pub now: Timestamp,
+    pub time: Time,
+    /// Bytes that the reply can still take.
+    pub room: usize,
+}
+
+impl Compound<'_> {
+    pub fn file(&self) -> Result<&File, Refusal> {
+        self.current
+            .as_ref()
+            .ok_or_else(|| Nfsstat4::Nofilehandle.into())
+    }
+
+    pub fn saved_file(&self) -> Result<&File, Refusal> {
+        self.saved
+            .as_ref()
+            .ok_or_else(|| Nfsstat4::Nofilehandle.into())
+    }
+
+    pub fn client(&self) -> Result<ClientId, Refusal> {
+        self.admitted
+            .as_ref()
+            .map(|admitted| admitted.client)
+            .ok_or_else(|| Nfsstat4::OpNotInSession.into())
+    }
+
+    /// A new current filehandle leaves no current stateid behind (RFC 8881 §16.2.3.1.2).
+    pub fn set_current(&mut self, file: File) {
+        self.current = Some(file);
+        self.stateid = None;
+    }
+
+    /// The caller, as the export of `file` squashes it.
+    pub fn credential(&self, file: &File) -> Credential {
+        Credential::squashed(
+            self.caller.as_ref(),
+            file.export.squash,
+            file.export.anonymous,
+        )
+    }
+
+    /// The file that a client's filehandle names, if the client may reach its export.
+    pub fn named(&self, handle: &[u8]) -> Result<File, Refusal> {
+        let Named { export, id } = self
+            .server
+            .handle_key
+            .open(handle)
+            .map_err(|_| Nfsstat4::Badhandle)?;
+        let settings = self.server.settings();
+        // An export that the operator took away leaves its handles stale.
+        let export = settings.exports.by_number(export).ok_or(Nfsstat4::Stale)?;
+        if !export.is_pseudo() && !export.admits(self.connection.peer.ip()) {
+            return Err(Nfsstat4::Access.into());
+        }
+        Ok(File {
+            id,
+            export: Arc::clone(export),
+        })
+    }
+
+    pub fn handle_of(&self, file: &File) -> Bytes {
+        self.server.handle_key.seal(Named {
+            export: file.export.number,
+            id: file.id,
+        })
+    }
+
+    /// The current file's inode, as committed.
+    pub async fn inode(&self) -> Result<Inode, Refusal> {
+        Ok(self.server.catalog.read().inode(self.file()?.id).await?)
+    }
+
+    /// The current filehandle as a folder in which names can change.
+    pub fn changeable_directory(&self) -> Result<File, Refusal> {
+        self.changeable(self.file()?)
+    }
+
+    pub fn changeable(&self, file: &File) -> Result<File, Refusal> {
+        if file.export.access == Access::ReadOnly {
+            return Err(Nfsstat4::Rofs.into());
+        }
+        Ok(file.clone())
+    }
+
+    /// Resolves the "current stateid" (RFC 8881 §16.2.3.1.2).
+    pub fn resolve(&self, stateid: Stateid4) -> Result<Stateid, Refusal> {
+        let stateid = if stateid == Stateid4::CURRENT {
+            self.stateid.ok_or(Nfsstat4::BadStateid)?
+        } else {
+            stateid
+        };
+        Ok(Stateid {
+            seqid: stateid.seqid,
+            other: stateid.other,
+        })
+    }
+
+    /// Makes `stateid` the current one, and gives it in its wire form.
+    pub fn set_stateid(&mut self, stateid: Stateid) -> Stateid4 {
+        let stateid = Stateid4 {
+            seqid: stateid.seqid,
+            other: stateid.other,
+        };
+        self.stateid = Some(stateid);
+        stateid
+    }
+}
+
+/// Refuses unless `inode` is a folder in which `credential` may do `want`.
+pub(crate) fn in_directory(
+    credential: &Credential,
+    inode: &Inode,
+    want: Want,
+) -> Result<(), Refusal> {
+    match inode.kind {
+        FileKind::Directory => {}
+        FileKind::Symlink => return Err(Nfsstat4::Symlink.into()),
+        _ => return Err(Nfsstat4::Notdir.into()),
+    }
+    if may(credential, inode, want) {
+        Ok(())
+    } else {
+        Err(Nfsstat4::Access.into())
+    }
+}
+
+/// The sticky bit (`S_ISVTX`): in such a folder only the owner of the folder or of the entry takes it away.
+pub(crate) fn may_take_away(
+    credential: &Credential,
+    directory: &Inode,
+    entry: &Inode,
+) -> Result<(), Refusal> {
+    let free = directory.mode & 0o1000 == 0;
+    if free
+        || credential.is_root()
+        || credential.uid == directory.uid
+        || credential.uid == entry.uid
+    {
+        return Ok(());
+    }
+    Err(Nfsstat4::Perm.into())
+}
+
+/// `change_info4` of a folder after a transaction. What didn't touch the folder (a rename between
+/// two names of one inode) has no values to tell, and says so by `atomic`.
+pub(crate) fn change_info<T>(done: &catalog::Done<T>, directory: InodeId) -> ChangeInfo4 {
+    match done.change_of(directory) {
+        Some(change) => ChangeInfo4 {
+            atomic: true,
+            before: change.before,
+            after: change.after,
+        },
+        None => ChangeInfo4 {
+            atomic: false,
+            before: 0,
+            after: 0,
+        },
+    }
+}
+
+/// A name as the client gave it, fit to be an entry: any bytes but NUL and '/', as Linux sends them.
+#[derive(Debug, Clone)]
+pub(crate) struct Name(Bytes);
+
+impl Name {
+    pub fn checked(name: Bytes) -> Result<Self, Refusal> {
+        match &name[..] {
+            [] => Err(Nfsstat4::Inval.into()),
+            [b'.'] | [b'.', b'.'] => Err(Nfsstat4::Badname.into()),
+            bytes if bytes.len() > catalog::NAME_MAX_BYTES => Err(Nfsstat4::Nametoolong.into()),
+            bytes if bytes.contains(&0) || bytes.contains(&b'/') => Err(Nfsstat4::Badchar.into()),
+            _ => Ok(Self(name)),
+        }
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = Bytes;
+    fn deref(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bytes_and_only_what_posix_forbids_is_refused() {
+        let refused =
+            |name: &'static [u8]| Name::checked(Bytes::from_static(name)).unwrap_err().status;
+        assert_eq!(refused(b""), Nfsstat4::Inval);
+        assert_eq!(refused(b"."), Nfsstat4::Badname);
+        assert_eq!(refused(b".."), Nfsstat4::Badname);
+        assert_eq!(refused(b"a/b"), Nfsstat4::Badchar);
+        assert_eq!(refused(b"a\0"), Nfsstat4::Badchar);
+        assert_eq!(
+            Name::checked(vec![b'x'; 256].into()).unwrap_err().status,
+            Nfsstat4::Nametoolong
+        );
+        assert!(Name::checked(vec![b'x'; 255].into()).is_ok());
+        assert!(Name::checked(Bytes::from_static(b"\xff\xfe not UTF-8")).is_ok());
+    }
+}

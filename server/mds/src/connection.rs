@@ -1,0 +1,35 @@
+//! What the metadata server knows of a transport connection: an identity, a peer, and a way back.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BackChannelError {
+    #[error("the connection is closed")]
+    Closed,
+    #[error("the client did not answer in time")]
+    Timeout,
+    #[error("the client's RPC layer refused the call")]
+    Refused,
+}
+
+/// Calls of the server over a connection that the client opened (RFC 8881 §2.10.3.1).
+pub trait BackChannel: Send + Sync + 'static {
+    /// Sends one RPC call with AUTH_NONE and gives the result's XDR. Ends within the
+    /// implementation's deadline.
+    fn call(
+        &self,
+        program: u32,
+        procedure: u32,
+        arguments: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, BackChannelError>>;
+}
+
+pub struct Connection {
+    /// Never reused while the server runs.
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub back: Arc<dyn BackChannel>,
+}

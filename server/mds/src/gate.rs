@@ -1,0 +1,105 @@
+//! Waiting at an inode's gate: `state::gate` decides who is inside, this wakes them.
+//!
+//! A pass is held over awaits; it is given back when dropped, also when a request dies.
+
+use crate::server::Server;
+use crate::state::{GateAnswer, GateMode, Ticket};
+use crate::status::Refusal;
+use catalog::InodeId;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use wire::nfs4::Nfsstat4;
+
+#[derive(Default)]
+pub(crate) struct Waiters(Mutex<HashMap<Ticket, oneshot::Sender<()>>>);
+
+impl Waiters {
+    fn wake(&self, tickets: Vec<Ticket>) {
+        let mut waiting = self.0.lock();
+        for ticket in tickets {
+            if let Some(waiter) = waiting.remove(&ticket) {
+                // A waiter that gave up meanwhile gives the pass back by itself.
+                let _ = waiter.send(());
+            }
+        }
+    }
+}
+
+/// The right to be inside one inode's gate.
+pub(crate) struct Pass {
+    server: Arc<Server>,
+    inode: InodeId,
+    ticket: Ticket,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let woken = self.server.state.lock().gate_leave(self.inode, self.ticket);
+        self.server.gates.0.lock().remove(&self.ticket);
+        self.server.gates.wake(woken);
+    }
+}
+
+impl Server {
+    /// Enters the gate of `inode`, waiting a bounded time; DELAY when that isn't enough.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        inode: InodeId,
+        mode: GateMode,
+    ) -> Result<Pass, Refusal> {
+        let (inside, mut called) = oneshot::channel();
+        let (answer, ticket) = {
+            let mut state = self.state.lock();
+            let ticket = state.next_ticket();
+            self.gates.0.lock().insert(ticket, inside);
+            (state.gate_request(inode, mode, ticket), ticket)
+        };
+        // From here on a drop gives the place in the queue back.
+        let pass = Pass {
+            server: Arc::clone(self),
+            inode,
+            ticket,
+        };
+        match answer {
+            GateAnswer::Entered => Ok(pass),
+            GateAnswer::Full => {
+                self.gates.0.lock().remove(&ticket);
+                std::mem::forget(pass);
+                Err(Nfsstat4::Delay.into())
+            }
+            GateAnswer::Queued => {
+                match tokio::time::timeout(self.settings().gate_timeout, &mut called).await {
+                    Ok(Ok(())) => Ok(pass),
+                    _ => {
+                        drop(pass);
+                        Err(Nfsstat4::Delay.into())
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Enters the gate if that takes no waiting.
+    pub(crate) fn try_enter(self: &Arc<Self>, inode: InodeId, mode: GateMode) -> Option<Pass> {
+        let mut state = self.state.lock();
+        let ticket = state.next_ticket();
+        match state.gate_request(inode, mode, ticket) {
+            GateAnswer::Entered => Some(Pass {
+                server: Arc::clone(self),
+                inode,
+                ticket,
+            }),
+            GateAnswer::Full => None,
+            GateAnswer::Queued => {
+                let woken = state.gate_cancel(inode, ticket);
+                drop(state);
+                self.gates.wake(woken);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! CREATE, RFC 8881 §18.4: folders, symbolic links, sockets, fifos and devices. Files come by OPEN.
+//!
+//! State, gate: none. Catalog: one transaction (inode, entry, the folder's hot key).
+
+use crate::attributes::Changes;
+use crate::compound::{Compound, File, Name, change_info, in_directory};
+use crate::identity::{Credential, Want};
+use crate::status::Refusal;
+use catalog::{FileKind, Inode, NewInode, transact};
+use wire::nfs4::{Create4Args, Create4Ok, Createtype4, Nfsstat4};
+
+pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<Create4Ok, Refusal> {
+    let directory = cx.changeable_directory()?;
+    let credential = cx.credential(&directory);
+    let (kind, rdev, target) = match args.objtype {
+        Createtype4::Dir => (FileKind::Directory, (0, 0), None),
+        Createtype4::Sock => (FileKind::Socket, (0, 0), None),
+        Createtype4::Fifo => (FileKind::Fifo, (0, 0), None),
+        Createtype4::Blk(device) => (FileKind::Block, (device.specdata1, device.specdata2), None),
+        Createtype4::Chr(device) => (
+            FileKind::Character,
+            (device.specdata1, device.specdata2),
+            None,
+        ),
+        Createtype4::Lnk(target) => (FileKind::Symlink, (0, 0), Some(target)),
+        Createtype4::Other(_) => return Err(Nfsstat4::Badtype.into()),
+    };
+    match &target {
+        Some(target) if target.is_empty() || target.contains(&0) => {
+            return Err(Nfsstat4::Inval.into());
+        }
+        Some(target) if target.len() > SYMLINK_MAX_BYTES => {
+            return Err(Nfsstat4::Nametoolong.into());
+        }
+        _ => {}
+    }
+    // mknod(2) of a device is for the privileged alone.
+    if matches!(kind, FileKind::Block | FileKind::Character) && !credential.is_root() {
+        return Err(Nfsstat4::Perm.into());
+    }
+    let name = Name::checked(args.objname)?;
+    let changes = Changes::from_wire(args.createattrs)?;
+    if changes.size.is_some() {
+        return Err(Nfsstat4::Inval.into());
+    }
+    let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<Inode, Refusal> {
+        let parent = tx.inode(directory.id).await?;
+        in_directory(&credential, &parent, Want::CHANGE_ENTRIES)?;
+        let mut new = birth(kind, &changes, &credential, &parent);
+        new.rdev = rdev;
+        new.target = target.clone();
+        let mut inode = tx.create(directory.id, &name, new).await?;
+        if changes.atime.is_some() || changes.mtime.is_some() {
+            let times = Changes {
+                atime: changes.atime,
+                mtime: changes.mtime,
+                ..Changes::default()
+            };
+            times.apply(&credential, &mut inode, cx.now);
+            tx.put(&inode).await?;
+        }
+        Ok(inode)
+    })?;
+    cx.set_current(File {
+        id: done.value.id,
+        export: directory.export,
+    });
+    Ok(Create4Ok {
+        cinfo: change_info(&done, directory.id),
+        attrset: changes.asked,
+    })
+}
+
+/// `PATH_MAX` less its NUL: what `symlink(2)` takes.
+const SYMLINK_MAX_BYTES: usize = 4095;
+
+/// A new inode's owner and mode (POSIX open, mkdir): in a set-group-id folder the group is the
+/// folder's, and a new folder hands the bit on.
+pub(super) fn birth(
+    kind: FileKind,
+    changes: &Changes,
+    credential: &Credential,
+    parent: &Inode,
+) -> NewInode {
+    let inherits = parent.mode & 0o2000 != 0;
+    let default_mode = match kind {
+        FileKind::Directory => 0o755,
+        FileKind::Symlink => 0o777,
+        _ => 0o644,
+    };
+    let mut mode = changes.mode.unwrap_or(default_mode);
+    let gid = if inherits { parent.gid } else { credential.gid };
+    if inherits && kind == FileKind::Directory {
+        mode |= 0o2000;
+    } else if mode & 0o2010 == 0o2010 && !credential.is_root() && !credential.in_group(gid) {
+        mode &= !0o2000;
+    }
+    // Only root gives files away at birth; Linux sends an owner here for nobody else.
+    let uid = changes
+        .uid
+        .filter(|_| credential.is_root())
+        .unwrap_or(credential.uid);
+    let gid = changes
+        .gid
+        .filter(|gid| credential.is_root() || credential.in_group(*gid))
+        .unwrap_or(gid);
+    NewInode::plain(kind, mode, uid, gid)
+}

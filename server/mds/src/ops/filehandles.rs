@@ -1,0 +1,50 @@
+//! PUTFH, PUTROOTFH, PUTPUBFH, GETFH, SAVEFH, RESTOREFH: RFC 8881 §18.19, §18.21, §18.20, §18.8, §18.28, §18.27.
+//!
+//! State: the COMPOUND's own. A handle is only unsealed here; that its file is gone shows at the
+//! first operation that looks at it, as STALE.
+
+use crate::compound::{Compound, File};
+use crate::status::Refusal;
+use catalog::InodeId;
+use std::sync::Arc;
+use wire::nfs4::{Getfh4Ok, Nfsstat4, Putfh4Args};
+
+pub(crate) async fn putfh(args: Putfh4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    let file = cx.named(&args.object)?;
+    // A deleted file's handle is STALE at once (RFC 8881 §4.2.3), whatever comes next.
+    cx.server.catalog.read().inode(file.id).await?;
+    cx.set_current(file);
+    Ok(())
+}
+
+pub(crate) fn putrootfh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    let settings = cx.server.settings();
+    let export = settings.exports.at_root();
+    if !export.is_pseudo() && !export.admits(cx.connection.peer.ip()) {
+        return Err(Nfsstat4::Access.into());
+    }
+    cx.set_current(File {
+        id: InodeId::ROOT,
+        export: Arc::clone(export),
+    });
+    Ok(())
+}
+
+pub(crate) fn getfh(cx: &Compound<'_>) -> Result<Getfh4Ok, Refusal> {
+    Ok(Getfh4Ok {
+        object: cx.handle_of(cx.file()?),
+    })
+}
+
+pub(crate) fn savefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    cx.saved = Some(cx.file()?.clone());
+    cx.saved_stateid = cx.stateid;
+    Ok(())
+}
+
+pub(crate) fn restorefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    // RFC 8881 §18.27.4: nothing saved is NOFILEHANDLE since 4.1, not RESTOREFH.
+    cx.current = Some(cx.saved_file()?.clone());
+    cx.stateid = cx.saved_stateid;
+    Ok(())
+}

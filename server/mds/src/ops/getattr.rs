@@ -1,0 +1,20 @@
+//! GETATTR, RFC 8881 §18.7.
+//!
+//! State: whether others may be writing. Catalog: reads one inode; a file that others write is
+//! first asked of its data servers, and what they say is committed before it is told.
+
+use crate::compound::Compound;
+use crate::status::Refusal;
+use wire::nfs4::{Getattr4Args, Getattr4Ok};
+
+pub(crate) async fn getattr(
+    args: Getattr4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Getattr4Ok, Refusal> {
+    let file = cx.file()?.clone();
+    let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
+    let inode = cx.server.fresh_inode(file.id, asker).await?;
+    Ok(Getattr4Ok {
+        obj_attributes: Box::new(cx.attributes(&file, &inode, args.attr_request).await?),
+    })
+}

@@ -1,0 +1,160 @@
+//! READ, WRITE and COMMIT through this server: RFC 8881 §18.22, §18.32, §18.3.
+//!
+//! State: the open or lock that allows it. Gate: shared, for a WRITE. Catalog: for the first WRITE of
+//! a file its write intent; size and times when they are asked for, or at once for a stable WRITE.
+//! Linux: comes this way without a layout driver, when a layout is refused, and now and then anyway.
+//! The bytes go where a layout would have sent them, so that both ways see each other.
+
+use crate::attributes::{MAX_FILE_BYTES, without_set_id};
+use crate::compound::{Compound, File};
+use crate::identity::{Want, may};
+use crate::state::{GateMode, IoGrant, IoKind};
+use crate::status::Refusal;
+use backend::Stability;
+use catalog::{FileKind, Inode};
+use std::sync::atomic::Ordering::Relaxed;
+use wire::nfs4::{
+    Commit4Args, Commit4Ok, Nfsstat4, Read4Args, Read4Ok, StableHow4, Stateid4, Verifier4,
+    Write4Args, Write4Ok,
+};
+
+/// Number, status, eof and length of a READ's result.
+const READ_AROUND_BYTES: usize = 16;
+
+fn regular(inode: &Inode) -> Result<(), Refusal> {
+    match inode.kind {
+        FileKind::Regular => Ok(()),
+        FileKind::Directory => Err(Nfsstat4::Isdir.into()),
+        FileKind::Symlink => Err(Nfsstat4::Symlink.into()),
+        _ => Err(Nfsstat4::WrongType.into()),
+    }
+}
+
+/// By the open that the stateid names; for a special stateid by the mode bits.
+fn allowed(
+    stateid: Stateid4,
+    kind: IoKind,
+    file: &File,
+    inode: &Inode,
+    cx: &Compound<'_>,
+) -> Result<(), Refusal> {
+    let (client, stateid) = (cx.client()?, cx.resolve(stateid)?);
+    let granted = cx
+        .server
+        .state
+        .lock()
+        .authorize_io(client, stateid, file.id, kind)?;
+    let want = match kind {
+        IoKind::Read => Want::READ,
+        IoKind::Write => Want::WRITE,
+    };
+    match granted {
+        IoGrant::Special if !may(&cx.credential(file), inode, want) => Err(Nfsstat4::Access.into()),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read4Ok, Refusal> {
+    let file = cx.file()?.clone();
+    // Asked of the data servers whenever somebody may be writing there, the asker included: what it
+    // wrote past us counts for what it reads through us.
+    let inode = cx.server.fresh_inode(file.id, None).await?;
+    regular(&inode)?;
+    allowed(args.stateid, IoKind::Read, &file, &inode, cx)?;
+    cx.server.not_pending(file.id)?;
+    let count = (args.count as usize).min(cx.room.saturating_sub(READ_AROUND_BYTES)) as u32;
+    if args.offset >= inode.size || count == 0 {
+        return Ok(Read4Ok {
+            eof: args.offset >= inode.size,
+            data: bytes::Bytes::new(),
+        });
+    }
+    let fetched = cx
+        .server
+        .objects
+        .read(&inode.extents, inode.size, args.offset, count)
+        .await?;
+    cx.server
+        .metrics
+        .proxy_read_bytes
+        .fetch_add(fetched.data.len() as u64, Relaxed);
+    Ok(Read4Ok {
+        eof: fetched.at_end,
+        data: fetched.data,
+    })
+}
+
+pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Write4Ok, Refusal> {
+    let file = cx.changeable(cx.file()?)?;
+    let length = args.data.len() as u64;
+    if args
+        .offset
+        .checked_add(length)
+        .is_none_or(|end| end > MAX_FILE_BYTES)
+    {
+        return Err(Nfsstat4::Fbig.into());
+    }
+    let inode = cx.inode().await?;
+    regular(&inode)?;
+    allowed(args.stateid, IoKind::Write, &file, &inode, cx)?;
+    let client = cx.client()?;
+    cx.server.not_pending(file.id)?;
+    let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
+    let inode = cx
+        .server
+        .bound(file.id, client, cx.connection.peer.ip())
+        .await?;
+    cx.server
+        .intend_proxy_write(file.id, inode.size_epoch)
+        .await?;
+    let stability = match args.stable {
+        StableHow4::Unstable => Stability::Unstable,
+        StableHow4::DataSync | StableHow4::FileSync => Stability::Durable,
+    };
+    let written = cx
+        .server
+        .objects
+        .write(&inode.extents, args.offset, args.data, stability)
+        .await?;
+    cx.server.writing.unsettle(file.id);
+    cx.server
+        .metrics
+        .proxy_written_bytes
+        .fetch_add(u64::from(written.count), Relaxed);
+    if !cx.credential(&file).is_root() && inode.mode != without_set_id(inode.mode) {
+        cx.server.drop_set_id(file.id, cx.now).await?;
+    }
+    if written.durable {
+        // FILE_SYNC means the size as well (§18.32.3).
+        cx.server.refresh(file.id).await?;
+    }
+    let committed = if written.durable {
+        StableHow4::FileSync
+    } else {
+        StableHow4::Unstable
+    };
+    Ok(Write4Ok {
+        count: written.count,
+        committed,
+        writeverf: Verifier4(written.verifier),
+    })
+}
+
+pub(crate) async fn commit(
+    args: &Commit4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Commit4Ok, Refusal> {
+    let file = cx.changeable(cx.file()?)?;
+    if args.offset.checked_add(u64::from(args.count)).is_none() {
+        return Err(Nfsstat4::Inval.into());
+    }
+    let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
+    let inode = cx.inode().await?;
+    regular(&inode)?;
+    cx.server.not_pending(file.id)?;
+    let verifier = cx.server.objects.commit(&inode.extents).await?;
+    cx.server.refresh(file.id).await?;
+    Ok(Commit4Ok {
+        writeverf: Verifier4(verifier),
+    })
+}

@@ -1,0 +1,80 @@
+//! LAYOUTCOMMIT, RFC 8881 §18.42.
+//!
+//! State: the layout named. Gate: shared, if that takes no waiting. Catalog: size, times and change,
+//! as the data servers tell them: what the client says is no more than an occasion to ask.
+//! Linux takes a LAYOUTCOMMIT refused with GRACE, BADLAYOUT or DELEG_REVOKED for done, so the write
+//! intent already knows about these bytes, and settle asks for them (invariant 6).
+
+use crate::attributes::without_set_id;
+use crate::compound::Compound;
+use crate::state::GateMode;
+use crate::status::Refusal;
+use catalog::{FileKind, transact};
+use wire::nfs4::{LAYOUT4_FLEX_FILES, Layoutcommit4Args, Layoutcommit4Ok, Nfsstat4};
+
+pub(crate) async fn layoutcommit(
+    args: Layoutcommit4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Layoutcommit4Ok, Refusal> {
+    let file = cx.changeable(cx.file()?)?;
+    if args.layoutupdate.layout_type != LAYOUT4_FLEX_FILES {
+        return Err(Nfsstat4::UnknownLayouttype.into());
+    }
+    if args
+        .last_write_offset
+        .is_some_and(|last| last < args.offset || last == u64::MAX)
+    {
+        return Err(Nfsstat4::Inval.into());
+    }
+    let before = cx.inode().await?;
+    if before.kind != FileKind::Regular {
+        return Err(Nfsstat4::Inval.into());
+    }
+    let client = cx.client()?;
+    let stateid = cx.resolve(args.stateid)?;
+    // Of a layout of an earlier start: only while reclaims are admitted (§18.42.3).
+    if !args.reclaim {
+        let grant = cx.server.state.lock().layout_of(client, stateid)?;
+        if grant.inode != file.id || !grant.write {
+            return Err(Nfsstat4::Badlayout.into());
+        }
+    } else {
+        cx.server.state.lock().may_reclaim(client)?;
+    }
+    cx.server.writing.unsettle(file.id);
+    let after = match cx.server.try_enter(file.id, GateMode::Shared) {
+        Some(_inside) => cx.server.refresh(file.id).await?,
+        // A truncate, fence or unlink is under way: it takes these bytes into account by itself,
+        // and waits for this client, which must not wait for it.
+        None => return Ok(Layoutcommit4Ok { newsize: None }),
+    };
+    let credential = cx.credential(&file);
+    if !credential.is_root()
+        && after.kind == FileKind::Regular
+        && after.mode != without_set_id(after.mode)
+    {
+        cx.server.drop_set_id(file.id, cx.now).await?;
+    }
+    Ok(Layoutcommit4Ok {
+        newsize: (after.size != before.size).then_some(after.size),
+    })
+}
+
+impl crate::Server {
+    /// A set-id bit doesn't outlive a write by somebody without privilege (POSIX write).
+    pub(crate) async fn drop_set_id(
+        &self,
+        id: catalog::InodeId,
+        now: catalog::Timestamp,
+    ) -> Result<(), Refusal> {
+        transact!(self.catalog, now, |tx| -> Result<(), Refusal> {
+            let mut inode = tx.inode(id).await?;
+            inode.mode = without_set_id(inode.mode);
+            inode.ctime = now;
+            inode.change = tx.next_change();
+            tx.put(&inode).await?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! LAYOUTGET, RFC 8881 §18.43, with the flexible file layout of RFC 8435.
+//!
+//! State: the client's layout of the file, reserved, then confirmed. Gate: the inode, shared.
+//! Catalog: for RW the write intent, durable before the layout leaves; objects, where none are bound.
+//! Linux: asks with maxcount 4096 and, refused TOOSMALL, quietly goes through the server; takes one
+//! whole extent; wants user and group as decimal strings; before 6.18 refuses more than one stripe.
+
+use crate::compound::{Compound, File};
+use crate::exports::Access as ExportAccess;
+use crate::placement::capability;
+use crate::state::{ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest};
+use crate::status::Refusal;
+use bytes::Bytes;
+use catalog::{FileKind, Inode};
+use layout::{DataServerId, NoOffer, ObjectRef};
+use wire::nfs4::{
+    Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
+    Layoutiomode4, Nfsstat4, Stateid4, flex,
+};
+use wire::xdr::to_bytes;
+
+pub(crate) async fn layoutget(
+    args: Layoutget4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Layoutget4Ok, Refusal> {
+    let file = cx.file()?.clone();
+    let mode = checked(&args, &file)?;
+    let client = cx.client()?;
+    let stateid = cx.resolve(args.stateid)?;
+    cx.server.not_pending(file.id)?;
+    let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
+    let inode = cx
+        .server
+        .bound(file.id, client, cx.connection.peer.ip())
+        .await?;
+    if mode == LayoutMode::Write && cx.server.writing.has_former(file.id) {
+        // A writer of an earlier start must be out before a new one comes in (invariant 7).
+        if cx.server.state.lock().in_grace() {
+            return Err(Nfsstat4::Grace.into());
+        }
+        cx.server.fence(file.id).await?;
+        return Err(Nfsstat4::Delay.into());
+    }
+    let limit = (args.maxcount as usize).min(cx.room.saturating_sub(8));
+    let access = match mode {
+        LayoutMode::Read => layout::Access::Read,
+        LayoutMode::Write => layout::Access::ReadWrite,
+    };
+    let known = cx.server.state.lock().client_record(client);
+    let offer = layout::grant(
+        &inode.extents,
+        args.offset,
+        access,
+        capability(known.as_ref()),
+        limit,
+    )
+    .map_err(refused)?;
+    let servers: Vec<DataServerId> = offer
+        .mirrors
+        .iter()
+        .flat_map(|mirror| &mirror.stripes)
+        .map(|object| object.server)
+        .collect();
+    if let Some(away) = servers.iter().find(|server| cx.server.is_away(**server)) {
+        // To serve a dead server's handle again would be an endless storm of LAYOUTERRORs.
+        tracing::debug!(data_server = away.0, "no layout while it is away");
+        return Err(Nfsstat4::Delay.into());
+    }
+    let body = body(&offer, mode, cx)?;
+    let request = LayoutRequest {
+        client,
+        inode: file.id,
+        stateid,
+        mode,
+        size_epoch: inode.size_epoch,
+        servers: &servers,
+        tag: file.export.number,
+    };
+    let reserved = cx.server.state.lock().layout_reserve(&request);
+    if let Err(LayoutRefusal::TooMany) = &reserved {
+        cx.server.recall_any(client);
+    }
+    let reservation = reserved?;
+    if mode == LayoutMode::Write
+        && let Err(refusal) = cx
+            .server
+            .intend_write(file.id, inode.size_epoch, client)
+            .await
+    {
+        cx.server.state.lock().layout_rollback(reservation);
+        return Err(refusal);
+    }
+    let (offset, length) = (offer.offset, offer.length);
+    let stateid = cx.server.state.lock().layout_confirm(reservation)?;
+    let iomode = if mode == LayoutMode::Write {
+        Layoutiomode4::Rw
+    } else {
+        Layoutiomode4::Read
+    };
+    Ok(Layoutget4Ok {
+        return_on_close: false,
+        stateid: cx.set_stateid(stateid),
+        layout: vec![Layout4 {
+            offset,
+            length,
+            iomode,
+            content: LayoutContent4 {
+                layout_type: LAYOUT4_FLEX_FILES,
+                body,
+            },
+        }],
+    })
+}
+
+fn checked(args: &Layoutget4Args, file: &File) -> Result<LayoutMode, Refusal> {
+    if args.layout_type != LAYOUT4_FLEX_FILES {
+        return Err(Nfsstat4::UnknownLayouttype.into());
+    }
+    let mode = match args.iomode {
+        Layoutiomode4::Read => LayoutMode::Read,
+        Layoutiomode4::Rw => LayoutMode::Write,
+        Layoutiomode4::Any => return Err(Nfsstat4::Badiomode.into()),
+    };
+    // §18.43.3: length u64::MAX is "to the end"; else the range must not wrap.
+    let wraps = |length: u64| length != u64::MAX && args.offset.checked_add(length).is_none();
+    if args.length == 0
+        || args.length < args.minlength
+        || wraps(args.length)
+        || wraps(args.minlength)
+    {
+        return Err(Nfsstat4::Inval.into());
+    }
+    if mode == LayoutMode::Write && file.export.access == ExportAccess::ReadOnly {
+        return Err(Nfsstat4::Rofs.into());
+    }
+    Ok(mode)
+}
+
+/// What can't change by waiting is LAYOUTUNAVAILABLE: LAYOUTTRYLATER would be asked for ever.
+fn refused(why: NoOffer) -> Refusal {
+    match why {
+        NoOffer::Unbound | NoOffer::Stripes | NoOffer::ManyExtents => {
+            Nfsstat4::Layoutunavailable.into()
+        }
+        NoOffer::TooLarge(_) => Nfsstat4::Toosmall.into(),
+        NoOffer::Frozen | NoOffer::Stale => Nfsstat4::Layouttrylater.into(),
+    }
+}
+
+fn body(offer: &layout::Grant<'_>, mode: LayoutMode, cx: &Compound<'_>) -> Result<Bytes, Refusal> {
+    let devices = cx.server.devices.read();
+    let data_server = |object: &ObjectRef| -> Result<flex::DataServer, Refusal> {
+        let deviceid = devices
+            .id_of(object.server)
+            .ok_or(Nfsstat4::Layoutunavailable)?;
+        // A reader's uid never owns: it can't write (RFC 8435 §2.2).
+        let owner = match mode {
+            LayoutMode::Write => object.owner,
+            LayoutMode::Read => cx.server.objects.reader(object),
+        };
+        Ok(flex::DataServer {
+            deviceid: Deviceid4(deviceid.0),
+            efficiency: 0,
+            stateid: Stateid4::ANONYMOUS,
+            fh_vers: vec![object.handle.clone()],
+            user: Bytes::from(owner.uid.to_string()),
+            group: Bytes::from(owner.gid.to_string()),
+        })
+    };
+    let mut mirrors = Vec::with_capacity(offer.mirrors.len());
+    for mirror in &offer.mirrors {
+        let data_servers = mirror
+            .stripes
+            .iter()
+            .map(data_server)
+            .collect::<Result<_, _>>()?;
+        mirrors.push(flex::Mirror { data_servers });
+    }
+    Ok(to_bytes(&flex::Layout {
+        stripe_unit: u64::from(offer.stripe_unit),
+        mirrors,
+        // LAYOUTCOMMIT stays on: an append under a lock needs the size.
+        flags: 0,
+        stats_collect_hint: cx.server.settings().stats_seconds,
+    }))
+}
+
+impl crate::Server {
+    /// The inode of a regular file with objects: bound now if none were there at its birth. The
+    /// caller is inside the gate.
+    pub(crate) async fn bound(
+        &self,
+        id: catalog::InodeId,
+        client: ClientId,
+        writer: std::net::IpAddr,
+    ) -> Result<Inode, Refusal> {
+        let inode = self.catalog.read().inode(id).await?;
+        match inode.kind {
+            FileKind::Regular => {}
+            FileKind::Directory => return Err(Nfsstat4::Isdir.into()),
+            _ => return Err(Nfsstat4::WrongType.into()),
+        }
+        if !inode.extents.is_empty() {
+            return Ok(inode);
+        }
+        self.bind(id, client, writer).await
+    }
+}

@@ -1,0 +1,35 @@
+//! LINK, RFC 8881 §18.9: a further name for the saved filehandle in the current folder.
+//!
+//! State, gate: none. Catalog: one transaction (entry, link count, the folder's hot key).
+
+use crate::compound::{Compound, Name, change_info, in_directory};
+use crate::identity::Want;
+use crate::status::Refusal;
+use catalog::{FileKind, transact};
+use wire::nfs4::{Link4Args, Link4Ok, Nfsstat4};
+
+pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4Ok, Refusal> {
+    let source = cx.saved_file()?.clone();
+    let directory = cx.changeable_directory()?;
+    if source.export.number != directory.export.number {
+        return Err(Nfsstat4::Xdev.into());
+    }
+    let name = Name::checked(args.newname)?;
+    let credential = cx.credential(&directory);
+    let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
+        let inode = tx.inode(source.id).await?;
+        if inode.kind == FileKind::Directory {
+            return Err(Nfsstat4::Isdir.into());
+        }
+        in_directory(
+            &credential,
+            &tx.inode(directory.id).await?,
+            Want::CHANGE_ENTRIES,
+        )?;
+        tx.link(directory.id, &name, source.id).await?;
+        Ok(())
+    })?;
+    Ok(Link4Ok {
+        cinfo: change_info(&done, directory.id),
+    })
+}

@@ -1,0 +1,151 @@
+//! LOCK, LOCKT, LOCKU, FREE_STATEID, TEST_STATEID: RFC 8881 §18.10 to §18.12, §18.38, §18.48.
+//!
+//! State: byte-range locks alone; the catalog has no part in them. A client that would wait
+//! (READW, WRITEW) polls: OPEN doesn't promise CB_NOTIFY_LOCK.
+
+use crate::compound::Compound;
+use crate::state::{
+    DeniedLock, LockKind, LockRange, LockRefusal, LockRequest, Locker, StateidRefusal,
+};
+use crate::status::{Refusal, stateid_status};
+use catalog::FileKind;
+use wire::nfs4::{
+    Clientid4, FreeStateid4Args, Lock4Args, Lock4Denied, Lock4Error, Lock4Ok, LockType4, Locker4,
+    Lockt4Args, Locku4Args, Locku4Ok, Nfsstat4, StateOwner4, TestStateid4Args, TestStateid4Ok,
+};
+
+/// A refusal, or the lock in the way.
+pub(crate) enum LockFailure {
+    Refused(Refusal),
+    Denied(Lock4Denied),
+}
+
+impl<R: Into<Refusal>> From<R> for LockFailure {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl LockFailure {
+    pub fn into_wire(self, told: impl FnOnce(&Refusal) -> Nfsstat4) -> Lock4Error {
+        match self {
+            LockFailure::Refused(refusal) => Lock4Error::Status(told(&refusal)),
+            LockFailure::Denied(denied) => Lock4Error::Denied(denied),
+        }
+    }
+}
+
+fn denied(lock: DeniedLock) -> LockFailure {
+    let locktype = match lock.kind {
+        LockKind::Read => LockType4::ReadLt,
+        LockKind::Write => LockType4::WriteLt,
+    };
+    LockFailure::Denied(Lock4Denied {
+        offset: lock.range.offset(),
+        length: lock.range.length(),
+        locktype,
+        owner: StateOwner4 {
+            clientid: Clientid4(lock.client.0),
+            owner: lock.owner,
+        },
+    })
+}
+
+fn kind(locktype: LockType4) -> LockKind {
+    if locktype.is_write() {
+        LockKind::Write
+    } else {
+        LockKind::Read
+    }
+}
+
+async fn regular(cx: &Compound<'_>) -> Result<catalog::InodeId, Refusal> {
+    let inode = cx.inode().await?;
+    match inode.kind {
+        FileKind::Regular => Ok(inode.id),
+        FileKind::Directory => Err(Nfsstat4::Isdir.into()),
+        FileKind::Symlink => Err(Nfsstat4::Symlink.into()),
+        _ => Err(Nfsstat4::WrongType.into()),
+    }
+}
+
+pub(crate) async fn lock(args: Lock4Args, cx: &mut Compound<'_>) -> Result<Lock4Ok, LockFailure> {
+    let inode = regular(cx).await?;
+    let range = LockRange::new(args.offset, args.length).ok_or(Nfsstat4::Inval)?;
+    let who = match args.locker {
+        Locker4::New(new) => Locker::New {
+            open: cx.resolve(new.open_stateid)?,
+            owner: new.lock_owner.owner,
+        },
+        Locker4::Existing(existing) => Locker::Existing {
+            lock: cx.resolve(existing.lock_stateid)?,
+        },
+    };
+    let request = LockRequest {
+        client: cx.client()?,
+        inode,
+        range,
+        kind: kind(args.locktype),
+        reclaim: args.reclaim,
+        who,
+    };
+    let locked = cx.server.state.lock().lock(request);
+    match locked {
+        Ok(stateid) => Ok(Lock4Ok {
+            lock_stateid: cx.set_stateid(stateid),
+        }),
+        Err(LockRefusal::Denied(lock)) => Err(denied(lock)),
+        Err(refusal) => Err(Refusal::from(refusal).into()),
+    }
+}
+
+pub(crate) async fn lockt(args: Lockt4Args, cx: &mut Compound<'_>) -> Result<(), LockFailure> {
+    let inode = regular(cx).await?;
+    let range = LockRange::new(args.offset, args.length).ok_or(Nfsstat4::Inval)?;
+    let client = cx.client()?;
+    let state = cx.server.state.lock();
+    state.may_take_new(client)?;
+    match state.lock_test(client, inode, range, kind(args.locktype), &args.owner.owner) {
+        Some(lock) => Err(denied(lock)),
+        None => Ok(()),
+    }
+}
+
+pub(crate) async fn locku(args: Locku4Args, cx: &mut Compound<'_>) -> Result<Locku4Ok, Refusal> {
+    let inode = regular(cx).await?;
+    let range = LockRange::new(args.offset, args.length).ok_or(Nfsstat4::Inval)?;
+    let (client, stateid) = (cx.client()?, cx.resolve(args.lock_stateid)?);
+    let stateid = cx
+        .server
+        .state
+        .lock()
+        .unlock(client, stateid, inode, range)?;
+    Ok(Locku4Ok {
+        lock_stateid: cx.set_stateid(stateid),
+    })
+}
+
+pub(crate) fn free_stateid(args: &FreeStateid4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    let (client, stateid) = (cx.client()?, cx.resolve(args.stateid)?);
+    cx.server.state.lock().free_stateid(client, stateid)?;
+    Ok(())
+}
+
+pub(crate) fn test_stateid(
+    args: &TestStateid4Args,
+    cx: &mut Compound<'_>,
+) -> Result<TestStateid4Ok, Refusal> {
+    let client = cx.client()?;
+    let mut status_codes = Vec::with_capacity(args.stateids.len());
+    for asked in &args.stateids {
+        // Judged as it is: "current" has no meaning here (RFC 8881 §18.48.3).
+        let stateid = crate::state::Stateid {
+            seqid: asked.seqid,
+            other: asked.other,
+        };
+        let tested: Result<(), StateidRefusal> =
+            cx.server.state.lock().test_stateid(client, stateid);
+        status_codes.push(tested.map_or_else(stateid_status, |()| Nfsstat4::Ok));
+    }
+    Ok(TestStateid4Ok { status_codes })
+}

@@ -1,0 +1,180 @@
+//! READDIR, RFC 8881 §18.23.
+//!
+//! State, gate: none. Catalog: a bounded scan of entries and their inodes. Cookies are places in the
+//! folder's own order, which no create or remove moves: a folder under change shows every entry that
+//! stays, once. The verifier is constant, since cookies never get stale.
+
+use crate::attributes::readable;
+use crate::compound::{Compound, File, in_directory};
+use crate::identity::Want;
+use crate::status::Refusal;
+use catalog::{Entry, Inode};
+use std::sync::Arc;
+use wire::nfs4::{Bitmap4, Entry4, Nfsstat4, Readdir4Args, Readdir4Ok, Verifier4};
+use wire::xdr::Encoder;
+
+/// Entries read from the catalog at once.
+const BATCH: usize = 256;
+/// Cookies 1 and 2 are "." and "..", which NFSv4 doesn't list.
+const FIRST_COOKIE: u64 = 3;
+const VERIFIER: Verifier4 = Verifier4([0; 8]);
+
+pub(crate) async fn readdir(
+    args: Readdir4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Readdir4Ok, Refusal> {
+    let directory = cx.file()?.clone();
+    let inode = cx.inode().await?;
+    if !directory.export.is_pseudo() {
+        in_directory(&cx.credential(&directory), &inode, Want::READ)?;
+    } else if inode.kind != catalog::FileKind::Directory {
+        return Err(Nfsstat4::Notdir.into());
+    }
+    if args.cookie != 0 && (args.cookie < FIRST_COOKIE || args.cookie >= 1 << 63) {
+        return Err(Nfsstat4::BadCookie.into());
+    }
+    if args.cookie != 0 && args.cookieverf != VERIFIER {
+        return Err(Nfsstat4::NotSame.into());
+    }
+    // A file system without a named attribute must not be asked to set one.
+    let asked = args.attr_request.intersection(readable(cx.minor));
+    let mut page = Page::new(&args, cx.room)?;
+    if directory.export.is_pseudo() {
+        page.pseudo(cx, &directory, args.cookie, asked).await?;
+    } else {
+        page.fill(cx, &directory, args.cookie, asked).await?;
+    }
+    if page.entries.is_empty() && !page.eof {
+        return Err(Nfsstat4::Toosmall.into());
+    }
+    Ok(Readdir4Ok {
+        cookieverf: VERIFIER,
+        entries: page.entries,
+        eof: page.eof,
+    })
+}
+
+/// The reply as it grows up to the client's limits.
+struct Page {
+    entries: Vec<Entry4>,
+    eof: bool,
+    /// Bytes left of `maxcount`, which counts the whole READDIR4resok.
+    left: usize,
+    /// Bytes left of `dircount`; a hint, 0 is none.
+    names_left: Option<usize>,
+    scratch: Encoder,
+}
+
+impl Page {
+    fn new(args: &Readdir4Args, room: usize) -> Result<Self, Refusal> {
+        // Number and status of the operation come before the READDIR4resok.
+        let most = (args.maxcount as usize).min(room.saturating_sub(8));
+        let left = most
+            .checked_sub(Readdir4Ok::EMPTY_LEN)
+            .ok_or(Nfsstat4::Toosmall)?;
+        let names_left = (args.dircount != 0).then_some(args.dircount as usize);
+        Ok(Self {
+            entries: Vec::new(),
+            eof: false,
+            left,
+            names_left,
+            scratch: Encoder::new(),
+        })
+    }
+
+    /// Whether there was room for it.
+    fn push(&mut self, entry: Entry4) -> bool {
+        self.scratch.truncate(0);
+        entry.encode(&mut self.scratch);
+        let Some(left) = self.left.checked_sub(self.scratch.len()) else {
+            return false;
+        };
+        if let Some(names_left) = &mut self.names_left {
+            let names = entry.dircount_len();
+            // At least one entry: a hint can't make a listing impossible.
+            if names > *names_left && !self.entries.is_empty() {
+                return false;
+            }
+            *names_left = names_left.saturating_sub(names);
+        }
+        self.left = left;
+        self.entries.push(entry);
+        true
+    }
+
+    async fn fill(
+        &mut self,
+        cx: &Compound<'_>,
+        directory: &File,
+        cookie: u64,
+        asked: Bitmap4,
+    ) -> Result<(), Refusal> {
+        let reader = cx.server.catalog.read();
+        let mut after = cookie;
+        loop {
+            let (batch, more) = reader.readdir_plus(directory.id, after, BATCH).await?;
+            for (entry, inode) in batch {
+                after = entry.cookie;
+                if !self.push(shown(cx, directory, entry, &inode, asked).await?) {
+                    return Ok(());
+                }
+            }
+            if !more {
+                self.eof = true;
+                return Ok(());
+            }
+        }
+    }
+
+    async fn pseudo(
+        &mut self,
+        cx: &Compound<'_>,
+        directory: &File,
+        cookie: u64,
+        asked: Bitmap4,
+    ) -> Result<(), Refusal> {
+        let settings = cx.server.settings();
+        let reader = cx.server.catalog.read();
+        let shown_to = cx.connection.peer.ip();
+        for (index, (name, step)) in settings.exports.shown(directory.id, shown_to).enumerate() {
+            let at = FIRST_COOKIE + index as u64;
+            if at <= cookie {
+                continue;
+            }
+            let inode = reader.inode(step.id).await?;
+            let file = File {
+                id: step.id,
+                export: Arc::clone(&step.export),
+            };
+            let attrs = cx.attributes(&file, &inode, asked).await?;
+            if !self.push(Entry4 {
+                cookie: at,
+                name: name.clone(),
+                attrs,
+            }) {
+                return Ok(());
+            }
+        }
+        self.eof = true;
+        Ok(())
+    }
+}
+
+async fn shown(
+    cx: &Compound<'_>,
+    directory: &File,
+    entry: Entry,
+    inode: &Inode,
+    asked: Bitmap4,
+) -> Result<Entry4, Refusal> {
+    let file = File {
+        id: entry.id,
+        export: Arc::clone(&directory.export),
+    };
+    let attrs = cx.attributes(&file, inode, asked).await?;
+    Ok(Entry4 {
+        cookie: entry.cookie,
+        name: entry.name,
+        attrs,
+    })
+}

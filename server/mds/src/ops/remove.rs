@@ -1,0 +1,91 @@
+//! REMOVE, RFC 8881 §18.25.
+//!
+//! Gate: the inode, exclusive, so that no OPEN finds a file whose last name is going.
+//! Catalog: one transaction (entry, folder, link count or orphan). The objects of a file that
+//! nobody holds go with it; otherwise with the last close, return or the end of grace.
+
+use crate::compound::{Compound, Name, change_info, in_directory, may_take_away};
+use crate::identity::Want;
+use crate::state::GateMode;
+use crate::status::Refusal;
+use catalog::{FileKind, InodeId, RemoveWhat, Removed, Tx, transact};
+use wire::nfs4::{Nfsstat4, Remove4Args, Remove4Ok};
+
+/// How often the name may come to mean another inode before the client is asked to come again.
+const ATTEMPTS: usize = 8;
+
+pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<Remove4Ok, Refusal> {
+    let directory = cx.changeable_directory()?;
+    let name = Name::checked(args.target)?;
+    let credential = cx.credential(&directory);
+    for _ in 0..ATTEMPTS {
+        let reader = cx.server.catalog.read();
+        in_directory(
+            &credential,
+            &reader.inode(directory.id).await?,
+            Want::CHANGE_ENTRIES,
+        )?;
+        let Some(entry) = reader.lookup(directory.id, &name).await? else {
+            return Err(Nfsstat4::Noent.into());
+        };
+        let _alone = cx.server.enter(entry.id, GateMode::Exclusive).await?;
+        let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
+            Option<Fate>,
+            Refusal,
+        > {
+            let parent = tx.inode(directory.id).await?;
+            in_directory(&credential, &parent, Want::CHANGE_ENTRIES)?;
+            match tx.lookup(directory.id, &name).await? {
+                Some(now) if now.id == entry.id => {}
+                _ => return Ok(None),
+            }
+            may_take_away(&credential, &parent, &tx.inode(entry.id).await?)?;
+            let removed = tx.remove(directory.id, &name, RemoveWhat::Any).await?;
+            Ok(Some(fate(tx, &removed, cx).await?))
+        })?;
+        if let Some(fate) = &done.value {
+            fate.follow(cx);
+            return Ok(Remove4Ok {
+                cinfo: change_info(&done, directory.id),
+            });
+        }
+    }
+    Err(Nfsstat4::Delay.into())
+}
+
+/// What becomes of an inode that lost a name.
+pub(super) enum Fate {
+    Named,
+    /// Gone, and its objects with it.
+    Reaped(InodeId),
+    /// Held: the last holder to leave takes it along.
+    Orphan(InodeId),
+}
+
+/// Decides, inside the transaction that took the name away, under the inode's gate.
+pub(super) async fn fate(
+    tx: &mut Tx,
+    removed: &Removed,
+    cx: &Compound<'_>,
+) -> Result<Fate, Refusal> {
+    let id = removed.inode.id;
+    if !removed.last_link || removed.inode.kind == FileKind::Directory {
+        return Ok(Fate::Named);
+    }
+    if cx.server.must_outlive_its_names(id) {
+        return Ok(Fate::Orphan(id));
+    }
+    tx.reap(id).await?;
+    Ok(Fate::Reaped(id))
+}
+
+impl Fate {
+    /// After the transaction is durable.
+    pub fn follow(&self, cx: &Compound<'_>) {
+        match self {
+            Fate::Named => {}
+            Fate::Reaped(id) => cx.server.reaped(*id),
+            Fate::Orphan(id) => cx.server.recall_orphan(*id),
+        }
+    }
+}

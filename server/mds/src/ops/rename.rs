@@ -1,0 +1,112 @@
+//! RENAME, RFC 8881 §18.26: from the saved folder to the current one.
+//!
+//! Gate: the replaced inode, exclusive, so that no OPEN finds a file whose last name is going.
+//! Catalog: one transaction (two entries, up to three parents' hot keys, one unlinked inode).
+//! Linux: `mv -f a b` of two hard links of one inode is OK, and nothing happens (§18.26.3).
+
+use super::remove::{Fate, fate};
+use crate::compound::{Compound, File, Name, change_info, in_directory, may_take_away};
+use crate::identity::{Credential, Want, may};
+use crate::state::GateMode;
+use crate::status::Refusal;
+use catalog::{FileKind, InodeId, Tx, transact};
+use wire::nfs4::{Nfsstat4, Rename4Args, Rename4Ok};
+
+const ATTEMPTS: usize = 8;
+
+pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<Rename4Ok, Refusal> {
+    let from = cx.changeable(cx.saved_file()?)?;
+    let to = cx.changeable_directory()?;
+    if from.export.number != to.export.number {
+        return Err(Nfsstat4::Xdev.into());
+    }
+    let (oldname, newname) = (Name::checked(args.oldname)?, Name::checked(args.newname)?);
+    let credential = cx.credential(&from);
+    for _ in 0..ATTEMPTS {
+        let replaced = cx
+            .server
+            .catalog
+            .read()
+            .lookup(to.id, &newname)
+            .await?
+            .map(|entry| entry.id);
+        let _alone = match replaced {
+            Some(inode) => Some(cx.server.enter(inode, GateMode::Exclusive).await?),
+            None => None,
+        };
+        let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
+            Option<Fate>,
+            Refusal,
+        > {
+            if !permitted(
+                tx,
+                &credential,
+                (&from, &oldname),
+                (&to, &newname),
+                replaced,
+            )
+            .await?
+            {
+                return Ok(None);
+            }
+            let renamed = tx.rename(from.id, &oldname, to.id, &newname).await?;
+            match &renamed.replaced {
+                Some(replaced) => Ok(Some(fate(tx, replaced, cx).await?)),
+                None => Ok(Some(Fate::Named)),
+            }
+        })?;
+        if let Some(fate) = &done.value {
+            fate.follow(cx);
+            return Ok(Rename4Ok {
+                source_cinfo: change_info(&done, from.id),
+                target_cinfo: change_info(&done, to.id),
+            });
+        }
+    }
+    Err(Nfsstat4::Delay.into())
+}
+
+/// Refuses what the caller may not do; `false` when the new name no longer means `replaced`, whose
+/// gate we hold.
+async fn permitted(
+    tx: &mut Tx,
+    credential: &Credential,
+    (from, oldname): (&File, &Name),
+    (to, newname): (&File, &Name),
+    replaced: Option<InodeId>,
+) -> Result<bool, Refusal> {
+    let source = tx.inode(from.id).await?;
+    in_directory(credential, &source, Want::CHANGE_ENTRIES)?;
+    let target = tx.inode(to.id).await?;
+    in_directory(credential, &target, Want::CHANGE_ENTRIES)?;
+    let entry = tx.lookup(from.id, oldname).await?.ok_or(Nfsstat4::Noent)?;
+    let moved = tx.inode(entry.id).await?;
+    may_take_away(credential, &source, &moved)?;
+    // A folder that changes its parent has its ".." rewritten.
+    if moved.kind == FileKind::Directory
+        && from.id != to.id
+        && !may(credential, &moved, Want::WRITE)
+    {
+        return Err(Nfsstat4::Access.into());
+    }
+    let now = tx.lookup(to.id, newname).await?;
+    if now.as_ref().map(|entry| entry.id) != replaced {
+        return Ok(false);
+    }
+    if let Some(now) = now
+        && now.id != entry.id
+    {
+        may_take_away(credential, &target, &tx.inode(now.id).await?)?;
+        // Both folders, or neither: the errors that POSIX gives, which Linux passes on.
+        let clash = (
+            moved.kind == FileKind::Directory,
+            now.kind == FileKind::Directory,
+        );
+        match clash {
+            (true, false) => return Err(Nfsstat4::Notdir.into()),
+            (false, true) => return Err(Nfsstat4::Isdir.into()),
+            _ => {}
+        }
+    }
+    Ok(true)
+}

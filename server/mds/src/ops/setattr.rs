@@ -1,0 +1,73 @@
+//! SETATTR, RFC 8881 §18.34.
+//!
+//! State: a size is judged by its stateid, as a WRITE. Gate: a size takes the inode exclusively
+//! (`truncate`). Catalog: one transaction for everything beside the size.
+//! Linux: `O_TRUNC` comes as OPEN's createattrs or as this, with the open stateid.
+
+use crate::attributes::Changes;
+use crate::compound::Compound;
+use crate::identity::{Want, may};
+use crate::state::{ClientId, IoKind, Stateid};
+use crate::status::Refusal;
+use catalog::{FileKind, transact};
+use wire::nfs4::{Nfsstat4, Setattr4Args, Setattr4Ok};
+
+pub(crate) async fn setattr(
+    args: Setattr4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Setattr4Ok, Refusal> {
+    let file = cx.changeable(cx.file()?)?;
+    let changes = Changes::from_wire(args.obj_attributes)?;
+    let credential = cx.credential(&file);
+    if let Some(size) = changes.size {
+        let inode = cx.inode().await?;
+        match inode.kind {
+            FileKind::Regular => {}
+            FileKind::Directory => return Err(Nfsstat4::Isdir.into()),
+            _ => return Err(Nfsstat4::Inval.into()),
+        }
+        // Judged as a whole before anything is done.
+        changes.permitted(&credential, &inode)?;
+        let stateid = cx.resolve(args.stateid)?;
+        let client = cx.client()?;
+        let opened = authorized(cx, client, stateid, &file)?;
+        if !opened && !may(&credential, &inode, Want::WRITE) {
+            return Err(Nfsstat4::Access.into());
+        }
+        cx.server
+            .truncate(file.id, size, Some(client), credential.is_root())
+            .await?;
+    }
+    if changes.beside_size() {
+        // Times set now must not be overtaken by writes that came before them and are not counted yet.
+        if changes.mtime.is_some() {
+            cx.server.absorb_writes(file.id).await?;
+        }
+        transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
+            let mut inode = tx.inode(file.id).await?;
+            changes.permitted(&credential, &inode)?;
+            changes.apply(&credential, &mut inode, cx.now);
+            inode.change = tx.next_change();
+            tx.put(&inode).await?;
+            Ok(())
+        })?;
+    }
+    Ok(Setattr4Ok {
+        attrsset: changes.asked,
+    })
+}
+
+/// Whether an open of the caller's grants the write; a special stateid leaves it to the mode bits.
+fn authorized(
+    cx: &Compound<'_>,
+    client: ClientId,
+    stateid: Stateid,
+    file: &crate::compound::File,
+) -> Result<bool, Refusal> {
+    let granted = cx
+        .server
+        .state
+        .lock()
+        .authorize_io(client, stateid, file.id, IoKind::Write)?;
+    Ok(matches!(granted, crate::state::IoGrant::Open(_)))
+}

@@ -1,0 +1,44 @@
+//! VERIFY and NVERIFY, RFC 8881 §18.31, §18.15.
+//!
+//! State, gate: as GETATTR. An attribute that can only be set, or that isn't there, can't be compared.
+
+use crate::attributes::readable;
+use crate::compound::Compound;
+use crate::status::Refusal;
+use wire::nfs4::{Attr, Fattr4, Nfsstat4};
+
+async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> {
+    let expected = match fattr {
+        Fattr4::Known(expected) => expected,
+        Fattr4::Unsupported { .. } => return Err(Nfsstat4::Attrnotsupp.into()),
+        Fattr4::Malformed { .. } => return Err(Nfsstat4::Badxdr.into()),
+    };
+    let file = cx.file()?.clone();
+    let mask = expected.mask();
+    let never = [Attr::RdattrError, Attr::TimeAccessSet, Attr::TimeModifySet];
+    if never.iter().any(|attribute| mask.contains(*attribute)) {
+        return Err(Nfsstat4::Inval.into());
+    }
+    if !mask.difference(readable(cx.minor)).is_empty() {
+        return Err(Nfsstat4::Attrnotsupp.into());
+    }
+    let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
+    let inode = cx.server.fresh_inode(file.id, asker).await?;
+    Ok(cx.attributes(&file, &inode, mask).await? == *expected)
+}
+
+pub(crate) async fn verify(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    if matches(fattr, cx).await? {
+        Ok(())
+    } else {
+        Err(Nfsstat4::NotSame.into())
+    }
+}
+
+pub(crate) async fn nverify(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    if matches(fattr, cx).await? {
+        Err(Nfsstat4::Same.into())
+    } else {
+        Ok(())
+    }
+}

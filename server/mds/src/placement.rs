@@ -1,0 +1,73 @@
+//! Where new files go, and what the client that makes them can take.
+
+use crate::server::Server;
+use crate::state::{ClientId, ClientRecordView};
+use crate::status::Refusal;
+use catalog::{Inode, InodeId, transact};
+use layout::{Capability, ClientKernel, DataServerId};
+use objects::{Health, Placement};
+use std::net::IpAddr;
+
+/// What a client's kernel proved by the name in its EXCHANGE_ID; an unknown one gets no stripes,
+/// since it would answer them with EIO.
+pub(crate) fn capability(client: Option<&ClientRecordView>) -> Capability {
+    let implementation = client.and_then(|client| client.implementation.as_ref());
+    Capability::of(implementation.and_then(|it| ClientKernel::parse(&it.domain, &it.name)))
+}
+
+impl Server {
+    fn stripes(&self, client: ClientId) -> bool {
+        let known = self.state.lock().client_record(client);
+        capability(known.as_ref()).stripes
+    }
+
+    /// Objects for a new file out of the pool; `None` where it is low: then they are bound at the
+    /// first LAYOUTGET or write, and the create doesn't wait.
+    pub(crate) fn pooled(&self, client: ClientId, writer: IpAddr) -> Option<Placement> {
+        self.objects.place(self.stripes(client), Some(writer))
+    }
+
+    /// Gives a file without objects its objects. A size that it has already is padded to.
+    pub(crate) async fn bind(
+        &self,
+        id: InodeId,
+        client: ClientId,
+        writer: IpAddr,
+    ) -> Result<Inode, Refusal> {
+        let placement = self
+            .objects
+            .bind(self.stripes(client), Some(writer))
+            .await?;
+        let size = self.catalog.read().inode(id).await?.size;
+        let padded = if size > 0 {
+            self.objects.pad(&placement.extents(), size).await?.mtime
+        } else {
+            0
+        };
+        let bound = transact!(self.catalog, self.clock.wall(), |tx| -> Result<
+            (bool, Inode),
+            Refusal,
+        > {
+            let mut inode = tx.inode(id).await?;
+            if !inode.extents.is_empty() {
+                return Ok((false, inode));
+            }
+            placement.claim().take(tx).await?;
+            inode.extents = placement.extents();
+            inode.data_mtime = inode.data_mtime.max(padded);
+            tx.put(&inode).await?;
+            Ok((true, inode))
+        })?;
+        let (ours, inode) = bound.value;
+        if ours {
+            placement.used();
+        } else {
+            placement.unused();
+        }
+        Ok(inode)
+    }
+
+    pub(crate) fn is_away(&self, server: DataServerId) -> bool {
+        self.objects.health().borrow().get(&server) == Some(&Health::Down)
+    }
+}

@@ -1,0 +1,138 @@
+//! The server as its operations share it: catalog, data servers, protocol state, settings.
+
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::exports::Exports;
+use crate::filehandle::HandleKey;
+use crate::gate::Waiters;
+use crate::metrics::Metrics;
+use crate::state::{ClientId, ConnectionId, State};
+use crate::writing::Writing;
+use bytes::Bytes;
+use catalog::Catalog;
+use layout::DeviceTable;
+use objects::Objects;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+/// What can change while the server runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub exports: Exports,
+    /// Number of data servers that a new file of a client that can stripe is spread over.
+    pub stripe_count: usize,
+    /// Bytes; a power of two.
+    pub stripe_unit: u32,
+    /// How often clients report LAYOUTSTATS (`ffl_stats_collect_hint`), seconds.
+    pub stats_seconds: u32,
+    /// How long a recalled layout may stay out before it is fenced.
+    pub recall_timeout: Duration,
+    /// How long an operation waits for an inode's gate before it answers DELAY.
+    pub gate_timeout: Duration,
+}
+
+/// Who this server is, the same over restarts (RFC 8881 §2.10.4).
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `so_major_id` and `eir_server_scope`: one per namespace.
+    pub owner: Bytes,
+    /// Changes with each start: the write verifier of what the server itself keeps.
+    pub boot_epoch: u64,
+    pub lease: Duration,
+    /// First half of the namespace's fsid.
+    pub fsid: u64,
+}
+
+/// Everything that a server is started with.
+pub struct Parts {
+    pub catalog: Arc<Catalog>,
+    pub objects: Arc<Objects>,
+    pub state: State,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+    pub identity: Identity,
+    pub handle_key: HandleKey,
+    pub devices: DeviceTable,
+}
+
+pub struct Server {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: Identity,
+    pub(crate) handle_key: HandleKey,
+    pub(crate) gates: Waiters,
+    pub(crate) writing: Writing,
+    pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
+    pub(crate) devices: RwLock<DeviceTable>,
+    /// Who asked to be told when a device changes or goes (RFC 8881 §20.12).
+    pub(crate) device_watchers: Mutex<HashMap<layout::DeviceId, HashSet<ClientId>>>,
+    /// Told whenever a layout came back or was fenced: whoever waits for a recall looks again.
+    pub(crate) layouts_changed: Notify,
+    pub(crate) housekeeping: Notify,
+    /// Work that outlives the request that caused it.
+    pub(crate) tasks: TaskTracker,
+    settings: RwLock<Arc<Settings>>,
+    pub metrics: Metrics,
+}
+
+impl Server {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            catalog: parts.catalog,
+            objects: parts.objects,
+            state: Mutex::new(parts.state),
+            clock: parts.clock,
+            identity: parts.identity,
+            handle_key: parts.handle_key,
+            gates: Waiters::default(),
+            writing: Writing::default(),
+            connections: Mutex::default(),
+            devices: RwLock::new(parts.devices),
+            device_watchers: Mutex::default(),
+            layouts_changed: Notify::new(),
+            housekeeping: Notify::new(),
+            tasks: TaskTracker::new(),
+            settings: RwLock::new(Arc::new(parts.settings)),
+            metrics: Metrics::default(),
+        })
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// Takes effect for every request from now on.
+    pub fn change_settings(&self, settings: Settings) {
+        *self.settings.write() = Arc::new(settings);
+    }
+
+    /// What the protocol's state holds now.
+    pub fn held(&self) -> crate::state::Metrics {
+        self.state.lock().metrics()
+    }
+
+    pub fn connection_opened(&self, connection: &Arc<Connection>) {
+        self.connections
+            .lock()
+            .insert(ConnectionId(connection.id), Arc::downgrade(connection));
+    }
+
+    pub fn connection_closed(&self, connection: &Connection) {
+        self.connections.lock().remove(&ConnectionId(connection.id));
+        self.state
+            .lock()
+            .connection_closed(ConnectionId(connection.id));
+    }
+
+    /// Ends when everything that requests left behind is done.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,153 @@
+//! Bringing size, mtime and change up to what the data servers hold (DESIGN.md, "settle"): fence
+//! what did not return, ask every object, pad, commit, clear the write intent.
+//!
+//! The objects are the truth about a file's size: every truncate reaches them before it is
+//! answered, so that the largest of them ends where the last write since then ended (invariant 6).
+
+use crate::server::Server;
+use crate::state::{GateMode, Grant};
+use crate::status::Refusal;
+use crate::writing::Suspicion;
+use catalog::{FileKind, Inode, InodeId, transact};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use wire::nfs4::Nfsstat4;
+
+/// How often a refresh starts over because a truncate or fence overtook it.
+const ATTEMPTS: usize = 8;
+
+impl Server {
+    /// The inode with size and times as the data servers know them, committed first. The caller is
+    /// inside the gate: a pad must not race a truncate.
+    pub(crate) async fn refresh(&self, id: InodeId) -> Result<Inode, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let inode = self.catalog.read().inode(id).await?;
+            if inode.kind != FileKind::Regular || inode.extents.is_empty() {
+                self.writing.settled(id);
+                return Ok(inode);
+            }
+            let observed = self.objects.observe(&inode.extents).await?;
+            if observed.size <= inode.size && observed.mtime <= inode.data_mtime {
+                self.writing.settled(id);
+                return Ok(inode);
+            }
+            let size = observed.size.max(inode.size);
+            // Invariant 8: a size that anyone can see is backed by every object.
+            self.objects.pad(&inode.extents, size).await?;
+            let now = self.clock.wall();
+            let done = transact!(self.catalog, now, |tx| -> Result<Option<Inode>, Refusal> {
+                let mut current = tx.inode(id).await?;
+                if current.size_epoch != inode.size_epoch || current.extents != inode.extents {
+                    return Ok(None);
+                }
+                current.size = current.size.max(size);
+                current.data_mtime = current.data_mtime.max(observed.mtime);
+                current.mtime = now;
+                current.ctime = now;
+                current.change = tx.next_change();
+                tx.put(&current).await?;
+                Ok(Some(current))
+            })?;
+            if let Some(settled) = done.value {
+                self.writing.settled(id);
+                return Ok(settled);
+            }
+        }
+        Err(Nfsstat4::Delay.into())
+    }
+
+    /// A regular file's inode as fresh as a reader may expect it: asked of the data servers when
+    /// somebody else may be writing there. While a truncate or fence holds the gate the catalog's
+    /// answer stands, as if the question had come before it.
+    pub(crate) async fn fresh_inode(
+        self: &Arc<Self>,
+        id: InodeId,
+        asker: Option<crate::state::ClientId>,
+    ) -> Result<Inode, Refusal> {
+        let inode = self.catalog.read().inode(id).await?;
+        if inode.kind != FileKind::Regular {
+            return Ok(inode);
+        }
+        let ask = match self.writing.suspicion(id) {
+            Suspicion::Nobody => false,
+            Suspicion::Unsettled => true,
+            // A client that alone writes knows better than anybody what it wrote.
+            Suspicion::Holders => self.state.lock().has_rw_holder(id, asker),
+        };
+        if !ask {
+            return Ok(inode);
+        }
+        match self.try_enter(id, GateMode::Shared) {
+            Some(_inside) => self.refresh(id).await,
+            None => Ok(inode),
+        }
+    }
+
+    /// Gives every object of `id` a new owner, so that no layout handed out before can write.
+    pub(crate) async fn fence(&self, id: InodeId) -> Result<(), Refusal> {
+        let inode = match self.catalog.read().inode(id).await {
+            Ok(inode) => inode,
+            // Reaped meanwhile: its objects go, and with them every grant.
+            Err(catalog::Error::Stale) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if inode.extents.is_empty() {
+            return Ok(());
+        }
+        self.objects.fence(&inode).await?;
+        self.metrics.fences.fetch_add(1, Relaxed);
+        self.writing.unsettle(id);
+        self.writing.fenced_former(id);
+        Ok(())
+    }
+
+    /// Ends grants whose holder is gone or did not answer: fence, settle, forget them.
+    pub(crate) async fn end_by_force(self: &Arc<Self>, grants: Vec<Grant>) {
+        for grant in grants {
+            if grant.write
+                && let Err(refusal) = self.fence(grant.inode).await
+            {
+                // The grant stays "fencing": no new one conflicts with it, and the next round tries again.
+                tracing::warn!(inode = ?grant.inode, reason = %refusal.reason, "a layout can't be fenced yet");
+                continue;
+            }
+            self.state.lock().fenced(grant.id);
+            self.layouts_changed.notify_waiters();
+            self.settle_later(grant.inode);
+        }
+    }
+
+    /// Settles `id` in the background and clears its intent.
+    pub(crate) fn settle_later(self: &Arc<Self>, id: InodeId) {
+        let server = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Err(refusal) = server.settle(id).await
+                && refusal.status != Nfsstat4::Stale
+                && refusal.status != Nfsstat4::Delay
+            {
+                tracing::warn!(inode = ?id, reason = %refusal.reason, "a file's size can't be settled yet");
+            }
+        });
+    }
+
+    /// Asks, pads, commits; clears the intent when nobody holds a write layout any more.
+    pub(crate) async fn settle(self: &Arc<Self>, id: InodeId) -> Result<(), Refusal> {
+        match self.writing.suspicion(id) {
+            Suspicion::Nobody => return Ok(()),
+            Suspicion::Holders | Suspicion::Unsettled => {}
+        }
+        {
+            let _inside = self.enter(id, GateMode::Shared).await?;
+            match self.refresh(id).await {
+                Ok(_) => {}
+                Err(refusal) if refusal.status == Nfsstat4::Stale => {
+                    self.writing.forget(id);
+                    return Ok(());
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        self.metrics.settled.fetch_add(1, Relaxed);
+        self.clear_intent(id).await
+    }
+}

@@ -1,0 +1,208 @@
+//! Refusals: an NFS status, a reason for people, and whose fault it is. Beside `ops/` the one place
+//! where a status code is chosen.
+
+use crate::state::{
+    CloseRefusal, CreateSessionRefusal, DestroyClientRefusal, DestroySessionRefusal,
+    DowngradeRefusal, ExchangeIdRefusal, FreeRefusal, GraceRefusal, IoRefusal, LayoutRefusal,
+    LockRefusal, OpenRefusal, ReclaimCompleteRefusal, SequenceRefusal, StateidRefusal,
+    UnlockRefusal,
+};
+use std::borrow::Cow;
+use wire::nfs4::Nfsstat4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The client asked for what it can't have: nothing to log.
+    Client,
+    /// Something of ours is broken: one line in the log.
+    Server,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub status: Nfsstat4,
+    pub reason: Cow<'static, str>,
+    pub blame: Blame,
+}
+
+impl Refusal {
+    pub fn server(status: Nfsstat4, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            reason: reason.into(),
+            blame: Blame::Server,
+        }
+    }
+}
+
+impl From<Nfsstat4> for Refusal {
+    fn from(status: Nfsstat4) -> Self {
+        Self {
+            status,
+            reason: Cow::Borrowed(""),
+            blame: Blame::Client,
+        }
+    }
+}
+
+impl From<catalog::Error> for Refusal {
+    fn from(error: catalog::Error) -> Self {
+        use catalog::Error::*;
+        let status = match error {
+            NotFound => Nfsstat4::Noent,
+            Exists => Nfsstat4::Exist,
+            NotDirectory => Nfsstat4::Notdir,
+            IsDirectory => Nfsstat4::Isdir,
+            NotEmpty => Nfsstat4::Notempty,
+            Stale => Nfsstat4::Stale,
+            TooManyLinks => Nfsstat4::Mlink,
+            IntoItself => Nfsstat4::Inval,
+            NameTooLong => Nfsstat4::Nametoolong,
+            TooLarge { .. } => Nfsstat4::Fbig,
+            Conflict { .. } => Nfsstat4::Delay,
+            // Whether it happened can't be told: the client asks again and sees.
+            Unknown(detail) => return Self::server(Nfsstat4::Delay, detail),
+            Corrupt(detail) | Store(detail) => return Self::server(Nfsstat4::Serverfault, detail),
+        };
+        status.into()
+    }
+}
+
+impl From<backend::Error> for Refusal {
+    fn from(error: backend::Error) -> Self {
+        use backend::ErrorKind::*;
+        let status = match error.kind {
+            // Away or busy, or fenced by a fence of our own that is under way: soon another answer.
+            Retry { .. } | Fenced => Nfsstat4::Delay,
+            Full => Nfsstat4::Nospc,
+            Gone | Broken => Nfsstat4::Io,
+            Unsupported => Nfsstat4::Notsupp,
+        };
+        let blame = if error.kind == Full {
+            Blame::Client
+        } else {
+            Blame::Server
+        };
+        Self {
+            status,
+            reason: error.detail.into(),
+            blame,
+        }
+    }
+}
+
+impl From<objects::Error> for Refusal {
+    fn from(error: objects::Error) -> Self {
+        use objects::Error::*;
+        let reason = error.to_string();
+        match error {
+            Catalog(error) => error.into(),
+            Server(error) => error.into(),
+            NoPlace(layout::NoPlace::Full { .. }) => Nfsstat4::Nospc.into(),
+            // Data servers that are away come back, or the operator adds others.
+            NoPlace(_) => Self::server(Nfsstat4::Delay, reason),
+            Pending | Unbound => Nfsstat4::Delay.into(),
+            UnknownServer(_) | NoCopy | Setup(_) => Self::server(Nfsstat4::Io, reason),
+        }
+    }
+}
+
+pub(crate) fn stateid_status(refusal: StateidRefusal) -> Nfsstat4 {
+    match refusal {
+        StateidRefusal::Bad => Nfsstat4::BadStateid,
+        StateidRefusal::Old => Nfsstat4::OldStateid,
+        StateidRefusal::Stale => Nfsstat4::StaleStateid,
+        StateidRefusal::Expired => Nfsstat4::Expired,
+        StateidRefusal::Revoked => Nfsstat4::AdminRevoked,
+    }
+}
+
+/// Refusals of `state`, by cause.
+macro_rules! refusals {
+    ($($type:ident: $($pattern:pat => $status:expr),+ $(,)?;)*) => {$(
+        impl From<$type> for Refusal {
+            fn from(refusal: $type) -> Self {
+                #[allow(unused_imports)]
+                use $type::*;
+                let status: Nfsstat4 = match refusal { $($pattern => $status),+ };
+                status.into()
+            }
+        }
+    )*};
+}
+
+fn grace_status(refusal: GraceRefusal) -> Nfsstat4 {
+    match refusal {
+        GraceRefusal::InGrace | GraceRefusal::NotComplete => Nfsstat4::Grace,
+        GraceRefusal::NoGrace => Nfsstat4::NoGrace,
+        GraceRefusal::NotOnRecord => Nfsstat4::NoGrace,
+        GraceRefusal::UnknownClient => Nfsstat4::Expired,
+    }
+}
+
+refusals! {
+    StateidRefusal: refusal => stateid_status(refusal);
+    GraceRefusal: refusal => grace_status(refusal);
+    ExchangeIdRefusal:
+        NoConfirmedRecord => Nfsstat4::Noent,
+        VerifierDiffers => Nfsstat4::NotSame,
+        PrincipalDiffers => Nfsstat4::Perm,
+        InUse => Nfsstat4::ClidInuse,
+        TooMany => Nfsstat4::Delay;
+    CreateSessionRefusal:
+        StaleClientId => Nfsstat4::StaleClientid,
+        Misordered => Nfsstat4::SeqMisordered,
+        InUse => Nfsstat4::ClidInuse,
+        TooSmall => Nfsstat4::Toosmall,
+        TooMany => Nfsstat4::Nospc;
+    DestroyClientRefusal: Stale => Nfsstat4::StaleClientid, Busy => Nfsstat4::ClientidBusy;
+    DestroySessionRefusal:
+        BadSession => Nfsstat4::Badsession,
+        Busy => Nfsstat4::Delay,
+        NotBound => Nfsstat4::ConnNotBoundToSession;
+    ReclaimCompleteRefusal: AlreadyComplete => Nfsstat4::CompleteAlready, UnknownClient => Nfsstat4::StaleClientid;
+    SequenceRefusal: refusal => sequence_status(refusal);
+    OpenRefusal:
+        ShareDenied => Nfsstat4::ShareDenied,
+        TooMany => Nfsstat4::Resource,
+        Grace(refusal) => grace_status(refusal),
+        ClientGone => Nfsstat4::Expired;
+    DowngradeRefusal: Stateid(refusal) => stateid_status(refusal), NoSuchOpens => Nfsstat4::Inval;
+    CloseRefusal:
+        Stateid(refusal) => stateid_status(refusal),
+        LocksHeld => Nfsstat4::LocksHeld,
+        Busy => Nfsstat4::Delay;
+    LockRefusal:
+        // `ops::lock` answers this one with the lock in the way.
+        Denied(_) => Nfsstat4::Denied,
+        Stateid(refusal) => stateid_status(refusal),
+        OpenMode => Nfsstat4::Openmode,
+        TooMany => Nfsstat4::Resource,
+        Grace(refusal) => grace_status(refusal);
+    UnlockRefusal: Stateid(refusal) => stateid_status(refusal), TooMany => Nfsstat4::Resource;
+    FreeRefusal: Stateid(refusal) => stateid_status(refusal), LocksHeld => Nfsstat4::LocksHeld;
+    LayoutRefusal:
+        Stateid(refusal) => stateid_status(refusal),
+        OpenMode => Nfsstat4::Openmode,
+        RecallConflict => Nfsstat4::Recallconflict,
+        Fencing => Nfsstat4::Delay,
+        TooMany => Nfsstat4::Layouttrylater,
+        Grace(refusal) => grace_status(refusal);
+    IoRefusal:
+        Stateid(refusal) => stateid_status(refusal),
+        OpenMode => Nfsstat4::Openmode,
+        Denied => Nfsstat4::Locked,
+        InGrace => Nfsstat4::Grace;
+}
+
+pub(crate) fn sequence_status(refusal: SequenceRefusal) -> Nfsstat4 {
+    match refusal {
+        SequenceRefusal::BadSession => Nfsstat4::Badsession,
+        SequenceRefusal::BadSlot => Nfsstat4::Badslot,
+        SequenceRefusal::BadHighSlot => Nfsstat4::BadHighSlot,
+        SequenceRefusal::Misordered => Nfsstat4::SeqMisordered,
+        SequenceRefusal::FalseRetry => Nfsstat4::SeqFalseRetry,
+        SequenceRefusal::InProgress | SequenceRefusal::MemoryShort => Nfsstat4::Delay,
+        SequenceRefusal::TooManyConnections => Nfsstat4::ConnNotBoundToSession,
+    }
+}

@@ -1,0 +1,85 @@
+//! Changing a file's size: durable order, exclusive gate, the other writers' layouts withdrawn,
+//! every object cut, then size and epoch committed (DESIGN.md, "Size, times, change").
+
+use crate::attributes::without_set_id;
+use crate::server::Server;
+use crate::state::{ClientId, GateMode};
+use crate::status::Refusal;
+use crate::writing::Suspicion;
+use catalog::{FileKind, InodeId, transact};
+use std::sync::Arc;
+use wire::nfs4::Nfsstat4;
+
+impl Server {
+    /// Gives the regular file `id` the size `size`. `asker` keeps its layouts: what it wrote came
+    /// before it asked. A set-id bit doesn't outlive a truncate by somebody without privilege.
+    pub(crate) async fn truncate(
+        self: &Arc<Self>,
+        id: InodeId,
+        size: u64,
+        asker: Option<ClientId>,
+        privileged: bool,
+    ) -> Result<(), Refusal> {
+        let _alone = self.enter(id, GateMode::Exclusive).await?;
+        self.not_pending(id)?;
+        self.withdraw_writers(id, asker).await?;
+        if self.writing.has_former(id) {
+            self.fence(id).await?;
+        }
+        let inode = self.catalog.read().inode(id).await?;
+        if inode.kind != FileKind::Regular {
+            return Err(Nfsstat4::Inval.into());
+        }
+        // Objects that nobody can have written since the size was committed already end there.
+        let settled = inode.size == size && self.writing.suspicion(id) == Suspicion::Nobody;
+        let truncating = if settled || inode.extents.is_empty() {
+            None
+        } else {
+            Some(self.objects.truncate(&inode, size).await?)
+        };
+        let now = self.clock.wall();
+        transact!(self.catalog, now, |tx| -> Result<(), Refusal> {
+            let mut inode = tx.inode(id).await?;
+            inode.size = size;
+            inode.mtime = now;
+            inode.ctime = now;
+            inode.change = tx.next_change();
+            if !privileged {
+                inode.mode = without_set_id(inode.mode);
+            }
+            if let Some(truncating) = &truncating {
+                inode.size_epoch = truncating.size_epoch();
+                inode.data_mtime = inode.data_mtime.max(truncating.mtime());
+            }
+            tx.put(&inode).await?;
+            if let Some(truncating) = &truncating {
+                truncating.order().finish(tx);
+            }
+            Ok(())
+        })?;
+        if let Some(truncating) = truncating {
+            truncating.done();
+        }
+        self.writing.settled(id);
+        Ok(())
+    }
+
+    /// Refuses while an order on the file's objects, left by an error or a crash, is not carried out.
+    pub(crate) fn not_pending(&self, id: InodeId) -> Result<(), Refusal> {
+        if self.objects.pending(id) {
+            Err(Nfsstat4::Delay.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes size and times account for what is written up to now, before times are set by hand.
+    pub(crate) async fn absorb_writes(self: &Arc<Self>, id: InodeId) -> Result<(), Refusal> {
+        if self.writing.suspicion(id) == Suspicion::Nobody {
+            return Ok(());
+        }
+        let _inside = self.enter(id, GateMode::Shared).await?;
+        self.refresh(id).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Taking layouts away and waiting for it; what may go once nobody holds a file.
+
+use crate::server::Server;
+use crate::state::{ClientId, GateMode, RecallWhat};
+use crate::status::Refusal;
+use catalog::{InodeId, transact};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::nfs4::Nfsstat4;
+
+/// After the deadline of a recall: the time a fence may take.
+const FENCE_SLACK: Duration = Duration::from_secs(5);
+
+impl Server {
+    /// Ends when nobody but `except` holds a layout to write `id`: returned, or fenced when its
+    /// time was over. The caller holds the gate exclusively, so that none is given meanwhile.
+    pub(crate) async fn withdraw_writers(
+        self: &Arc<Self>,
+        id: InodeId,
+        except: Option<ClientId>,
+    ) -> Result<(), Refusal> {
+        let orders =
+            self.state
+                .lock()
+                .recall(self.clock.monotonic(), id, RecallWhat::Writers, except);
+        self.send_recalls(orders);
+        let patience = self.settings().recall_timeout + FENCE_SLACK;
+        let withdrawn = async {
+            loop {
+                let changed = self.layouts_changed.notified();
+                tokio::pin!(changed);
+                // Armed before the look, so that no return falls between look and wait.
+                changed.as_mut().enable();
+                if !self.state.lock().recalls_pending(id, except) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(patience, withdrawn)
+            .await
+            .map_err(|_| Nfsstat4::Delay.into())
+    }
+
+    /// Whether a file whose last name goes must stay: somebody holds it, or may come back to reclaim it.
+    pub(crate) fn must_outlive_its_names(&self, id: InodeId) -> bool {
+        let state = self.state.lock();
+        state.in_grace() || state.file_is_held(id)
+    }
+
+    /// A file without names, still held: its layouts are asked back, and the last holder to go takes it along.
+    pub(crate) fn recall_orphan(self: &Arc<Self>, id: InodeId) {
+        let orders = self
+            .state
+            .lock()
+            .recall(self.clock.monotonic(), id, RecallWhat::All, None);
+        self.send_recalls(orders);
+        self.reap_if_free(id);
+    }
+
+    /// Gives back what a file without names takes, once nobody holds it.
+    pub(crate) fn reap_if_free(self: &Arc<Self>, id: InodeId) {
+        let server = Arc::clone(self);
+        self.tasks.spawn(async move {
+            match server.reap(id).await {
+                Ok(()) => {}
+                // Somebody is at it: whoever leaves last tries again, and so does the next start.
+                Err(refusal) if matches!(refusal.status, Nfsstat4::Delay | Nfsstat4::Stale) => {}
+                Err(refusal) => tracing::warn!(inode = ?id, reason = %refusal.reason, "an orphan can't be reaped yet"),
+            }
+        });
+    }
+
+    async fn reap(self: &Arc<Self>, id: InodeId) -> Result<(), Refusal> {
+        if self.catalog.read().inode(id).await?.nlink > 0 {
+            return Ok(());
+        }
+        let _alone = self.enter(id, GateMode::Exclusive).await?;
+        if self.must_outlive_its_names(id) {
+            return Ok(());
+        }
+        transact!(
+            self.catalog,
+            self.clock.wall(),
+            |tx| -> Result<(), Refusal> {
+                if tx.inode(id).await?.nlink == 0 {
+                    tx.reap(id).await?;
+                }
+                Ok(())
+            }
+        )?;
+        self.reaped(id);
+        Ok(())
+    }
+
+    /// The inode is gone from the catalog, and its objects stand in the delete queue.
+    pub(crate) fn reaped(&self, id: InodeId) {
+        self.writing.forget(id);
+        self.objects.nudge_deletes();
+    }
+}
