@@ -1,14 +1,245 @@
-//! The demo: what a newcomer sees Headrace do, ending in a table.
+//! The demo: what a newcomer sees Headrace do, ending in a table. It holds only if every step held.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
 
 use crate::Places;
+use crate::harness::bytes::{human, megabytes_per_second};
+use crate::harness::client::{Client, Native};
+use crate::harness::clock::{let_pass, say};
+use crate::harness::headrace::{self, Split, SplitOptions};
 use crate::harness::kernels::Kernel;
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
+use crate::harness::metrics::Scrape;
+use crate::harness::net::{self, Traffic};
 use crate::scenarios::Verdict;
+use crate::scenarios::crash::{Left, end_load, start_load};
+use crate::scenarios::{fio, tree};
 
 /// The name by which the runner knows it.
 pub const NAME: &str = "demo";
 
-pub fn run(_native: bool, _places: &Places, _kernels: &[Kernel]) -> Result<Verdict> {
-    bail!("not yet")
+const DATA_SERVERS: u8 = 3;
+const DEATHS: u32 = 3;
+const SPEED_MIB: u32 = 256;
+
+struct Speed {
+    traffic: Traffic,
+    time: Duration,
+}
+
+pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict> {
+    let newest = kernels.last().context("no kernels")?.clone();
+    let mut lab = Lab::new(
+        &places.state,
+        &places.cache,
+        &places.headrace,
+        kernels.to_vec(),
+        newest,
+    )?;
+    let mut clients: Vec<(Box<dyn Client>, Ipv4Addr)> = Vec::new();
+    if native {
+        clients.push((Box::new(Native::new(&places.cache)?), net::MDS));
+    }
+    say("starting one metadata server and three data servers, each a process");
+    let mut split = headrace::split(
+        &lab.headrace,
+        &lab.state,
+        &SplitOptions {
+            own_data_servers: DATA_SERVERS,
+            lease_seconds: 8,
+            grace_seconds: 8,
+            ..SplitOptions::default()
+        },
+    )?;
+    if !native {
+        say("booting two clients: real Linux kernels, each a process");
+        for (index, kernel) in kernels.iter().enumerate() {
+            let guest = lab.client_with(["old", "new"][index.min(1)], kernel)?;
+            let address = guest.address();
+            clients.push((Box::new(guest), address));
+        }
+    }
+    for (client, _) in &mut clients {
+        mount(client.as_mut(), "vers=4.2")?;
+        say(format!(
+            "Linux {} mounted it: mount -t nfs4 -o vers=4.2 {}:/ {MOUNT}",
+            client.release(),
+            net::MDS
+        ));
+    }
+    let last = clients.len() - 1;
+    let begun = lab.net.traffic()?;
+    let copied = tree::copy(&lab, clients[0].0.as_mut())?;
+    let compared = tree::compare(clients[last].0.as_mut())?;
+    fio::write_four_ways(clients[last].0.as_mut())?;
+    fio::verify_four_ways(clients[0].0.as_mut())?;
+    let speed = large_files(&lab, &mut clients)?;
+    let survived = metadata_server_dies(&mut split, &mut clients)?;
+    let all = lab.net.traffic()?.since(&begun);
+    print_table(&all, &speed, &mut clients, native)?;
+    println!("  source tree      {copied}; {compared}: equal");
+    println!(
+        "  fio verify       crc32c, 1 MiB and 4 KiB, direct and buffered, by both clients: held"
+    );
+    println!("  kill -9          {survived}");
+    if !native {
+        let share = speed.traffic.bypass_share();
+        ensure!(
+            share >= 0.999,
+            "only {:.3} % of the bytes of large files bypassed the metadata server",
+            share * 100.0
+        );
+    }
+    split.mds.stop(MINUTE)?;
+    Ok(Verdict::Held(vec!["everything held".to_owned()]))
+}
+
+/// All clients at once write and read large files, each of its own; how fast, and where the bytes went.
+fn large_files(lab: &Lab, clients: &mut [(Box<dyn Client>, Ipv4Addr)]) -> Result<Speed> {
+    let before = lab.net.traffic()?;
+    let begun = Instant::now();
+    let mut jobs = Vec::new();
+    for (client, _) in clients.iter_mut() {
+        let name = client.name().to_owned();
+        jobs.push(client.spawn(&format!(
+            "cd /run/home && for i in 1 2 3; do for rw in write read; do fio --minimal --thread --name=speed \
+             --filename={MOUNT}/speed-{name}-$i --rw=$rw --bs=1m --size={SPEED_MIB}m --direct=1 --ioengine=libaio \
+             --iodepth=8 --fallocate=none || exit 1; done; done"
+        ))?);
+    }
+    for ((client, _), job) in clients.iter_mut().zip(&jobs) {
+        client.must(job, MINUTE * 4)?;
+    }
+    let time = begun.elapsed();
+    say(format!(
+        "large files: {} MiB written and read by each client in {:.0} s",
+        3 * SPEED_MIB,
+        time.as_secs_f64()
+    ));
+    Ok(Speed {
+        traffic: lab.net.traffic()?.since(&before),
+        time,
+    })
+}
+
+fn metadata_server_dies(
+    split: &mut Split,
+    clients: &mut [(Box<dyn Client>, Ipv4Addr)],
+) -> Result<String> {
+    let mut loads = Vec::new();
+    for (seed, (client, _)) in (1..).zip(clients.iter_mut()) {
+        loads.push(start_load(client.as_mut(), seed)?);
+    }
+    for death in 1..=DEATHS {
+        let_pass(Duration::from_secs(3));
+        split.mds.kill9()?;
+        say(format!(
+            "kill -9 of the metadata server, {death} of {DEATHS}"
+        ));
+        let_pass(Duration::from_millis(500));
+        split.mds.start()?;
+    }
+    let_pass(Duration::from_secs(2));
+    let mut said = Vec::new();
+    for ((client, _), load) in clients.iter_mut().zip(&loads) {
+        ensure!(
+            !client.is_done(load)?,
+            "the load on Linux {} did not survive a restart",
+            client.release()
+        );
+        let load_said = end_load(client.as_mut(), load)?;
+        said.push(format!("Linux {}: {load_said}", client.release()));
+    }
+    let left: Vec<Left> = clients
+        .iter()
+        .map(|(client, _)| Left::by(client.as_ref()))
+        .collect();
+    for (index, left) in left.iter().enumerate() {
+        let judge = (index + 1) % clients.len();
+        left.verify(clients[judge].0.as_mut())?;
+    }
+    Ok(format!(
+        "{DEATHS} times under load, every acknowledged result is there ({})",
+        said.join("; ")
+    ))
+}
+
+/// RPC calls that a client sent, to the metadata server and to data servers.
+fn calls_of(client: &mut dyn Client) -> Result<u64> {
+    let text = client.sh("awk '/^rpc/ {print $2}' /proc/net/rpc/nfs", MINUTE)?;
+    text.trim().parse().context("reading /proc/net/rpc/nfs")
+}
+
+fn print_table(
+    all: &Traffic,
+    speed: &Speed,
+    clients: &mut [(Box<dyn Client>, Ipv4Addr)],
+    native: bool,
+) -> Result<()> {
+    println!();
+    println!(
+        "  {:28} {:>12} {:>12} {:>10} {:>12}",
+        "client", "written", "read", "MB/s", "RPC calls"
+    );
+    for (client, address) in clients.iter_mut() {
+        let bytes = all.sum(|connection| connection.client.ip() == address);
+        let fast = speed
+            .traffic
+            .sum(|connection| connection.client.ip() == address);
+        let calls = calls_of(client.as_mut())?;
+        println!(
+            "  {:28} {:>12} {:>12} {:>10.0} {:>12}",
+            format!("{} (Linux {})", client.name(), client.release()),
+            human(bytes.to_server_bytes),
+            human(bytes.to_client_bytes),
+            megabytes_per_second(fast.both_bytes(), speed.time),
+            calls
+        );
+    }
+    println!();
+    println!(
+        "  {:28} {:>12} {:>12} {:>10} {:>12}",
+        "server", "received", "sent", "MB/s", "operations"
+    );
+    let mds = all.to_mds();
+    println!(
+        "  {:28} {:>12} {:>12} {:>10.0} {:>12}",
+        "metadata server",
+        human(mds.to_server_bytes),
+        human(mds.to_client_bytes),
+        megabytes_per_second(speed.traffic.to_mds().both_bytes(), speed.time),
+        "restarted"
+    );
+    let fast: BTreeMap<_, _> = speed.traffic.data_servers();
+    for (index, (server, bytes)) in all.data_servers().into_iter().enumerate() {
+        let operations = Scrape::of(headrace::data_server_metrics(index as u8))?
+            .sum("headrace_operations_total", &[]);
+        let in_phase = fast.get(&server).copied().unwrap_or_default();
+        println!(
+            "  {:28} {:>12} {:>12} {:>10.0} {:>12.0}",
+            format!("data server {server}"),
+            human(bytes.to_server_bytes),
+            human(bytes.to_client_bytes),
+            megabytes_per_second(in_phase.both_bytes(), speed.time),
+            operations
+        );
+    }
+    println!();
+    if native {
+        println!("  bytes were not counted by connection: client and servers are one machine");
+        return Ok(());
+    }
+    println!(
+        "  past the metadata server: {:.3} % of the bytes of large files, {:.1} % of all bytes of this demo",
+        speed.traffic.bypass_share() * 100.0,
+        all.bypass_share() * 100.0
+    );
+    println!(
+        "  (bytes are those of each TCP connection on the network; MB/s while all clients wrote and read large files)"
+    );
+    Ok(())
 }

@@ -13,7 +13,6 @@ use super::headrace::Server;
 
 pub struct Ganesha {
     server: Server,
-    pub address: Ipv4Addr,
 }
 
 impl Ganesha {
@@ -57,7 +56,7 @@ impl Ganesha {
             state,
         );
         server.start()?;
-        Ok(Self { server, address })
+        Ok(Self { server })
     }
 
     pub fn still_runs(&mut self) -> Result<()> {

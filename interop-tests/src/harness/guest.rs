@@ -60,6 +60,24 @@ pub struct Job {
     what: String,
 }
 
+impl Job {
+    /// A script that is known by its place in a list.
+    pub fn numbered(index: usize, script: &str) -> Self {
+        Self {
+            id: index.to_string(),
+            what: script.trim().to_owned(),
+        }
+    }
+
+    pub fn number(&self) -> Option<usize> {
+        self.id.parse().ok()
+    }
+
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+}
+
 pub struct Guest {
     recipe: Recipe,
     child: Child,
@@ -186,10 +204,6 @@ impl Guest {
 
     pub fn release(&self) -> &str {
         &self.release
-    }
-
-    pub fn kernel(&self) -> &Kernel {
-        &self.recipe.kernel
     }
 
     pub fn address(&self) -> Ipv4Addr {

@@ -15,6 +15,12 @@ use super::guest::last_lines;
 use super::net::{self, DS_PORT, MDS, MDS_PORT};
 
 pub const METRICS: SocketAddrV4 = SocketAddrV4::new(MDS, 9090);
+
+/// Where data server `index` of a [`Split`] answers /metrics.
+pub fn data_server_metrics(index: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(net::data_server(index), 9650)
+}
+
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A process that can be killed and started again.
@@ -136,23 +142,6 @@ impl Server {
         }
         Ok(())
     }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Bytes of memory that it holds now (resident).
-    pub fn resident_bytes(&self) -> Result<u64> {
-        let id = self.child.as_ref().context("it does not run")?.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let kib: u64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|number| number.parse().ok())
-            .context("no VmRSS")?;
-        Ok(kib * 1024)
-    }
 }
 
 impl Drop for Server {
@@ -239,18 +228,18 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
         let server = data_server(program, state, index, address)?;
         data_servers.push(server);
         listed.push_str(&format!(
-            "[[data_server]]\nname = \"ds{index}\"\naddress = \"{address}:{DS_PORT}\"\nexport = \"/\"\n\n"
+            "[[data_server]]\nname = \"ds{index}\"\naddress = \"{address}:{DS_PORT}\"\nexport = \"/data\"\n\n"
         ));
     }
     let folder = state.join("mds");
     fs::create_dir_all(&folder)?;
     let exports = if options.exports.is_empty() {
-        "[[export]]\npath = \"/\"\nclients = [\"10.99.0.0/24\"]\naccess = \"rw\"\nsquash = \"none\"\n"
+        "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n"
     } else {
         &options.exports
     };
     let text = format!(
-        "[server]\nlisten = [\"{MDS}:{MDS_PORT}\"]\nstate = \"{}\"\nlease = \"{}s\"\ngrace = \"{}s\"\nmetrics = \"{METRICS}\"\n\n{listed}{}\n{exports}",
+        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\nmetrics_listen = \"{METRICS}\"\n\n{listed}{}\n{exports}",
         folder.display(),
         options.lease_seconds,
         options.grace_seconds,
@@ -276,8 +265,10 @@ fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Re
     fs::write(
         &file,
         format!(
-            "[data_server_process]\nlisten = \"{address}:{DS_PORT}\"\nfolder = \"{}\"\nmetadata_servers = [\"{MDS}/32\", \"{address}/32\"]\n",
-            folder.display()
+            // The metadata server reaches an address of its own host from that same address.
+            "[ds]\nlisten = \"{address}:{DS_PORT}\"\ndata_dir = \"{}\"\nexport = \"/data\"\nmds = [\"{MDS}\", \"{address}\"]\nmetrics_listen = \"{}\"\n",
+            folder.display(),
+            data_server_metrics(index),
         ),
     )?;
     let arguments = vec![

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::client::Client;
 use super::clock::say;
 use super::guest::{Guest, Recipe};
 use super::headrace::{self, DemoOptions, Server};
@@ -127,12 +128,12 @@ impl Lab {
 }
 
 /// Mounts the server's root at [`MOUNT`] and checks that it is NFS.
-pub fn mount(guest: &mut Guest, options: &str) -> Result<()> {
-    mount_from(guest, &format!("{}:/", net::MDS), options)
+pub fn mount(client: &mut dyn Client, options: &str) -> Result<()> {
+    mount_from(client, &format!("{}:/", net::MDS), options)
 }
 
-pub fn mount_from(guest: &mut Guest, source: &str, options: &str) -> Result<()> {
-    guest.sh(
+pub fn mount_from(client: &mut dyn Client, source: &str, options: &str) -> Result<()> {
+    client.sh(
         &format!(
             "mkdir -p {MOUNT} && mount -t nfs4 -o {options} {source} {MOUNT} && stat -f -c %T {MOUNT} | grep -q nfs"
         ),
@@ -141,14 +142,14 @@ pub fn mount_from(guest: &mut Guest, source: &str, options: &str) -> Result<()> 
     Ok(())
 }
 
-pub fn unmount(guest: &mut Guest) -> Result<()> {
-    guest.sh(&format!("umount {MOUNT}"), MINUTE)?;
+pub fn unmount(client: &mut dyn Client) -> Result<()> {
+    client.sh(&format!("umount {MOUNT}"), MINUTE)?;
     Ok(())
 }
 
 /// A mount that has never seen what it is asked for: nothing comes from a cache.
-pub fn mount_afresh(guest: &mut Guest, options: &str) -> Result<()> {
-    unmount(guest)?;
-    guest.sh("echo 3 >/proc/sys/vm/drop_caches", MINUTE)?;
-    mount(guest, options)
+pub fn mount_afresh(client: &mut dyn Client, options: &str) -> Result<()> {
+    unmount(client)?;
+    client.sh("echo 3 >/proc/sys/vm/drop_caches", MINUTE)?;
+    mount(client, options)
 }

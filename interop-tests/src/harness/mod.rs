@@ -2,6 +2,7 @@
 //! connection, guests that are real Linux kernels, and servers that can be killed. Nothing here judges a result.
 
 pub mod bytes;
+pub mod client;
 pub mod clock;
 pub mod command;
 pub mod ganesha;

@@ -85,22 +85,6 @@ impl Net {
         }
         Ok(traffic)
     }
-
-    /// Cuts an address off (packets to and from it vanish, as when a cable is pulled).
-    pub fn cut_off(&self, address: Ipv4Addr) -> Result<()> {
-        let rules = format!(
-            "table inet cut {{ chain arriving {{ type filter hook input priority -10; policy accept; ip daddr {address} drop; }}
-             chain leaving {{ type filter hook output priority -10; policy accept; ip saddr {address} drop; }} }}\n"
-        );
-        command::run_with_input("nft", &["-f", "-"], &rules)?;
-        Ok(())
-    }
-
-    /// Ends what [`Net::cut_off`] began.
-    pub fn reconnect(&self) -> Result<()> {
-        words("nft delete table inet cut")?;
-        Ok(())
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,10 +151,6 @@ impl Traffic {
 
     pub fn to_mds(&self) -> Counted {
         self.sum(|c| c.server == SocketAddrV4::new(MDS, MDS_PORT))
-    }
-
-    pub fn to_data_server(&self, address: Ipv4Addr) -> Counted {
-        self.sum(|c| *c.server.ip() == address)
     }
 
     /// Data servers that took part in this traffic, each with its bytes.
@@ -248,7 +228,7 @@ mod tests {
     fn bytes_are_told_apart_by_connection() {
         let traffic = traffic();
         assert_eq!(traffic.to_mds().both_bytes(), 100);
-        assert_eq!(traffic.to_data_server(data_server(0)).both_bytes(), 900);
+        assert_eq!(traffic.data_servers().len(), 1);
         assert!((traffic.bypass_share() - 0.9).abs() < 1e-9);
     }
 

@@ -1,6 +1,14 @@
 //! The scenarios, each a story that a user would recognise. What they share is in `harness`.
 
+mod basic;
+mod bypass;
+pub mod crash;
+pub mod fio;
+mod foreign;
 mod peer;
+mod rights;
+mod suites;
+pub mod tree;
 
 use anyhow::Result;
 
@@ -9,6 +17,7 @@ use crate::harness::lab::Lab;
 pub enum Verdict {
     /// What was seen, for the closing table.
     Held(Vec<String>),
+    /// Why this machine cannot run it.
     Skipped(String),
 }
 
@@ -46,16 +55,120 @@ const fn scenario(
     }
 }
 
-pub const ALL: &[Scenario] = &[Scenario {
-    only_by_name: true,
-    ..scenario(
-        "peer",
-        "the harness itself, proven against NFS-Ganesha",
+/// In the order in which they run: what fails first is what the later ones rest on.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "peer",
+            "the harness itself, proven against NFS-Ganesha",
+            Kernels::Each,
+            5,
+            peer::run,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "peer-suites",
+            "pjdfstest and fsx on NFS-Ganesha: what fails there too",
+            Kernels::Each,
+            20,
+            peer::suites,
+        )
+    },
+    scenario(
+        "basic",
+        "mount by 4.1 and 4.2, files of all kinds, locks, unmount",
+        Kernels::Each,
+        8,
+        basic::run,
+    ),
+    scenario(
+        "exports",
+        "squashing, read-only exports, groups, foreign networks",
         Kernels::Each,
         5,
-        peer::run,
-    )
-}];
+        rights::exports,
+    ),
+    scenario(
+        "tree",
+        "a real source tree, compared from the other kernel",
+        Kernels::Each,
+        20,
+        tree::run,
+    ),
+    scenario(
+        "fio",
+        "checksummed I/O by two clients, on many files and on one",
+        Kernels::Each,
+        20,
+        fio::run,
+    ),
+    scenario(
+        "bypass",
+        "the bytes of large files go past the metadata server",
+        Kernels::Each,
+        12,
+        bypass::run,
+    ),
+    scenario(
+        "proxied",
+        "a client without layouts and one with them agree",
+        Kernels::Each,
+        10,
+        rights::proxied,
+    ),
+    scenario(
+        "pjdfstest",
+        "the POSIX suite pjdfstest through the mount",
+        Kernels::Each,
+        15,
+        suites::pjdfstest,
+    ),
+    scenario(
+        "fsx",
+        "the file system exerciser fsx through the mount",
+        Kernels::Each,
+        20,
+        suites::fsx,
+    ),
+    scenario(
+        "ganesha",
+        "NFS-Ganesha as a data server",
+        Kernels::Newest,
+        8,
+        foreign::ganesha,
+    ),
+    scenario(
+        "knfsd",
+        "a Linux kernel's own NFS server as a data server",
+        Kernels::Newest,
+        8,
+        foreign::knfsd,
+    ),
+    scenario(
+        "client-crash",
+        "a client dies with files open and comes back",
+        Kernels::Each,
+        6,
+        crash::client,
+    ),
+    scenario(
+        "ds-kill",
+        "data servers are killed under load",
+        Kernels::Each,
+        10,
+        crash::data_server,
+    ),
+    scenario(
+        "mds-kill",
+        "the metadata server is killed 50 times under load",
+        Kernels::Newest,
+        25,
+        crash::mds,
+    ),
+];
 
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Verdict;
+use super::suites::{run_fsx, run_pjdfstest};
 use crate::harness::bytes::MIB;
+use crate::harness::clock::say;
 use crate::harness::ganesha::Ganesha;
 use crate::harness::guest::Guest;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_from};
@@ -59,4 +61,16 @@ fn run_load(client: &mut Guest) -> Result<()> {
         MINUTE,
     )?;
     Ok(())
+}
+
+/// What fails on another server too is likely the client's.
+pub fn suites(lab: &mut Lab) -> Result<Verdict> {
+    let _server = Ganesha::start(&lab.state, net::MDS, &lab.state.join("peer"))?;
+    let mut client = lab.client("a")?;
+    mount_from(&mut client, "10.99.0.1:/peer", "vers=4.2")?;
+    let fsx = run_fsx(&mut client);
+    if let Err(error) = &fsx {
+        say(format!("{error:#}"));
+    }
+    run_pjdfstest(lab, &mut client)
 }

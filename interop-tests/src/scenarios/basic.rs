@@ -1,0 +1,123 @@
+//! What a person does first: mount, look, make files of all kinds, unmount; by both minor versions.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Verdict;
+use crate::harness::guest::Guest;
+use crate::harness::headrace::DemoOptions;
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, unmount};
+
+/// Each line is one expectation; the first that fails ends the script, and its text is in the error.
+const EXPECTATIONS: &str = r#"
+set -e
+expect() { if ! eval "$1"; then echo "did not hold: $1" >&2; exit 1; fi; }
+cd /run/mnt; mkdir "$V"; cd "$V"
+expect 'ls >/dev/null && stat . >/dev/null && [ -z "$(ls -A)" ]'
+expect 'echo hello >a && [ "$(cat a)" = hello ]'
+expect 'ln a b && [ "$(stat -c %h a)" = 2 ] && rm a && [ "$(cat b)" = hello ] && [ "$(stat -c %h b)" = 1 ]'
+expect 'mv b c && [ ! -e b ] && [ "$(cat c)" = hello ]'
+expect 'echo other >d && mv -f d c && [ "$(cat c)" = other ]'
+expect 'ln -s c s && [ "$(readlink s)" = c ] && [ "$(cat s)" = other ]'
+expect 'mkfifo p && [ -p p ] && mknod n c 1 3 && [ -c n ] && [ "$(stat -c %t:%T n)" = 1:3 ]'
+expect 'chmod 640 c && chown 1234:2345 c && [ "$(stat -c %a:%u:%g c)" = 640:1234:2345 ]'
+expect 'mkdir g && chgrp 777 g && chmod 2775 g && touch g/x && mkdir g/y && [ "$(stat -c %g:%a g/y | cut -c1-5)" = 777:2 ] && [ "$(stat -c %g g/x)" = 777 ]'
+expect 'mkdir k && chmod 1000 k && touch k/x && [ "$(ls k)" = x ] && chmod 1777 k && [ "$(stat -c %a k)" = 1777 ]'
+expect 'touch -d "2001-02-03 04:05:06.123456789 UTC" c && [ "$(stat -c %.9Y c)" = 981173106.123456789 ]'
+expect '! mkdir g 2>/dev/null && ! rmdir g 2>/dev/null && rm -r g && [ ! -e g ]'
+long=$(printf "%0255d" 7)
+expect 'echo x >$long && [ "$(cat $long)" = x ] && rm $long && ! touch ${long}8 2>/dev/null'
+odd=$(printf "\377\376name")
+expect 'echo y >"$odd" && [ "$(cat "$odd")" = y ] && ls | grep -qa name && rm "$odd"'
+expect 'exec 7>u && echo before >&7 && rm u && echo after >&7 && exec 7>&- && [ ! -e u ]'
+expect 'exec 7<>v && echo kept >&7 && rm v && [ "$(cat /proc/self/fd/7)" = kept ]; exec 7>&-'
+expect 'printf 0123456789 >t && truncate -s 4 t && [ "$(cat t)" = 0123 ] && truncate -s 8 t && [ "$(od -An -tx1 t | tr -d " ")" = 3031323300000000 ]'
+expect 'printf x >>t && [ "$(stat -c %s t)" = 9 ]'
+expect 'dd if=/dev/urandom of=r bs=1M count=20 status=none && cp r r2 && cmp r r2 && rm r r2'
+expect 'dd if=/etc/passwd of=far bs=4k seek=1310720 conv=notrunc status=none && [ "$(stat -c %s far)" -gt 5368709120 ] && dd if=far bs=4k skip=1310720 status=none | cmp - /etc/passwd && rm far'
+expect 'truncate -s 8T sparse && printf end | dd of=sparse bs=1 seek=8796093022204 conv=notrunc status=none && [ "$(tail -c 3 sparse)" = end ] && [ "$(du -k sparse | cut -f1)" -lt 1024 ] && [ "$(head -c 4096 sparse | tr -d "\0" | wc -c)" = 0 ] && rm sparse'
+expect 'i=0; while [ $i -lt 500 ]; do : >many$i; i=$((i+1)); done; [ "$(ls | grep -c many)" = 500 ] && rm many*'
+expect 'df -k . | tail -1 | grep -q "[1-9]" && df -i . >/dev/null && [ "$(stat -f -c %l .)" -ge 255 ]'
+expect 'cp -a /etc/passwd kept && cmp /etc/passwd kept && sync kept'
+"#;
+
+pub fn run(lab: &mut Lab) -> Result<Verdict> {
+    let server = lab.demo(DemoOptions::default())?;
+    let mut client = lab.client("a")?;
+    let mut facts = Vec::new();
+    for version in ["4.1", "4.2"] {
+        mount(&mut client, &format!("vers={version}"))?;
+        client.sh(&format!("V=v{version}\n{EXPECTATIONS}"), MINUTE * 3)?;
+        facts.push(format!(
+            "{version} unmounted in {} ms",
+            unmount_quickly(&mut client)?
+        ));
+        mount(&mut client, &format!("vers={version}"))?;
+        client.sh(&format!("cmp /etc/passwd {MOUNT}/v{version}/kept"), MINUTE)?;
+        unmount(&mut client)?;
+    }
+    locks_hold_between_clients(lab, &mut client)?;
+    older_versions_are_refused(&mut client)?;
+    ensure!(
+        client.warnings().is_empty(),
+        "the client's kernel warned: {}",
+        client.warnings().join("; ")
+    );
+    client.power_off()?;
+    let mut server = server;
+    server
+        .stop(MINUTE)
+        .context("SIGTERM drains and ends with status 0")?;
+    Ok(Verdict::Held(facts))
+}
+
+/// An unmount that takes seconds means that the server answered CLIENTID_BUSY.
+fn unmount_quickly(client: &mut Guest) -> Result<u128> {
+    let begun = Instant::now();
+    unmount(client)?;
+    let took = begun.elapsed();
+    ensure!(
+        took.as_secs() < 5,
+        "the unmount took {:.1} s",
+        took.as_secs_f64()
+    );
+    Ok(took.as_millis())
+}
+
+fn locks_hold_between_clients(lab: &mut Lab, client: &mut Guest) -> Result<()> {
+    let mut other = lab.client_with("b", &lab.other_kernel())?;
+    mount(client, "vers=4.2")?;
+    mount(&mut other, "vers=4.2")?;
+    let script = format!("exec 9<>{MOUNT}/locked; flock 9; : >/run/have; sleep 4");
+    let holder = client.spawn(&format!(": >{MOUNT}/locked; {script}"))?;
+    client.sh("until [ -e /run/have ]; do sleep 0.1; done", MINUTE)?;
+    let refused = other.run(&format!("flock -n {MOUNT}/locked true"), MINUTE)?;
+    ensure!(
+        !refused.succeeded(),
+        "two clients held one lock at the same time"
+    );
+    other.sh(&format!("flock {MOUNT}/locked true"), MINUTE)?;
+    client.must(&holder, MINUTE)?;
+    unmount(client)?;
+    unmount(&mut other)?;
+    other.power_off()
+}
+
+fn older_versions_are_refused(client: &mut Guest) -> Result<()> {
+    for options in [
+        "vers=4.0,retry=0",
+        "vers=3,nolock,proto=tcp,retry=0,mountport=2049,mountproto=tcp",
+    ] {
+        let refused = client.run(
+            &format!("timeout 30 mount -t nfs -o {options} 10.99.0.1:/ {MOUNT}"),
+            MINUTE,
+        )?;
+        ensure!(
+            !refused.succeeded() && refused.status != 124,
+            "a mount with {options} was not refused: status {}",
+            refused.status
+        );
+    }
+    Ok(())
+}

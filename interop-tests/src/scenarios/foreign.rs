@@ -1,0 +1,114 @@
+//! Data servers that are not ours: NFS-Ganesha, and the NFS server inside a Linux kernel.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+
+use super::Verdict;
+use super::fio::Work;
+use crate::harness::bytes::{MIB, human};
+use crate::harness::ganesha::Ganesha;
+use crate::harness::guest::Guest;
+use crate::harness::headrace::{self, SplitOptions};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh};
+use crate::harness::net::{self, MDS};
+
+const WORK: Work = Work {
+    name: "foreign",
+    block_kib: 1024,
+    direct: true,
+    size_mib: 64,
+    offset_mib: 0,
+    seed: 21,
+};
+
+pub fn ganesha(lab: &mut Lab) -> Result<Verdict> {
+    let address = net::data_server(5);
+    let mut peer = Ganesha::start(&lab.state, address, &lab.state.join("peer"))?;
+    let export = lab.state.join("peer");
+    let fact = use_it(lab, address, &export.display().to_string(), 20048)?;
+    peer.still_runs()?;
+    Ok(Verdict::Held(vec![format!("NFS-Ganesha: {fact}")]))
+}
+
+/// The kernel's own server, in a guest of its own, with a tmpfs behind it.
+pub fn knfsd(lab: &mut Lab) -> Result<Verdict> {
+    let kernel = lab.kernel.clone();
+    let mut server = match lab.boot("knfsd", &kernel, "nfsd", 1024) {
+        Ok(server) => server,
+        Err(error) if format!("{error:#}").contains("modprobe nfsd failed") => {
+            return Ok(Verdict::Skipped(format!(
+                "Linux {} as built for User-Mode Linux has no nfsd",
+                kernel.release
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    serve_from(&mut server)?;
+    let address = server.address();
+    let fact = use_it(lab, address, "/run/objects", 20048)?;
+    Ok(Verdict::Held(vec![format!(
+        "knfsd of {}: {fact}",
+        server.release()
+    )]))
+}
+
+/// Exports with the root of the metadata server alone not squashed, as README tells an operator to.
+fn serve_from(server: &mut Guest) -> Result<()> {
+    server.sh(
+        &format!(
+            "set -e
+            mkdir -p /run/objects /run/rpcbind /run/etc
+            mount -t tmpfs -o size=700m tmpfs /run/objects
+            mount -t nfsd nfsd /proc/fs/nfsd
+            printf '%s\\n' '/run/objects {MDS}(rw,no_root_squash,no_subtree_check,fsid=7,insecure) 10.99.0.0/24(rw,root_squash,no_subtree_check,fsid=7,insecure)' >/run/etc/exports
+            mount --bind /run/etc/exports /etc/exports
+            rpcbind -w
+            exportfs -ar
+            rpc.mountd --port 20048
+            rpc.nfsd --no-nfs-version 4 4"
+        ),
+        MINUTE,
+    )?;
+    Ok(())
+}
+
+fn use_it(lab: &mut Lab, address: Ipv4Addr, export: &str, mount_port: u16) -> Result<String> {
+    let _split = headrace::split(
+        &lab.headrace,
+        &lab.state,
+        &SplitOptions {
+            foreign: format!(
+                "[[data_server]]\nname = \"foreign\"\naddress = \"{address}:2049\"\nexport = \"{export}\"\nmount_port = {mount_port}\n"
+            ),
+            lease_seconds: 10,
+            grace_seconds: 10,
+            ..SplitOptions::default()
+        },
+    )?;
+    let other_kernel = lab.other_kernel();
+    let mut a = lab.client("a")?;
+    let mut b = lab.client_with("b", &other_kernel)?;
+    mount(&mut a, "vers=4.2")?;
+    mount(&mut b, "vers=4.2")?;
+    let file = format!("{MOUNT}/f");
+    let before = lab.net.traffic()?;
+    a.sh(&WORK.write(&file), MINUTE * 3)?;
+    mount_afresh(&mut b, "vers=4.2")?;
+    b.sh(&WORK.verify(&file), MINUTE * 3)?;
+    a.sh(
+        &format!("rm {file} && mkdir {MOUNT}/d && cp -r /usr/include/linux {MOUNT}/d && diff -r /usr/include/linux {MOUNT}/d/linux"),
+        MINUTE * 3,
+    )?;
+    let through_mds = lab.net.traffic()?.since(&before).to_mds().both_bytes();
+    // Written once, read twice, and the metadata server saw names alone.
+    ensure!(
+        through_mds < 20 * MIB,
+        "{} of 192 MiB went through the metadata server",
+        human(through_mds)
+    );
+    Ok(format!(
+        "fio verified by two clients, {} through the metadata server",
+        human(through_mds)
+    ))
+}
