@@ -11,6 +11,7 @@ use crate::store::{
     Failpoint, FjallOptions, FjallStore, IdempotencyKey, Outcome, Store, StoreStats, Transaction,
     Write,
 };
+use crate::transact;
 use crate::tx::Tx;
 use crate::view::Reader;
 use bytes::Bytes;
@@ -194,13 +195,13 @@ impl Catalog {
     pub(crate) async fn write(
         &self,
         now: Timestamp,
-        body: impl Fn(&mut Tx) + Send + Sync,
+        body: impl Fn(&mut Tx) + Send,
     ) -> Result<(), Error> {
-        let attempt = async |tx: &mut Tx| {
+        let done: Result<Done<()>, Error> = transact!(self, now, |tx| -> Result<(), Error> {
             body(tx);
-            Ok::<(), Error>(())
-        };
-        self.transact(now, attempt).await.map(drop)
+            Ok(())
+        });
+        done.map(drop)
     }
 
     /// A change attribute larger than any before, crash or not.

@@ -592,3 +592,6 @@ impl Record for PoolEntry {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -363,3 +363,41 @@ pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cookie_leads_back_to_its_place(hash in 2..1_u64 << 62, tiebreak in 0..TIEBREAKS) {
+            let cookie = cookie(hash, tiebreak);
+            prop_assert!((3..1 << 63).contains(&cookie));
+            prop_assert_eq!(cookie_parts(cookie), (hash, tiebreak));
+        }
+
+        #[test]
+        fn a_range_holds_the_keys_that_begin_so_and_no_other(prefix: Vec<u8>, key: Vec<u8>) {
+            prop_assume!(prefix.iter().any(|byte| *byte < 0xff));
+            let range = beginning_with(&prefix);
+            prop_assert_eq!(range.contains(&key), key.starts_with(&prefix));
+            let longer: Vec<u8> = prefix.iter().chain(&key).copied().collect();
+            prop_assert!(range.contains(&longer));
+        }
+
+        #[test]
+        fn inode_keys_are_in_the_order_of_their_ids(a: (u64, u64), b: (u64, u64)) {
+            let ids = [a, b].map(|(home, number)| InodeId { home, number });
+            prop_assert_eq!(ids[0].cmp(&ids[1]), inode(ids[0]).cmp(&inode(ids[1])));
+            prop_assert_eq!(kind(&hot_time(ids[0])), Some(Kind::Inode(ids[0], InodePart::Time)));
+        }
+    }
+
+    #[test]
+    fn the_hash_of_names_depends_on_the_secret() {
+        let hashes = [[1; 16], [2; 16]].map(|secret| NameHash::new(secret).of(b"name"));
+        assert_ne!(hashes[0], hashes[1]);
+        assert!(hashes.iter().all(|hash| (2..1 << 62).contains(hash)));
+    }
+}

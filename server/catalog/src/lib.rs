@@ -2,7 +2,7 @@
 //! that are durable when they answer. It lives on any ordered store with optimistic transactions
 //! ([`store`]); it knows no wire protocol, no clock and no randomness of its own.
 //!
-//! - [`Catalog`]: open, [`Catalog::transact`], [`Catalog::read`].
+//! - [`Catalog`]: open, [`transact!`], [`Catalog::read`].
 //! - [`Tx`]: what a transaction can write. [`Reader`]: what both can read.
 //! - `inode`, `records`: the plain data that goes in and out.
 

@@ -365,3 +365,32 @@ fn insert(bucket: &mut Bucket, name: &[u8], id: InodeId, kind: FileKind) -> Resu
     bucket.0.sort_by_key(|named| named.tiebreak);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_hash_live_side_by_side_and_keep_their_cookies() {
+        let id = |number| InodeId { home: 1, number };
+        let mut bucket = Bucket::default();
+        insert(&mut bucket, b"a", id(2), FileKind::Regular).unwrap();
+        insert(&mut bucket, b"b", id(3), FileKind::Directory).unwrap();
+        let of = |bucket: &Bucket, name: &[u8]| entry_of(bucket, 100, name).unwrap();
+        assert_eq!(
+            (of(&bucket, b"a").cookie, of(&bucket, b"b").cookie),
+            (200, 201)
+        );
+        assert!(matches!(
+            insert(&mut bucket, b"c", id(4), FileKind::Regular),
+            Err(Error::Store(_))
+        ));
+        bucket.0.retain(|named| named.name != "a");
+        assert_eq!(of(&bucket, b"b").cookie, 201);
+        insert(&mut bucket, b"c", id(4), FileKind::Regular).unwrap();
+        assert_eq!(
+            (of(&bucket, b"c").cookie, of(&bucket, b"b").cookie),
+            (200, 201)
+        );
+    }
+}

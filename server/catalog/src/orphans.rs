@@ -7,7 +7,7 @@ use crate::keys;
 use crate::records::DeadObject;
 use crate::tx::Tx;
 use crate::view::{Guard, misplaced};
-use crate::{Done, Reader};
+use crate::{Reader, transact};
 use bytes::Bytes;
 use layout::{DataServerId, ObjectRef};
 
@@ -88,10 +88,9 @@ impl Reader {
 impl Catalog {
     /// [`Tx::reap`] in a transaction of its own.
     pub async fn reap(&self, now: Timestamp, id: InodeId) -> Result<bool, Error> {
-        let done: Done<bool> = self
-            .transact(now, async |tx: &mut Tx| tx.reap(id).await)
-            .await?;
-        Ok(done.value)
+        let done: Result<_, Error> =
+            transact!(self, now, |tx| -> Result<bool, Error> { tx.reap(id).await });
+        Ok(done?.value)
     }
 
     /// [`Reader::orphans`] of now.

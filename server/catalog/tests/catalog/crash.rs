@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use catalog::store::Failpoint;
-use catalog::{Catalog, Error, Inode, InodeId, RemoveWhat, Tx};
+use catalog::{Catalog, Error, InodeId, RemoveWhat, Removed, Tx, transact};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -40,34 +40,35 @@ async fn work(catalog: Arc<Catalog>, task: u64, mut random: SmallRng) {
         match random.random_range(0..4) {
             0..=1 => {
                 say(&format!("begin {task} put {name} {serial}"));
-                let body = async |tx: &mut Tx| put(tx, directory, &name, serial).await;
-                catalog.transact::<_, Error, _>(now, body).await.unwrap();
+                let done = transact!(catalog, now, |tx| -> Result<_, Error> {
+                    put(tx, directory, &name, serial).await
+                });
+                done.unwrap();
             }
             2 => {
                 say(&format!("begin {task} move {name} {other}"));
-                let body = async |tx: &mut Tx| match tx
-                    .rename(directory, name.as_bytes(), directory, other.as_bytes())
-                    .await
-                {
-                    Ok(renamed) => {
-                        reap_replaced(tx, renamed.replaced.map(|removed| removed.inode)).await
+                let done = transact!(catalog, now, |tx| -> Result<_, Error> {
+                    match tx
+                        .rename(directory, name.as_bytes(), directory, other.as_bytes())
+                        .await
+                    {
+                        Ok(renamed) => reap(tx, renamed.replaced).await,
+                        Err(Error::NotFound) => Ok(()),
+                        Err(error) => Err(error),
                     }
-                    Err(Error::NotFound) => Ok(()),
-                    Err(error) => Err(error),
-                };
-                catalog.transact(now, body).await.unwrap();
+                });
+                done.unwrap();
             }
             _ => {
                 say(&format!("begin {task} remove {name}"));
-                let body = async |tx: &mut Tx| match tx
-                    .remove(directory, name.as_bytes(), RemoveWhat::Any)
-                    .await
-                {
-                    Ok(removed) => reap_replaced(tx, Some(removed.inode)).await,
-                    Err(Error::NotFound) => Ok(()),
-                    Err(error) => Err(error),
-                };
-                catalog.transact(now, body).await.unwrap();
+                let done = transact!(catalog, now, |tx| -> Result<_, Error> {
+                    match tx.remove(directory, name.as_bytes(), RemoveWhat::Any).await {
+                        Ok(removed) => reap(tx, Some(removed)).await,
+                        Err(Error::NotFound) => Ok(()),
+                        Err(error) => Err(error),
+                    }
+                });
+                done.unwrap();
             }
         }
         say(&format!("done {task}"));
@@ -83,9 +84,9 @@ async fn put(tx: &mut Tx, directory: InodeId, name: &str, serial: u64) -> Result
     tx.put(&inode).await
 }
 
-async fn reap_replaced(tx: &mut Tx, inode: Option<Inode>) -> Result<(), Error> {
-    if let Some(inode) = inode {
-        tx.reap(inode.id).await?;
+async fn reap(tx: &mut Tx, removed: Option<Removed>) -> Result<(), Error> {
+    if let Some(removed) = removed {
+        tx.reap(removed.inode.id).await?;
     }
     Ok(())
 }

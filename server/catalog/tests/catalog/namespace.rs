@@ -3,9 +3,8 @@
 use crate::world::*;
 use bytes::Bytes;
 use catalog::store::MemoryStore;
-use catalog::{Error, FileKind, RemoveWhat, Tx};
+use catalog::{Done, Error, FileKind, RemoveWhat, transact};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -166,12 +165,10 @@ fn a_file_that_nobody_holds_goes_in_the_transaction_that_removes_its_name() {
     run(async {
         let catalog = in_memory().await;
         let id = calls(&catalog).make(ROOT, "a", file()).await;
-        let done = catalog
-            .transact::<_, Error, _>(at(1), async |tx: &mut Tx| {
-                let removed = tx.remove(ROOT, b"a", RemoveWhat::Any).await?;
-                tx.reap(removed.inode.id).await
-            })
-            .await;
+        let done = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+            let removed = tx.remove(ROOT, b"a", RemoveWhat::Any).await?;
+            tx.reap(removed.inode.id).await
+        });
         assert!(done.unwrap().value);
         assert_eq!(catalog.read().inode(id).await, Err(Error::Stale));
         assert_eq!(catalog.orphans(None, 10).await.unwrap(), []);
@@ -264,15 +261,13 @@ fn a_listing_in_pages_shows_each_entry_once_and_cookies_stay() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let catalog = in_folder(folder.path()).await;
-        let done: Result<_, Error> = catalog
-            .transact(at(1), async |tx: &mut Tx| {
-                for number in 0..1000 {
-                    tx.create(ROOT, format!("f{number}").as_bytes(), file())
-                        .await?;
-                }
-                Ok(())
-            })
-            .await;
+        let done: Result<_, Error> = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+            for number in 0..1000 {
+                tx.create(ROOT, format!("f{number}").as_bytes(), file())
+                    .await?;
+            }
+            Ok(())
+        });
         done.unwrap();
         let (whole, more) = catalog.read().readdir(ROOT, 0, 5000).await.unwrap();
         assert!(!more && whole.len() == 1000);
@@ -311,15 +306,13 @@ fn a_long_listing_with_attributes_is_linear() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = in_folder(folder.path()).await;
         for chunk in 0..20 {
-            let done: Result<_, Error> = catalog
-                .transact(at(1), async |tx: &mut Tx| {
-                    for number in 0..ENTRIES / 20 {
-                        tx.create(ROOT, format!("f{chunk}-{number}").as_bytes(), file())
-                            .await?;
-                    }
-                    Ok(())
-                })
-                .await;
+            let done: Result<_, Error> = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+                for number in 0..ENTRIES / 20 {
+                    tx.create(ROOT, format!("f{chunk}-{number}").as_bytes(), file())
+                        .await?;
+                }
+                Ok(())
+            });
             done.unwrap();
         }
         let (mut after, mut count, mut pages) = (0, 0, 0);
@@ -391,24 +384,22 @@ fn a_directory_keeps_a_time_set_by_hand_until_its_entries_change() {
 fn a_transaction_sees_its_own_writes_and_leaves_no_trace_when_it_fails() {
     run(async {
         let catalog = in_memory().await;
-        let failed = catalog
-            .transact::<(), Error, _>(at(1), async |tx: &mut Tx| {
-                let directory = tx.create(ROOT, b"d", folder()).await?.id;
-                tx.create(directory, b"f", file()).await?;
-                assert_eq!(names_in(tx, ROOT).await, ["d"]);
-                assert_eq!(names_in(tx, directory).await, ["f"]);
-                assert_eq!(tx.inode(directory).await?.entries, 1);
-                assert_eq!(
-                    tx.remove(ROOT, b"d", RemoveWhat::Any).await,
-                    Err(Error::NotEmpty)
-                );
-                tx.remove(directory, b"f", RemoveWhat::Any).await?;
-                tx.remove(ROOT, b"d", RemoveWhat::Any).await?;
-                assert_eq!(names_in(tx, ROOT).await, Vec::<String>::new());
-                Err(Error::NotFound)
-            })
-            .await;
-        assert_eq!(failed, Err(Error::NotFound));
+        let failed = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+            let directory = tx.create(ROOT, b"d", folder()).await?.id;
+            tx.create(directory, b"f", file()).await?;
+            assert_eq!(names_in(tx, ROOT).await, ["d"]);
+            assert_eq!(names_in(tx, directory).await, ["f"]);
+            assert_eq!(tx.inode(directory).await?.entries, 1);
+            assert_eq!(
+                tx.remove(ROOT, b"d", RemoveWhat::Any).await,
+                Err(Error::NotEmpty)
+            );
+            tx.remove(directory, b"f", RemoveWhat::Any).await?;
+            tx.remove(ROOT, b"d", RemoveWhat::Any).await?;
+            assert_eq!(names_in(tx, ROOT).await, Vec::<String>::new());
+            Err(Error::NotFound)
+        });
+        assert_eq!(failed, Err::<Done<()>, _>(Error::NotFound));
         assert_eq!(catalog.orphans(None, 10).await.unwrap(), []);
         assert_sound(&catalog).await;
     });
@@ -419,19 +410,17 @@ fn a_transaction_whose_snapshot_grew_too_old_begins_again() {
     run(async {
         let store = MemoryStore::new();
         let catalog = on(&store).await;
-        let attempts = AtomicU32::new(0);
-        let done = catalog
-            .transact::<_, Error, _>(at(1), async |tx: &mut Tx| {
-                let attempt = attempts.fetch_add(1, Ordering::Relaxed);
-                tx.inode(ROOT).await?;
-                if attempt == 0 {
-                    store.advance(Duration::from_secs(6));
-                }
-                tx.create(ROOT, b"a", file()).await
-            })
-            .await;
+        let mut attempts = 0;
+        let done = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+            attempts += 1;
+            tx.inode(ROOT).await?;
+            if attempts == 1 {
+                store.advance(Duration::from_secs(6));
+            }
+            tx.create(ROOT, b"a", file()).await
+        });
         assert!(done.is_ok());
-        assert_eq!(attempts.into_inner(), 2);
+        assert_eq!(attempts, 2);
     });
 }
 

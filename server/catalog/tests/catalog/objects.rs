@@ -4,7 +4,7 @@ use crate::world::*;
 use bytes::Bytes;
 use catalog::{
     Catalog, ClientRecord, DataServerRecord, DeadObject, Error, InodeId, Order, OrderKind,
-    PoolEntry, RemoveWhat, Tx, WriteIntent,
+    PoolEntry, RemoveWhat, WriteIntent, transact,
 };
 use layout::{DataServerId, Extent, ExtentState, Mirror, ObjectId, ObjectRef, Owner};
 
@@ -39,14 +39,12 @@ async fn create_from_pool(
     name: &str,
     object: &ObjectRef,
 ) -> Result<InodeId, Error> {
-    let done = catalog
-        .transact::<_, Error, _>(at(1), async |tx: &mut Tx| {
-            tx.pool_take(object).await?;
-            let mut new = file();
-            new.extents = vec![extent(vec![object.clone()])];
-            tx.create(ROOT, name.as_bytes(), new).await
-        })
-        .await?;
+    let done = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+        tx.pool_take(object).await?;
+        let mut new = file();
+        new.extents = vec![extent(vec![object.clone()])];
+        tx.create(ROOT, name.as_bytes(), new).await
+    })?;
     Ok(done.value.id)
 }
 
@@ -212,26 +210,24 @@ fn intents_orders_clients_and_servers_survive_a_restart() {
                 size_epoch: 3,
                 clients: vec![5, 6],
             };
-            let given = catalog
-                .transact::<_, Error, _>(at(1), async |tx: &mut Tx| {
-                    tx.intent_put(&intent);
-                    let kinds = [
-                        OrderKind::Truncate {
-                            size: 1 << 40,
-                            size_epoch: 4,
-                        },
-                        OrderKind::Pad { size: 7 },
-                        OrderKind::Fence {
-                            objects: vec![object(1, 1)],
-                        },
-                        OrderKind::Settle,
-                    ];
-                    Ok(kinds.map(|kind| {
-                        let order = Order { inode: id, kind };
-                        (tx.order_put(&order), order)
-                    }))
-                })
-                .await;
+            let given = transact!(catalog, at(1), |tx| -> Result<_, Error> {
+                tx.intent_put(&intent);
+                let kinds = [
+                    OrderKind::Truncate {
+                        size: 1 << 40,
+                        size_epoch: 4,
+                    },
+                    OrderKind::Pad { size: 7 },
+                    OrderKind::Fence {
+                        objects: vec![object(1, 1)],
+                    },
+                    OrderKind::Settle,
+                ];
+                Ok(kinds.map(|kind| {
+                    let order = Order { inode: id, kind };
+                    (tx.order_put(&order), order)
+                }))
+            });
             orders = given.unwrap().value;
             catalog.put_client(at(1), &client).await.unwrap();
             catalog.put_data_server(at(1), &server).await.unwrap();

@@ -3,7 +3,7 @@
 use catalog::store::{Faults, MemoryStore};
 use catalog::{
     Catalog, Done, Error, FileKind, Inode, InodeId, NewInode, Options, Reader, RemoveWhat, Removed,
-    Renamed, Timestamp, Tx,
+    Renamed, Timestamp, transact,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -81,8 +81,9 @@ type Answer<T> = Result<Done<T>, Error>;
 
 impl Calls<'_> {
     pub async fn create(&self, directory: InodeId, name: &str, new: NewInode) -> Answer<Inode> {
-        let body = async |tx: &mut Tx| tx.create(directory, name.as_bytes(), new.clone()).await;
-        self.catalog.transact(self.now, body).await
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
+            tx.create(directory, name.as_bytes(), new.clone()).await
+        })
     }
 
     pub async fn make(&self, directory: InodeId, name: &str, new: NewInode) -> InodeId {
@@ -90,8 +91,9 @@ impl Calls<'_> {
     }
 
     pub async fn link(&self, directory: InodeId, name: &str, id: InodeId) -> Answer<Inode> {
-        let body = async |tx: &mut Tx| tx.link(directory, name.as_bytes(), id).await;
-        self.catalog.transact(self.now, body).await
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
+            tx.link(directory, name.as_bytes(), id).await
+        })
     }
 
     pub async fn remove(
@@ -100,22 +102,22 @@ impl Calls<'_> {
         name: &str,
         what: RemoveWhat,
     ) -> Answer<Removed> {
-        let body = async |tx: &mut Tx| tx.remove(directory, name.as_bytes(), what).await;
-        self.catalog.transact(self.now, body).await
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
+            tx.remove(directory, name.as_bytes(), what).await
+        })
     }
 
     pub async fn rename(&self, from: (InodeId, &str), to: (InodeId, &str)) -> Answer<Renamed> {
-        let body = async |tx: &mut Tx| {
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
             tx.rename(from.0, from.1.as_bytes(), to.0, to.1.as_bytes())
                 .await
-        };
-        self.catalog.transact(self.now, body).await
+        })
     }
 
     pub async fn put(&self, inode: &Inode) -> Answer<()> {
-        self.catalog
-            .transact(self.now, async |tx: &mut Tx| tx.put(inode).await)
-            .await
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
+            tx.put(inode).await
+        })
     }
 }
 
