@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
@@ -25,6 +25,9 @@ const SENDS_MAX: u32 = 4;
 
 /// Room for small replies; a large one gets what it needs.
 const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// Small calls that wait together are sent together, until they come to this.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// Replies below this are copied out of the receive buffer.
 const COPIED_BYTES: usize = 4096;
@@ -194,15 +197,27 @@ impl Lane {
         }
     }
 
+    /// What is queued, as much as one write should take.
     fn next_frame(&self) -> Option<Frame> {
         let mut calls = self.calls.lock();
-        while let Some(xid) = calls.queue.pop_front() {
-            if let Some(call) = calls.pending.get_mut(&xid) {
-                call.sends += 1;
-                return Some(call.frame.clone());
+        let mut batch: Option<Frame> = None;
+        while batch
+            .as_ref()
+            .is_none_or(|batch| batch.remaining() < WRITE_BYTES)
+        {
+            let Some(xid) = calls.queue.pop_front() else {
+                break;
+            };
+            let Some(call) = calls.pending.get_mut(&xid) else {
+                continue;
+            };
+            call.sends += 1;
+            match &mut batch {
+                Some(batch) => batch.append(call.frame.clone()),
+                None => batch = Some(call.frame.clone()),
             }
         }
-        None
+        batch
     }
 
     /// Reads replies and hands them out, until the connection breaks.

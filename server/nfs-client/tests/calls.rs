@@ -13,7 +13,7 @@ use wire::nfs3::*;
 use wire::record::RecordHeader;
 use wire::rpc::{Accepted, Credential};
 
-const SHORT: Duration = Duration::from_millis(30);
+const SHORT: Duration = Duration::from_millis(300);
 
 fn source(error: Error) -> CallError {
     match error {
@@ -182,15 +182,18 @@ async fn a_call_without_a_reply_ends_at_its_deadline_and_its_late_reply_harms_no
     let server = Server::start().await;
     let client = server.client();
     let calls = async {
+        client.null().await.unwrap();
         let late = source(client.within(SHORT).null().await.unwrap_err());
         client.null().await.unwrap();
         late
     };
     let serve = async {
         let mut peer = server.accept().await;
-        let (first, second) = (peer.call().await, peer.call().await);
-        peer.reply(first.xid(), &()).await;
-        peer.reply(second.xid(), &()).await;
+        let greeting = peer.call().await;
+        peer.reply(greeting.xid(), &()).await;
+        let (late, next) = (peer.call().await, peer.call().await);
+        peer.reply(late.xid(), &()).await;
+        peer.reply(next.xid(), &()).await;
         peer
     };
     let (late, _peer) = tokio::join!(calls, serve);

@@ -60,15 +60,6 @@ pub struct RecordReader {
     fragments: usize,
 }
 
-/// A record that has begun and whose end has not arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unfinished<'a> {
-    /// Bytes that the whole record has.
-    pub length: usize,
-    /// Those of them that are here.
-    pub bytes: &'a [u8],
-}
-
 impl RecordReader {
     pub fn new(limit_bytes: usize) -> Self {
         Self {
@@ -112,37 +103,6 @@ impl RecordReader {
         needed.saturating_sub(input.len()).max(1)
     }
 
-    /// The beginning of a record that is not whole yet, so that its head can be looked at. `None`
-    /// when nothing of it is here, or when it comes in several fragments.
-    pub fn unfinished<'a>(&self, input: &'a [u8]) -> Result<Option<Unfinished<'a>>, RecordError> {
-        let Some(header) = self.header(input)? else {
-            return Ok(None);
-        };
-        let length = header.length as usize;
-        let bytes = &input[HEADER_BYTES..];
-        if self.fragments > 0 || !header.last || bytes.len() >= length {
-            return Ok(None);
-        }
-        Ok(Some(Unfinished { length, bytes }))
-    }
-
-    /// Gives up the record that [`RecordReader::unfinished`] shows: the bytes that are here leave
-    /// `input`, and the caller receives the rest of the record into a buffer of its own.
-    pub fn take_unfinished(
-        &mut self,
-        input: &mut BytesMut,
-    ) -> Result<Option<TakenOver>, RecordError> {
-        let Some(Unfinished { length, .. }) = self.unfinished(input)? else {
-            return Ok(None);
-        };
-        input.advance(HEADER_BYTES);
-        let head = input.split().freeze();
-        Ok(Some(TakenOver {
-            missing_bytes: length - head.len(),
-            head,
-        }))
-    }
-
     /// The first word of the record under way, an RPC message's xid: tells whose record it is even
     /// when it is refused for its length.
     pub fn first_word(&self, input: &[u8]) -> Option<u32> {
@@ -175,14 +135,6 @@ impl RecordReader {
     }
 }
 
-/// A record whose receiving the caller has taken over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TakenOver {
-    pub head: Bytes,
-    /// What is still to come, before the next record begins.
-    pub missing_bytes: usize,
-}
-
 /// An encoder that has room for the mark in front: hand it to [`Frame::new`] when the message is
 /// written.
 pub fn begin() -> Encoder {
@@ -191,7 +143,7 @@ pub fn begin() -> Encoder {
     out
 }
 
-/// One record ready to be sent, as parts for a vectored write.
+/// Records ready to be sent, as parts for a vectored write.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     parts: VecDeque<Bytes>,
@@ -200,30 +152,25 @@ pub struct Frame {
 
 impl Frame {
     /// Marks a message that was begun with [`begin`].
-    pub fn new(message: Encoder) -> Self {
-        Self::with_payload(message, None)
-    }
-
-    /// Marks a message whose last opaque is `payload`: the encoder holds all up to its length word.
-    /// The padding follows by itself.
-    pub fn with_payload(mut message: Encoder, payload: impl Into<Option<Bytes>>) -> Self {
-        let payload = payload.into().unwrap_or_default();
-        let padding = crate::xdr::padding(payload.len());
-        let remaining = message.len() + payload.len() + padding.len();
+    pub fn new(mut message: Encoder) -> Self {
+        let remaining = message.len();
         debug_assert!(
-            message.len() >= HEADER_BYTES,
+            remaining >= HEADER_BYTES,
             "record::begin left room for the mark"
         );
         let length = (remaining - HEADER_BYTES) as u32;
         let mark = RecordHeader { last: true, length }.to_bytes();
         message.patch_u32(0, u32::from_be_bytes(mark));
-        let mut parts = VecDeque::from(message.into_parts());
-        parts.extend(
-            [payload, Bytes::from_static(padding)]
-                .into_iter()
-                .filter(|part| !part.is_empty()),
-        );
-        Self { parts, remaining }
+        Self {
+            parts: message.into_parts().into(),
+            remaining,
+        }
+    }
+
+    /// Puts another record behind, so that one write sends both.
+    pub fn append(&mut self, next: Self) {
+        self.remaining += next.remaining;
+        self.parts.extend(next.parts);
     }
 
     /// The parts, in order, without copying.

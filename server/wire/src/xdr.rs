@@ -164,7 +164,8 @@ impl Decoder {
         Ok(bytes)
     }
 
-    /// Opaque of variable length, at most `limit` bytes: a slice of the input.
+    /// Opaque of variable length, at most `limit` bytes: a slice of the input, which it keeps alive.
+    /// Copy what is to live longer than the message.
     pub fn opaque(&mut self, what: &'static str, limit: usize) -> Result<Bytes, DecodeError> {
         let length = self.length(what, limit)?;
         if self.remaining() < length {

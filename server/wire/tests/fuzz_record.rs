@@ -76,23 +76,3 @@ fn marked(bytes: &[u8]) -> Vec<u8> {
     }
     stream
 }
-
-/// Whoever takes a record over gets what the reader would have read.
-#[test]
-fn any_bytes_as_an_unfinished_record() {
-    bolero::check!()
-        .with_iterations(ITERATIONS)
-        .for_each(|input: &[u8]| {
-            let mut reader = RecordReader::new(LIMIT_BYTES);
-            let mut buffer = BytesMut::from(input);
-            while let Ok(Some(_)) = reader.next(&mut buffer) {}
-            let seen = reader
-                .unfinished(&buffer)
-                .map(|seen| seen.map(|seen| (seen.length, seen.bytes.to_vec())));
-            let taken = reader.take_unfinished(&mut buffer);
-            let taken = taken.map(|taken| {
-                taken.map(|taken| (taken.missing_bytes + taken.head.len(), taken.head.to_vec()))
-            });
-            assert_eq!(taken, seen);
-        });
-}
