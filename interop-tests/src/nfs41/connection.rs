@@ -244,3 +244,6 @@ fn called_back(call: &CallHeader, input: &mut Decoder, callbacks: &Callbacks) ->
     answer.encode(&mut out);
     Some(out)
 }
+
+#[cfg(test)]
+mod tests;
