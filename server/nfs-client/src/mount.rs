@@ -72,7 +72,7 @@ pub async fn exports(
 /// The port of NFSv3, from the port mapper.
 pub async fn nfs_port(host: IpAddr, options: &Options) -> Result<u16, MountError> {
     port_of(
-        host,
+        SocketAddr::new(host, portmap::PORT),
         wire::nfs3::PROGRAM,
         wire::nfs3::VERSION,
         "NFSv3",
@@ -99,7 +99,7 @@ impl<'a> Service<'a> {
             Some(port) => port,
             None => {
                 port_of(
-                    host,
+                    SocketAddr::new(host, portmap::PORT),
                     mount::PROGRAM,
                     mount::VERSION,
                     "MOUNT version 3",
@@ -139,13 +139,12 @@ impl<'a> Service<'a> {
 }
 
 async fn port_of(
-    host: IpAddr,
+    server: SocketAddr,
     program: u32,
     version: u32,
     service: &'static str,
     options: &Options,
 ) -> Result<u16, MountError> {
-    let server = SocketAddr::new(host, portmap::PORT);
     let channel = Channel::new(server, options);
     let target = Target {
         program: portmap::PROGRAM,
@@ -177,3 +176,6 @@ async fn port_of(
         _ => Err(MountError::NotRegistered { server, service }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,11 @@ impl RecordReader {
         Ok(None)
     }
 
+    /// No fragment of an unfinished record has been taken up.
+    pub fn is_between_records(&self) -> bool {
+        self.fragments == 0 && self.joined.is_empty()
+    }
+
     /// How many more bytes `input` needs before [`RecordReader::next`] can get on: at least one.
     /// For sizing the receive buffer; never more than the limit.
     pub fn missing_bytes(&self, input: &[u8]) -> usize {
