@@ -108,7 +108,7 @@ section! {
         };
         /// Largest READ or WRITE; a power of two.
         transfer_bytes: Bytes = {
-            default: Toml(r#""1MiB""#), range: (4096, 16 << 20), example: r#""4MiB""#,
+            default: Toml(r#""1MiB""#), range: (4096, 1 << 20), example: r#""512KiB""#,
         };
         /// Memory for the bytes of requests that are worked on; the next ones wait unread.
         buffer_bytes: Bytes = {

@@ -527,7 +527,7 @@ fn faults_of_a_data_servers_file_are_told() {
         ),
         (
             "engine = \"auto\"",
-            "[limits]\ntransfer_bytes = \"1MB\"",
+            "[limits]\ntransfer_bytes = \"512kB\"",
             "isn't a power of two",
         ),
         ("engine", "motor", "unknown key `motor` in [ds]"),

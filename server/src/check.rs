@@ -1,0 +1,362 @@
+//! `headrace check`: what each data server was seen to do, as a table with ways out below it.
+//! Never here: the trying, which is in `prove` (data servers) and `folder` (a data server's disk).
+
+mod accounts;
+mod folder;
+mod prove;
+
+pub use accounts::accounts_inside;
+pub use folder::try_folder;
+pub use prove::{Asking, Trying, prove};
+
+use config::{AnyConfig, Faults};
+use std::fmt;
+use std::path::Path;
+
+/// Validates a file, and tries what it names: all data servers at once, or the data folder.
+pub async fn check(path: &Path, asking: Asking) -> Result<Report, Faults> {
+    let mds = match AnyConfig::load(path)? {
+        AnyConfig::Ds(config) => {
+            return Ok(Report {
+                verdicts: vec![try_folder(&config.ds, rand::random())],
+                faults: Vec::new(),
+            });
+        }
+        AnyConfig::Mds(mds) => mds,
+    };
+    let trying = Trying::new(mds.layout.ids, asking);
+    let proofs = mds
+        .data_servers
+        .iter()
+        .map(|server| prove(server, trying, rand::random()));
+    let verdicts = futures_util::future::join_all(proofs).await;
+    let accounts = accounts_inside(mds.layout.ids);
+    let faults = if accounts.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!(
+            "`ids` in [layout] ({}) are nobody's to be, but this host has {}.\n    \
+             Take another range: {} could read and write file data.",
+            mds.layout.ids,
+            accounts.join(", "),
+            if accounts.len() == 1 { "it" } else { "they" },
+        )]
+    };
+    Ok(Report { verdicts, faults })
+}
+
+/// What is tried, in the order of the table's columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// It answers, and lets its export be mounted.
+    Reached,
+    /// The metadata server may create objects, and give them other owners.
+    ChangesOwners,
+    /// An owner of before gets NFS3ERR_ACCES: that is the fence.
+    RefusesOldOwner,
+    /// The reader's id reads and can't write.
+    ReadersOnlyRead,
+    /// A client's root has no more rights than anybody.
+    SquashesRoot,
+    /// A data server's folder can hold objects.
+    HoldsObjects,
+}
+
+impl Question {
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Reached => "REACHED",
+            Self::ChangesOwners => "CHANGES OWNERS",
+            Self::RefusesOldOwner => "REFUSES OLD OWNER",
+            Self::ReadersOnlyRead => "READERS ONLY READ",
+            Self::SquashesRoot => "SQUASHES ROOT",
+            Self::HoldsObjects => "HOLDS OBJECTS",
+        }
+    }
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    /// Not as it must be.
+    Failed {
+        /// One sentence.
+        why: String,
+        /// What to do, one line or several.
+        way_out: String,
+    },
+    /// Couldn't be tried here and now, which is no fault; why, or who can.
+    NotTried(String),
+}
+
+/// What was seen of one data server.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub name: String,
+    /// Address and export, or the folder.
+    pub place: String,
+    pub trials: Vec<(Question, Outcome)>,
+    /// Free of total bytes, when it said so.
+    pub space: Option<(u64, u64)>,
+}
+
+impl Verdict {
+    /// Nothing was found that must be otherwise.
+    pub fn is_fit(&self) -> bool {
+        !self
+            .trials
+            .iter()
+            .any(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }))
+    }
+}
+
+/// All verdicts. Its `Display` is what `headrace check` prints.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub verdicts: Vec<Verdict>,
+    /// What is wrong with no data server in particular.
+    pub faults: Vec<String>,
+}
+
+impl Report {
+    /// 0 when all is as it must be, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(!self.faults.is_empty() || !self.verdicts.iter().all(Verdict::is_fit))
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for (question, _) in self.verdicts.iter().flat_map(|verdict| &verdict.trials) {
+            if !questions.contains(question) {
+                questions.push(*question);
+            }
+        }
+        questions
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let questions = self.questions();
+        let mut heading = vec!["DATA SERVER".to_owned(), "PLACE".to_owned()];
+        heading.extend(
+            questions
+                .iter()
+                .map(|question| question.heading().to_owned()),
+        );
+        heading.push("FREE".to_owned());
+        let mut rows = vec![heading];
+        for verdict in &self.verdicts {
+            let mut row = vec![verdict.name.clone(), verdict.place.clone()];
+            for question in &questions {
+                let outcome = verdict.trials.iter().find(|(asked, _)| asked == question);
+                row.push(
+                    match outcome {
+                        Some((_, Outcome::Passed)) => "yes",
+                        Some((_, Outcome::Failed { .. })) => "NO",
+                        Some((_, Outcome::NotTried(_))) | None => "not tried",
+                    }
+                    .to_owned(),
+                );
+            }
+            row.push(verdict.space.map_or_else(
+                || "?".to_owned(),
+                |(free, total)| format!("{} of {}", rounded(free), rounded(total)),
+            ));
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// The ways out, each said once with all that it is for.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.faults.clone();
+        for verdict in &self.verdicts {
+            for (_, outcome) in &verdict.trials {
+                if let Outcome::Failed { why, way_out } = outcome {
+                    let indented = way_out.replace('\n', "\n    ");
+                    remarks.push(format!(
+                        "data server {} ({}) {why}\n    {indented}",
+                        verdict.name, verdict.place
+                    ));
+                }
+            }
+        }
+        let mut untried: Vec<(&str, Vec<&str>)> = Vec::new();
+        for verdict in &self.verdicts {
+            for (question, outcome) in &verdict.trials {
+                let Outcome::NotTried(why) = outcome else {
+                    continue;
+                };
+                let heading = question.heading();
+                match untried.iter_mut().find(|(said, _)| *said == why.as_str()) {
+                    Some((_, headings)) if headings.contains(&heading) => {}
+                    Some((_, headings)) => headings.push(heading),
+                    None => untried.push((why.as_str(), vec![heading])),
+                }
+            }
+        }
+        remarks.extend(
+            untried
+                .into_iter()
+                .map(|(why, headings)| format!("not tried ({}): {why}", headings.join(", "))),
+        );
+        remarks
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.rows();
+        let columns = rows.first().map_or(0, Vec::len);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                let cells = rows.iter().map(|row| row[column].chars().count());
+                cells.max().unwrap_or(0)
+            })
+            .collect();
+        for row in &rows {
+            let cells = row.iter().zip(&widths);
+            let line: Vec<String> = cells
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            writeln!(f, "{}", line.join("  ").trim_end())?;
+        }
+        for remark in self.remarks() {
+            writeln!(f, "\n{remark}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A size for people: three digits and a unit.
+fn rounded(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = usize::from(unit > 0 && value < 9.95);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(name: &str, owners: Outcome) -> Verdict {
+        Verdict {
+            name: name.to_owned(),
+            place: "10.0.0.7:2049/nvme".to_owned(),
+            trials: vec![
+                (Question::Reached, Outcome::Passed),
+                (Question::ChangesOwners, owners),
+                (
+                    Question::SquashesRoot,
+                    Outcome::NotTried("ask from a client".to_owned()),
+                ),
+            ],
+            space: Some((1_500_000_000_000, 3_000_000_000_000)),
+        }
+    }
+
+    fn report(verdicts: Vec<Verdict>) -> Report {
+        Report {
+            verdicts,
+            faults: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_what_was_seen_and_the_way_out_stands_below() {
+        let report = report(vec![
+            verdict("nvme1", Outcome::Passed),
+            verdict(
+                "nvme22",
+                Outcome::Failed {
+                    why: "doesn't let the metadata server change owners: chown gave PERM."
+                        .to_owned(),
+                    way_out: "Fencing needs it.\nExport with no_root_squash.".to_owned(),
+                },
+            ),
+        ]);
+        assert_eq!(
+            report.to_string(),
+            "\
+DATA SERVER  PLACE               REACHED  CHANGES OWNERS  SQUASHES ROOT  FREE
+nvme1        10.0.0.7:2049/nvme  yes      yes             not tried      1.5 TB of 3.0 TB
+nvme22       10.0.0.7:2049/nvme  yes      NO              not tried      1.5 TB of 3.0 TB
+
+data server nvme22 (10.0.0.7:2049/nvme) doesn't let the metadata server change owners: chown gave PERM.
+    Fencing needs it.
+    Export with no_root_squash.
+
+not tried (SQUASHES ROOT): ask from a client
+"
+        );
+        assert_eq!(report.exit_code(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_tried_is_no_fault() {
+        let report = report(vec![verdict("nvme1", Outcome::Passed)]);
+        assert_eq!(report.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_fault_of_the_whole_fails_the_check_though_every_data_server_is_fit() {
+        let report = Report {
+            faults: vec!["`ids` are somebody's.".to_owned()],
+            ..report(vec![verdict("nvme1", Outcome::Passed)])
+        };
+        assert_eq!(report.exit_code(), 1);
+        assert!(
+            report.to_string().contains("\n\n`ids` are somebody's.\n"),
+            "{report}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_with_faults_is_told_before_anything_is_tried() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("mds.toml");
+        std::fs::write(&path, "[server]\nlisten = 1\n").expect("written");
+        let faults = check(&path, Asking::AsMetadataServer)
+            .await
+            .expect_err("the file has faults");
+        assert!(faults.0.len() > 1, "{faults}");
+    }
+
+    #[tokio::test]
+    async fn a_data_servers_file_is_checked_by_its_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ds.toml");
+        let data_dir = folder.path().display();
+        let text = format!("[ds]\ndata_dir = \"{data_dir}\"\nmds = \"10.0.0.2\"\n");
+        std::fs::write(&path, text).expect("written");
+        let report = check(&path, Asking::AsMetadataServer)
+            .await
+            .expect("it is good");
+        assert_eq!(report.verdicts[0].trials[0].0, Question::HoldsObjects);
+        assert!(
+            report.to_string().starts_with("DATA SERVER  PLACE"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn sizes_have_two_or_three_digits() {
+        for (bytes, said) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_960, "10 kB"),
+            (999_600, "1.0 MB"),
+            (3_000_000_000_000, "3.0 TB"),
+            (u64::MAX, "18447 PB"),
+        ] {
+            assert_eq!(rounded(bytes), said);
+        }
+    }
+}

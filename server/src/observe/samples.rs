@@ -1,0 +1,142 @@
+//! What is measured, as plain data at one moment, whoever measured it.
+//! Never here: names and formats of the exporter.
+
+/// Something that can be asked for its numbers: the metadata server, a data server.
+pub trait Source: Send + Sync {
+    /// What tells its numbers from those of the others in the process: `role`, `server`.
+    fn labels(&self) -> Vec<(&'static str, String)>;
+
+    /// Its numbers now. Called at each scrape; must not wait for anything slow.
+    fn samples(&self) -> Samples;
+}
+
+/// The numbers of one source.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    pub operations: Vec<OperationSample>,
+    pub bytes: Vec<BytesSample>,
+    pub data_servers: Vec<DataServerSample>,
+    pub counters: Vec<Counter>,
+    pub gauges: Vec<Gauge>,
+}
+
+/// One operation (NFSv4) or procedure (NFSv3).
+#[derive(Debug, Clone)]
+pub struct OperationSample {
+    /// As the RFC calls it: `OPEN`, `LAYOUTGET`, `WRITE`.
+    pub name: String,
+    pub count: u64,
+    /// How often each status other than OK was answered, by its name without the prefix.
+    pub errors: Vec<(String, u64)>,
+    pub latency: Latency,
+}
+
+/// A histogram of times.
+#[derive(Debug, Clone, Default)]
+pub struct Latency {
+    /// Upper bound of each bucket in microseconds, ascending.
+    pub bounds_micros: Vec<u64>,
+    /// How many fell into each, not added up; one more than there are bounds, for the rest.
+    pub counts: Vec<u64>,
+    pub total_micros: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Read,
+    Written,
+}
+
+/// How file data went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Between client and data server.
+    Direct,
+    /// Through the metadata server.
+    Proxy,
+}
+
+/// File data that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BytesSample {
+    pub route: Route,
+    pub direction: Direction,
+    pub bytes: u64,
+}
+
+/// What the metadata server thinks of a data server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataServerHealth {
+    Up,
+    /// No space for new files.
+    Full,
+    /// It failed lately, and is being probed.
+    Suspect,
+    Down,
+}
+
+/// A data server as the metadata server sees it.
+#[derive(Debug, Clone)]
+pub struct DataServerSample {
+    pub name: String,
+    pub health: DataServerHealth,
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+}
+
+/// A number that only grows.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    /// Without prefix and `_total`: `fences`.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: u64,
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Clone)]
+pub struct Gauge {
+    /// Without prefix: `sessions`.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: f64,
+}
+
+impl Counter {
+    pub fn new(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self { name, help, value }
+    }
+}
+
+impl Gauge {
+    pub fn new(name: &'static str, help: &'static str, value: impl IntoGauge) -> Self {
+        Self {
+            name,
+            help,
+            value: value.into_gauge(),
+        }
+    }
+}
+
+/// Counts of things, which a gauge shows without caring about the last of 53 bits.
+pub trait IntoGauge {
+    fn into_gauge(self) -> f64;
+}
+
+impl IntoGauge for u64 {
+    fn into_gauge(self) -> f64 {
+        self as f64
+    }
+}
+
+impl IntoGauge for usize {
+    fn into_gauge(self) -> f64 {
+        self as f64
+    }
+}
+
+impl IntoGauge for bool {
+    fn into_gauge(self) -> f64 {
+        f64::from(u8::from(self))
+    }
+}
