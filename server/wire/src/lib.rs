@@ -5,12 +5,12 @@
 
 pub mod mount;
 pub mod nfs3;
+pub mod nfs4;
 pub mod portmap;
 pub mod record;
 pub mod rpc;
 #[cfg(test)]
 mod testing;
-pub mod nfs4;
 pub mod xdr;
 
 pub use xdr::{DecodeError, Decoder, Encoder, Xdr};
