@@ -210,7 +210,6 @@ section! {
         stripe_unit: Bytes = {
             default: Toml(r#""1MiB""#),
             range: (4096, 1 << 30),
-            change: Reload,
             example: r#""512KiB""#,
         };
         /// Over how many data servers a file is spread, for clients that can do it (Linux 6.18 and
@@ -218,14 +217,12 @@ section! {
         stripe_count: StripeCount = {
             default: Toml(r#""all""#),
             range: (1, StripeCount::LARGEST as u64),
-            change: Reload,
             example: "4",
         };
         /// How long a client may keep a layout that is taken back before its writes are fenced off.
         recall_seconds: Seconds = {
             default: Toml("15"),
             range: (1, 600),
-            change: Reload,
             example: "30",
         };
         /// Whole copies of each file. More than one isn't there yet, and is refused.

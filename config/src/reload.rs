@@ -66,9 +66,6 @@ impl MdsConfig {
         let mut next = self.clone();
         next.server.log_level = new.server.log_level;
         next.exports.clone_from(&new.exports);
-        next.layout.stripe_unit = new.layout.stripe_unit;
-        next.layout.stripe_count = new.layout.stripe_count;
-        next.layout.recall_seconds = new.layout.recall_seconds;
         next
     }
 }
@@ -175,8 +172,6 @@ request_bytes = "2MiB"
                 "server.log_level",
                 "export \"/data\": squash",
                 "export \"/more\" added",
-                "layout.stripe_unit",
-                "layout.recall_seconds",
             ]
         );
         assert_eq!(
@@ -186,6 +181,8 @@ request_bytes = "2MiB"
                 "data_server \"nvme1\": address",
                 "data_server \"nvme1\": weight",
                 "data_server \"nvme2\" added",
+                "layout.stripe_unit",
+                "layout.recall_seconds",
                 "layout.ids",
                 "limits.request_bytes",
                 "limits.clients",
