@@ -160,7 +160,10 @@ refusals! {
         BadSession => Nfsstat4::Badsession,
         Busy => Nfsstat4::Delay,
         NotBound => Nfsstat4::ConnNotBoundToSession;
-    ReclaimCompleteRefusal: AlreadyComplete => Nfsstat4::CompleteAlready, UnknownClient => Nfsstat4::StaleClientid;
+    ReclaimCompleteRefusal:
+        AlreadyComplete => Nfsstat4::CompleteAlready,
+        GraceEnding => Nfsstat4::Delay,
+        UnknownClient => Nfsstat4::StaleClientid;
     SequenceRefusal: refusal => sequence_status(refusal);
     OpenRefusal:
         ShareDenied => Nfsstat4::ShareDenied,

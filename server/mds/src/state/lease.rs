@@ -51,6 +51,9 @@ pub enum GraceRefusal {
 pub enum ReclaimCompleteRefusal {
     #[error("the client has completed its reclaims before")]
     AlreadyComplete,
+    /// Its record is among those being removed: put back too early, it would go with them.
+    #[error("grace is ending")]
+    GraceEnding,
     #[error("no such client")]
     UnknownClient,
 }
@@ -127,7 +130,7 @@ pub(super) struct Grace {
     phase: GracePhase,
     until: Time,
     awaited: BTreeMap<Bytes, Awaited>,
-    lapsed_records: Vec<u64>,
+    lapsed_records: BTreeSet<u64>,
 }
 
 impl Grace {
@@ -146,7 +149,7 @@ impl Grace {
                     (client.owner, awaited)
                 })
                 .collect(),
-            lapsed_records: Vec::new(),
+            lapsed_records: BTreeSet::new(),
         }
     }
 
@@ -212,13 +215,13 @@ impl State {
             GracePhase::Closing => {}
         }
         Some(GraceEnd {
-            lapsed_records: self.grace.lapsed_records.clone(),
+            lapsed_records: self.grace.lapsed_records.iter().copied().collect(),
         })
     }
 
     pub fn end_grace(&mut self) {
         self.grace.phase = GracePhase::Over;
-        self.grace.lapsed_records = Vec::new();
+        self.grace.lapsed_records = BTreeSet::new();
     }
 
     /// Whether this client may reclaim what it held before the restart.
@@ -267,6 +270,9 @@ impl State {
             .ok_or(ReclaimCompleteRefusal::UnknownClient)?;
         if client.reclaim.is_complete() {
             return Err(ReclaimCompleteRefusal::AlreadyComplete);
+        }
+        if self.grace.lapsed_records.contains(&id.0) {
+            return Err(ReclaimCompleteRefusal::GraceEnding);
         }
         client.reclaim = Reclaim::Complete;
         self.grace.completed(&client.owner, id);
