@@ -52,7 +52,7 @@ pub enum DeviceChange {
 }
 
 /// The devices that layouts may name now.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct DeviceTable {
     current: HashMap<DataServerId, (u32, Device)>,
 }

@@ -5,6 +5,12 @@
 
 pub mod check;
 pub mod cli;
+pub mod clock;
+pub mod daemon;
 pub mod logging;
+pub mod metadata;
+pub mod net;
 pub mod observe;
+pub mod roles;
 pub mod signals;
+pub mod sources;

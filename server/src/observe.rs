@@ -2,11 +2,13 @@
 //! Never here: counting, which each crate does for itself.
 
 mod http;
+mod later;
 mod readiness;
 mod render;
 mod samples;
 
 pub use http::{Observed, serve};
+pub use later::Later;
 pub use readiness::{Phase, Readiness};
 pub use samples::{
     BytesSample, Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency,

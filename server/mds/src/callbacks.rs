@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use wire::Xdr;
 use wire::nfs4::{
-    Bitmap4, CB_COMPOUND, CbArgOp, CbCompound4Args, CbCompound4Res, CbLayoutrecall4Args,
+    Bitmap4, CallbackSecParms4, CB_COMPOUND, CbArgOp, CbCompound4Args, CbCompound4Res, CbLayoutrecall4Args,
     CbRecallAny4Args, CbSequence4Args, LAYOUT4_FLEX_FILES, Layoutiomode4, Layoutrecall4,
     LayoutrecallFile4, Nfsstat4, Sessionid4, Stateid4,
 };
+use wire::rpc::{AuthSys, Credential, Gids, MachineName};
 use wire::xdr::{Decoder, Encoder};
 
 /// Between two tries of a callback that found no path, no slot, or a client that asked for time.
@@ -46,7 +47,7 @@ impl Server {
                 let arguments = request(&slot, operation);
                 connection
                     .back
-                    .call(slot.callback_program, CB_COMPOUND, arguments)
+                    .call(slot.callback_program, CB_COMPOUND, identity(&slot), arguments)
                     .await
                     .ok()
             }
@@ -129,6 +130,20 @@ impl Server {
                 },
             }),
         })
+    }
+}
+
+/// As whom the client wants to be called (RFC 8881 §2.10.8.3): what CREATE_SESSION said.
+fn identity(slot: &CallbackSlot) -> Credential {
+    match wire::xdr::from_bytes(slot.callback_security.clone()) {
+        Ok(CallbackSecParms4::Sys(sys)) => Credential::Sys(AuthSys {
+            stamp: sys.stamp,
+            machine: MachineName::default(),
+            uid: sys.uid,
+            gid: sys.gid,
+            gids: Gids::first(sys.gids),
+        }),
+        _ => Credential::None,
     }
 }
 

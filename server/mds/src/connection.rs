@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use wire::rpc::Credential;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BackChannelError {
@@ -17,12 +18,13 @@ pub enum BackChannelError {
 
 /// Calls of the server over a connection that the client opened (RFC 8881 §2.10.3.1).
 pub trait BackChannel: Send + Sync + 'static {
-    /// Sends one RPC call with AUTH_NONE and gives the result's XDR. Ends within the
-    /// implementation's deadline.
+    /// Sends one RPC call of the callback program `program` and gives the result's XDR. Ends
+    /// within the implementation's deadline.
     fn call(
         &self,
         program: u32,
         procedure: u32,
+        credential: Credential,
         arguments: Bytes,
     ) -> BoxFuture<'_, Result<Bytes, BackChannelError>>;
 }

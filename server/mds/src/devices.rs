@@ -21,6 +21,11 @@ impl Server {
         }
     }
 
+    /// Takes up a device that was away at the start, with the generation that the catalog keeps.
+    pub fn restore_device(&self, server: DataServerId, generation: u32, device: Device) {
+        self.devices.write().restore(server, generation, device);
+    }
+
     /// Takes over a data server's new address or sizes; `true` when clients get another deviceid.
     /// The layouts that name the old one are recalled, then the old one is deleted at the clients.
     pub fn change_device(self: &Arc<Self>, server: DataServerId, device: Device) -> bool {

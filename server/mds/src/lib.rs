@@ -30,5 +30,5 @@ pub use clock::Clock;
 pub use connection::{BackChannel, BackChannelError, Connection};
 pub use exports::{Access, ExportRule, Exports, Squash};
 pub use filehandle::HandleKey;
-pub use metrics::{Metrics, OperationCounters};
+pub use metrics::{LATENCY_BOUNDS_MICROS, Metrics, OperationCounters};
 pub use server::{Identity, Parts, Server, Settings};

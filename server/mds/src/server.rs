@@ -23,8 +23,6 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub exports: Exports,
-    /// Number of data servers that a new file of a client that can stripe is spread over.
-    pub stripe_count: usize,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
     /// How often clients report LAYOUTSTATS (`ffl_stats_collect_hint`), seconds.
@@ -40,8 +38,6 @@ pub struct Settings {
 pub struct Identity {
     /// `so_major_id` and `eir_server_scope`: one per namespace.
     pub owner: Bytes,
-    /// Changes with each start: the write verifier of what the server itself keeps.
-    pub boot_epoch: u64,
     pub lease: Duration,
     /// First half of the namespace's fsid.
     pub fsid: u64,

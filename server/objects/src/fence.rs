@@ -10,7 +10,7 @@ use crate::{Error, Objects};
 use backend::{ErrorKind, Stability};
 use catalog::{DeadObject, InodeId};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use layout::{Extent, ObjectRef};
+use layout::{Extent, ObjectId, ObjectRef};
 use std::sync::Arc;
 
 const CALLS_AT_ONCE: usize = 16;
@@ -53,37 +53,54 @@ impl Objects {
         self.catalog
             .pool_reserve(self.now(), &[(name[0].server, name[0].object)])
             .await?;
-        let owner = self.options.owners.owner(name[0].object, 0);
+        let new = match self.twin(&desk, old, name[0].object).await {
+            Ok(new) => new,
+            Err(error) => {
+                self.catalog.pool_abandon(self.now(), &name).await?;
+                self.nudge_deletes();
+                return Err(error);
+            }
+        };
+        catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
+            let mut current = tx.inode(inode).await?;
+            for object in current.extents.iter_mut().flat_map(Extent::objects_mut) {
+                if object.object == old.object {
+                    *object = new.clone();
+                }
+            }
+            // Out of the pool's records, where it was only announced, and into no other queue.
+            tx.pool_abandon(&name);
+            tx.delete_done(&name);
+            tx.delete_later(std::slice::from_ref(old));
+            tx.put(&current).await?;
+            Ok(())
+        })?;
+        self.nudge_deletes();
+        Ok(())
+    }
+}
+
+impl Objects {
+    /// A new object with the bytes of `old`.
+    async fn twin(
+        &self,
+        desk: &Arc<Desk>,
+        old: &ObjectRef,
+        object: ObjectId,
+    ) -> Result<ObjectRef, Error> {
+        let owner = self.options.owners.owner(object, 0);
         let handle = desk
-            .insist(ATTEMPTS, || desk.server().create(name[0].object, owner))
+            .insist(ATTEMPTS, || desk.server().create(object, owner))
             .await?;
         let new = ObjectRef {
             server: old.server,
-            object: name[0].object,
+            object,
             handle,
             owner,
             generation: 0,
         };
-        copy(&desk, old, &new).await?;
-        let old = old.clone();
-        self.catalog
-            .transact(self.now(), async |tx| -> Result<(), Error> {
-                let mut current = tx.inode(inode).await?;
-                for object in current.extents.iter_mut().flat_map(Extent::objects_mut) {
-                    if object.object == old.object {
-                        *object = new.clone();
-                    }
-                }
-                // Out of the pool's records, where it was only announced, and into no other queue.
-                tx.pool_abandon(&name);
-                tx.delete_done(&name);
-                tx.delete_later(std::slice::from_ref(&old));
-                tx.put(&current).await?;
-                Ok(())
-            })
-            .await?;
-        self.nudge_deletes();
-        Ok(())
+        copy(desk, old, &new).await?;
+        Ok(new)
     }
 }
 

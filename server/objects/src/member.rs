@@ -195,24 +195,15 @@ impl Desk {
         let (was, is) = {
             let mut known = self.known.lock();
             let was = known.health;
-            match &answer {
-                Ok(space) => {
-                    known.space = *space;
-                    known.failed_probes = 0;
-                    known.health = if space.free <= self.reserve_bytes {
-                        Health::Full
-                    } else {
-                        Health::Up
-                    };
-                }
-                Err(_) => {
-                    known.failed_probes = known.failed_probes.saturating_add(1);
-                    known.health = if known.failed_probes >= PROBES_UNTIL_DOWN {
-                        Health::Down
-                    } else {
-                        Health::Suspect
-                    };
-                }
+            if let Ok(space) = &answer {
+                known.space = *space;
+                known.failed_probes = 0;
+                let full = space.free <= self.reserve_bytes;
+                known.health = if full { Health::Full } else { Health::Up };
+            } else {
+                known.failed_probes = known.failed_probes.saturating_add(1);
+                let down = known.failed_probes >= PROBES_UNTIL_DOWN;
+                known.health = if down { Health::Down } else { Health::Suspect };
             }
             (was, known.health)
         };
@@ -232,7 +223,7 @@ impl Desk {
             }
             (Health::Down, _) => tracing::info!("data server {name} is back"),
             (_, Health::Full) => {
-                tracing::warn!("data server {name} is full: new files go elsewhere")
+                tracing::warn!("data server {name} is full: new files go elsewhere");
             }
             (Health::Full, Health::Up) => tracing::info!("data server {name} has room again"),
             _ => {}

@@ -85,6 +85,8 @@ pub struct Objects {
     weak: Weak<Objects>,
 }
 
+const PROBE_PAUSE_LEAST: Duration = Duration::from_millis(50);
+
 /// Bytes that went through this server and not straight to a data server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProxyBytes {
@@ -203,6 +205,12 @@ impl Objects {
         Ok(self.desk(server)?.capabilities())
     }
 
+    /// Space of one data server, as of its last answer.
+    pub fn space_of(&self, server: DataServerId) -> Space {
+        self.desk(server)
+            .map_or(Space { total: 0, free: 0 }, |desk| desk.space())
+    }
+
     /// All data servers together, as far as they told.
     pub fn space(&self) -> Space {
         let copies = u64::from(self.options.copies.max(1));
@@ -274,12 +282,6 @@ impl Objects {
         self.spawn(async move {
             let mut pause = calm;
             loop {
-                let healthy = matches!(desk.health(), Health::Up | Health::Full);
-                pause = if healthy {
-                    calm
-                } else {
-                    pause.clamp(alarmed, calm)
-                };
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = desk.doubt.notified(), if desk.health() != Health::Down => {}
@@ -291,24 +293,26 @@ impl Objects {
                     return;
                 }
                 let was = desk.health();
-                let is = desk.probe().await;
-                // A suspect is looked at again soon, one that stays down less and less often.
-                pause = if is == Health::Down && was == Health::Down {
-                    pause * 2
-                } else {
-                    alarmed
-                };
-                if is == Health::Suspect {
+                if desk.probe().await == Health::Suspect {
                     tokio::time::sleep(alarmed).await;
                     desk.probe().await;
                 }
-                if was == Health::Down && desk.health() != Health::Down {
+                let is = desk.health();
+                // One that stays down is looked at less and less often.
+                pause = match (was, is) {
+                    (_, Health::Up | Health::Full) => calm,
+                    (Health::Down, Health::Down) => (pause * 2).min(calm),
+                    _ => alarmed,
+                };
+                if was == Health::Down && is != Health::Down {
                     desk.graves.notify_one();
                     if let Some(objects) = objects.upgrade() {
                         objects.orders_left.notify_one();
                         objects.pool.low.notify_one();
                     }
                 }
+                // Calls that fail while probes succeed must not make a storm of probes.
+                tokio::time::sleep(PROBE_PAUSE_LEAST).await;
             }
         });
     }

@@ -54,6 +54,25 @@ pub(crate) struct Questions {
     next: u64,
 }
 
+/// Files whose last answers are kept, and questions that all who asked have left.
+const FILES_MAX: usize = 65_536;
+
+impl Questions {
+    fn forget_the_old(&mut self, max_age: Duration) {
+        if self.files.len() < FILES_MAX {
+            return;
+        }
+        self.files.retain(|_, asked| {
+            let fresh = |(at, _): &(Instant, _)| at.elapsed() < max_age;
+            let awaited =
+                |(_, question): &(u64, Question)| question.strong_count().unwrap_or(0) > 1;
+            asked.last.as_ref().is_some_and(fresh)
+                || asked.running.as_ref().is_some_and(awaited)
+                || asked.waiting.as_ref().is_some_and(awaited)
+        });
+    }
+}
+
 pub(crate) type SharedQuestions = Arc<Mutex<Questions>>;
 
 impl Objects {
@@ -73,6 +92,7 @@ impl Objects {
     fn ask(&self, key: Vec<ObjectId>, extents: &[Extent]) -> Result<Question, Arc<Observed>> {
         let max_age = self.options.observe_max_age;
         let mut questions = self.questions.lock();
+        questions.forget_the_old(max_age);
         let number = questions.next;
         let asked = questions.files.entry(key.clone()).or_default();
         if let Some((at, known)) = &asked.last

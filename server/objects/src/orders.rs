@@ -184,12 +184,9 @@ impl Objects {
     }
 
     async fn give(&self, order: Order) -> Result<OrderId, Error> {
-        let given = self
-            .catalog
-            .transact(self.now(), async |tx| -> Result<OrderId, Error> {
-                Ok(tx.order_put(&order))
-            })
-            .await?;
+        let given = catalog::transact!(self.catalog, self.now(), |tx| -> Result<OrderId, Error> {
+            Ok(tx.order_put(&order))
+        })?;
         Ok(given.value)
     }
 
@@ -262,22 +259,20 @@ impl Objects {
         if known.size_epoch < size_epoch {
             mtime = self.cut(&known.extents, size).await?.mtime;
         }
-        self.catalog
-            .transact(self.now(), async |tx| -> Result<(), Error> {
-                let mut current = tx.inode(inode).await?;
-                if current.size_epoch < size_epoch {
-                    current.size = size;
-                    current.size_epoch = size_epoch;
-                    current.mtime = tx.now();
-                    current.ctime = tx.now();
-                    current.data_mtime = current.data_mtime.max(mtime);
-                    current.change = tx.next_change();
-                    tx.put(&current).await?;
-                }
-                tx.order_done(id);
-                Ok(())
-            })
-            .await?;
+        catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
+            let mut current = tx.inode(inode).await?;
+            if current.size_epoch < size_epoch {
+                current.size = size;
+                current.size_epoch = size_epoch;
+                current.mtime = tx.now();
+                current.ctime = tx.now();
+                current.data_mtime = current.data_mtime.max(mtime);
+                current.change = tx.next_change();
+                tx.put(&current).await?;
+            }
+            tx.order_done(id);
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -296,23 +291,21 @@ impl Objects {
         let size_epoch = known.size_epoch;
         let padded = self.pad(&known.extents, size).await?;
         let mtime = observed.mtime.max(padded.mtime);
-        self.catalog
-            .transact(self.now(), async |tx| -> Result<(), Error> {
-                let mut current = tx.inode(inode).await?;
-                if current.size_epoch == size_epoch
-                    && (size > current.size || mtime > current.data_mtime)
-                {
-                    current.size = current.size.max(size);
-                    current.mtime = tx.now();
-                    current.ctime = tx.now();
-                    current.data_mtime = current.data_mtime.max(mtime);
-                    current.change = tx.next_change();
-                    tx.put(&current).await?;
-                }
-                tx.order_done(id);
-                Ok(())
-            })
-            .await?;
+        catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
+            let mut current = tx.inode(inode).await?;
+            if current.size_epoch == size_epoch
+                && (size > current.size || mtime > current.data_mtime)
+            {
+                current.size = current.size.max(size);
+                current.mtime = tx.now();
+                current.ctime = tx.now();
+                current.data_mtime = current.data_mtime.max(mtime);
+                current.change = tx.next_change();
+                tx.put(&current).await?;
+            }
+            tx.order_done(id);
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -324,29 +317,26 @@ impl Objects {
     ) -> Result<(), Error> {
         self.change_owners(targets).await?;
         let targets = targets.to_vec();
-        self.catalog
-            .transact(self.now(), async |tx| -> Result<(), Error> {
-                match tx.inode(inode).await {
-                    Ok(mut current) => {
-                        for object in current.extents.iter_mut().flat_map(Extent::objects_mut) {
-                            let target =
-                                targets.iter().find(|target| target.object == object.object);
-                            if let Some(target) =
-                                target.filter(|target| target.generation > object.generation)
-                            {
-                                object.owner = target.owner;
-                                object.generation = target.generation;
-                            }
+        catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
+            match tx.inode(inode).await {
+                Ok(mut current) => {
+                    for object in current.extents.iter_mut().flat_map(Extent::objects_mut) {
+                        let target = targets.iter().find(|target| target.object == object.object);
+                        if let Some(target) =
+                            target.filter(|target| target.generation > object.generation)
+                        {
+                            object.owner = target.owner;
+                            object.generation = target.generation;
                         }
-                        tx.put(&current).await?;
                     }
-                    Err(catalog::Error::Stale) => {}
-                    Err(error) => return Err(error.into()),
+                    tx.put(&current).await?;
                 }
-                tx.order_done(id);
-                Ok(())
-            })
-            .await?;
+                Err(catalog::Error::Stale) => {}
+                Err(error) => return Err(error.into()),
+            }
+            tx.order_done(id);
+            Ok(())
+        })?;
         Ok(())
     }
 }

@@ -144,7 +144,9 @@ impl Objects {
             .min()
             .unwrap_or(0);
         if least > SHARES_REMEMBERED {
-            desks.iter().for_each(|desk| desk.age_share());
+            for desk in &desks {
+                desk.age_share();
+            }
         }
         let candidates: Vec<_> = desks
             .iter()

@@ -59,16 +59,14 @@ impl Pool {
         let mut ready = self.ready.lock();
         let mut taken: Vec<ObjectRef> = Vec::with_capacity(servers.len());
         for server in servers {
-            match ready.get_mut(server).and_then(VecDeque::pop_front) {
-                Some(object) => taken.push(object),
-                None => {
-                    for object in taken.drain(..) {
-                        ready.entry(object.server).or_default().push_front(object);
-                    }
-                    self.low.notify_one();
-                    return None;
+            let Some(object) = ready.get_mut(server).and_then(VecDeque::pop_front) else {
+                for object in taken.drain(..) {
+                    ready.entry(object.server).or_default().push_front(object);
                 }
-            }
+                self.low.notify_one();
+                return None;
+            };
+            taken.push(object);
         }
         if servers
             .iter()
@@ -99,7 +97,7 @@ impl Objects {
         for entry in self.catalog.pool_list().await? {
             match entry {
                 PoolEntry::Reserved { server, object } => {
-                    reserved.push(DeadObject { server, object })
+                    reserved.push(DeadObject { server, object });
                 }
                 PoolEntry::Pooled(object) => self.pool.put([object]),
             }
@@ -184,6 +182,9 @@ impl Objects {
                 continue;
             }
             let missing = self.options.pool_high.saturating_sub(have).min(BATCH);
+            if missing == 0 {
+                continue;
+            }
             match self.make(&desk, missing).await {
                 Ok(made) => {
                     full &= have + made.len() >= self.options.pool_high;
@@ -204,14 +205,11 @@ impl Objects {
     /// The transaction that was to use it ended unknown: either the object has left the pool, or it
     /// leaves it here, for the delete queue, and the transaction can't succeed any more.
     async fn resolve_limbo(&self, object: ObjectRef) -> Result<(), Error> {
-        let gone = self
-            .catalog
-            .transact(self.now(), async |tx| -> Result<(), Error> {
-                tx.pool_take(&object).await?;
-                tx.delete_later(std::slice::from_ref(&object));
-                Ok(())
-            })
-            .await;
+        let gone = catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
+            tx.pool_take(&object).await?;
+            tx.delete_later(std::slice::from_ref(&object));
+            Ok(())
+        });
         match gone {
             Ok(_) => {
                 self.nudge_deletes();

@@ -39,7 +39,9 @@ impl Objects {
             Ok([only]) => only,
             Err(parts) => {
                 let mut data = BytesMut::with_capacity(length as usize);
-                parts.iter().for_each(|part| data.extend_from_slice(part));
+                for part in &parts {
+                    data.extend_from_slice(part);
+                }
                 data.freeze()
             }
         };
@@ -105,8 +107,9 @@ impl Objects {
         let mut durable = true;
         for (part, all_durable) in said {
             durable &= all_durable;
-            part.into_iter()
-                .for_each(|(server, verifier)| verifiers.saw(server, verifier));
+            for (server, verifier) in part {
+                verifiers.saw(server, verifier);
+            }
         }
         self.complete(extents, &mut verifiers).await?;
         self.note_write(u64::from(count));
@@ -148,8 +151,9 @@ impl Objects {
             .try_collect()
             .await?;
         let mut verifiers = Verifiers::default();
-        said.into_iter()
-            .for_each(|(server, verifier)| verifiers.saw(server, verifier));
+        for (server, verifier) in said {
+            verifiers.saw(server, verifier);
+        }
         Ok(verifiers.combined())
     }
 }

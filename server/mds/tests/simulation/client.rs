@@ -1,0 +1,433 @@
+//! A model client: what the Linux client does with opens, locks and layouts, at random moments,
+//! and what it does when its messages, its server or itself fail.
+
+use mds::state::*;
+
+use crate::oracle::LOCK_BYTES;
+use crate::{Answer, FILES, Op, Packet, Refused, Request, Rng, SLOTS, Setup, SetupAnswer};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Exchange,
+    Create { client: ClientId, sequence: u32 },
+    Reclaim,
+    Ready,
+}
+
+#[derive(Debug, Clone)]
+struct Layout {
+    stateid: Stateid,
+    write: bool,
+    generation: u32,
+    serial: u64,
+    /// The furthest byte that the data server acknowledged.
+    end: u64,
+    in_flight: u32,
+    /// To be returned: recalled, or refused by the data server.
+    leaving: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Held {
+    open: Option<(Stateid, Access, Deny)>,
+    lock: Option<Stateid>,
+    bytes: Vec<(LockRange, LockKind)>,
+    layout: Option<Layout>,
+    /// A request for this file has no answer yet.
+    busy: bool,
+    reclaim: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ClientSlot {
+    sequence: u32,
+    outstanding: Option<Request>,
+}
+
+pub struct Client {
+    index: usize,
+    /// Of this start of the client.
+    verifier: u64,
+    phase: Phase,
+    id: Option<ClientId>,
+    session: Option<SessionId>,
+    slots: Vec<ClientSlot>,
+    files: Vec<Held>,
+    connection: u64,
+    pub asleep_until: Time,
+}
+
+impl Client {
+    pub fn new(index: usize) -> Self {
+        Client {
+            index,
+            verifier: 1,
+            phase: Phase::Exchange,
+            id: None,
+            session: None,
+            slots: vec![ClientSlot::default(); SLOTS as usize],
+            files: vec![Held::default(); FILES],
+            connection: index as u64,
+            asleep_until: Time::ZERO,
+        }
+    }
+
+    /// Everything in memory is gone.
+    pub fn restart(&mut self) {
+        *self = Client {
+            verifier: self.verifier + 1,
+            asleep_until: self.asleep_until,
+            ..Client::new(self.index)
+        };
+    }
+
+    pub fn reconnect(&mut self) {
+        self.connection += 100;
+    }
+
+    pub fn is_this(&self, verifier: u64) -> bool {
+        self.verifier == verifier
+    }
+
+    pub fn is(&self, id: ClientId) -> bool {
+        self.id == Some(id)
+    }
+
+    /// The session is gone: requests without an answer have an unknown fate.
+    fn lose_session(&mut self) {
+        self.phase = Phase::Exchange;
+        self.session = None;
+        for slot in &mut self.slots {
+            if let Some(lost) = slot.outstanding.take() {
+                let held = &mut self.files[lost.file];
+                held.busy = false;
+                if matches!(lost.op, Op::Close { .. }) {
+                    held.open = None;
+                }
+                if let Op::Unlock { range, .. } = lost.op {
+                    held.bytes.retain(|(locked, _)| *locked != range);
+                }
+            }
+        }
+    }
+
+    /// A new client id: nothing is held but what can be reclaimed.
+    fn lose_state(&mut self) {
+        for held in &mut self.files {
+            held.layout = None;
+            held.lock = None;
+            held.reclaim = held.open.is_some();
+            if !held.reclaim {
+                held.bytes.clear();
+            }
+        }
+    }
+
+    pub fn act(&mut self, rng: &mut Rng, next_id: &mut u64, net: &mut Vec<Packet>) {
+        let setup = |call| Packet::Setup {
+            client: self.index,
+            verifier: self.verifier,
+            call,
+        };
+        match self.phase {
+            Phase::Exchange => return net.push(setup(Setup::ExchangeId)),
+            Phase::Create { client, sequence } => return net.push(setup(Setup::CreateSession { client, sequence })),
+            Phase::Reclaim | Phase::Ready => {}
+        }
+        let slot = rng.below(self.slots.len());
+        if let Some(request) = &self.slots[slot].outstanding {
+            return net.push(Packet::Request(Request {
+                connection: ConnectionId(self.connection),
+                ..request.clone()
+            }));
+        }
+        let file = rng.below(FILES);
+        if self.phase == Phase::Reclaim {
+            return self.reclaim(slot, next_id, net);
+        }
+        if self.files[file].busy {
+            return;
+        }
+        if let Some(layout) = &mut self.files[file].layout
+            && layout.write
+            && !layout.leaving
+            && rng.percent(50)
+        {
+            layout.in_flight += 1;
+            return net.push(Packet::Write {
+                client: self.index,
+                verifier: self.verifier,
+                file,
+                generation: layout.generation,
+                serial: layout.serial,
+                end: 1 + rng.next() % 1000,
+            });
+        }
+        // Linux forgets layouts without a word.
+        let idle = self.files[file].layout.as_ref().is_some_and(|layout| layout.in_flight == 0);
+        if idle && rng.percent(2) {
+            self.files[file].layout = None;
+            return;
+        }
+        if let Some(op) = self.choose(file, rng) {
+            self.send(slot, file, op, next_id, net);
+        }
+    }
+
+    fn choose(&self, file: usize, rng: &mut Rng) -> Option<Op> {
+        const ACCESS: [Access; 3] = [Access::Read, Access::Write, Access::Both];
+        const DENY: [Deny; 6] = [Deny::None, Deny::None, Deny::None, Deny::Read, Deny::Write, Deny::Both];
+        let held = &self.files[file];
+        if let Some(layout) = &held.layout
+            && layout.leaving
+        {
+            // What is in flight comes to an end first, as a kernel sees to.
+            if layout.in_flight > 0 {
+                return None;
+            }
+            return Some(Op::LayoutReturn { stateid: layout.stateid });
+        }
+        let Some((open, access, _)) = held.open else {
+            let access = ACCESS[rng.below(3)];
+            let deny = DENY[rng.below(6)];
+            return Some(if rng.percent(5) {
+                Op::Renew
+            } else {
+                Op::Open {
+                    access,
+                    deny,
+                    reclaim: false,
+                }
+            });
+        };
+        match rng.below(12) {
+            0 if held.bytes.is_empty() => Some(Op::Close { stateid: open }),
+            1 => Some(Op::Open {
+                access: ACCESS[rng.below(3)],
+                deny: Deny::None,
+                reclaim: false,
+            }),
+            2 | 3 => {
+                let first = rng.below(LOCK_BYTES);
+                let length = 1 + rng.below(LOCK_BYTES - first);
+                let kind = if access.writes() { LockKind::Write } else { LockKind::Read };
+                Some(Op::Lock {
+                    open,
+                    lock: held.lock,
+                    range: LockRange::new(first as u64, length as u64)?,
+                    kind,
+                    reclaim: false,
+                })
+            }
+            4 | 5 => {
+                let (range, _) = *held.bytes.first()?;
+                Some(Op::Unlock {
+                    lock: held.lock?,
+                    range,
+                })
+            }
+            6 | 7 if held.layout.is_none() => Some(Op::LayoutGet {
+                stateid: open,
+                mode: if access.writes() { LayoutMode::Write } else { LayoutMode::Read },
+            }),
+            8 => {
+                let layout = held.layout.as_ref().filter(|layout| layout.write && layout.end > 0)?;
+                Some(Op::LayoutCommit {
+                    stateid: layout.stateid,
+                    end: layout.end,
+                })
+            }
+            9 => {
+                let layout = held.layout.as_ref().filter(|layout| layout.in_flight == 0)?;
+                Some(Op::LayoutReturn { stateid: layout.stateid })
+            }
+            10 if rng.percent(30) => Some(Op::Truncate { size: rng.next() % 500 }),
+            _ => None,
+        }
+    }
+
+    /// Opens first, then the locks under them, then RECLAIM_COMPLETE.
+    fn reclaim(&mut self, slot: usize, next_id: &mut u64, net: &mut Vec<Packet>) {
+        if self.files.iter().any(|held| held.busy) {
+            return;
+        }
+        let next = (0..FILES).find(|file| self.files[*file].reclaim);
+        let Some(file) = next else {
+            return self.send(slot, 0, Op::ReclaimComplete, next_id, net);
+        };
+        if let Some((_, access, deny)) = self.files[file].open {
+            let op = Op::Open {
+                access,
+                deny,
+                reclaim: true,
+            };
+            self.send(slot, file, op, next_id, net);
+        }
+    }
+
+    fn send(&mut self, slot: usize, file: usize, op: Op, next_id: &mut u64, net: &mut Vec<Packet>) {
+        let Some(session) = self.session else {
+            return;
+        };
+        *next_id += 1;
+        self.slots[slot].sequence += 1;
+        let request = Request {
+            id: *next_id,
+            client: self.index,
+            connection: ConnectionId(self.connection),
+            session,
+            slot: slot as u32,
+            sequence: self.slots[slot].sequence,
+            file,
+            op,
+        };
+        self.files[file].busy = true;
+        self.slots[slot].outstanding = Some(request.clone());
+        net.push(Packet::Request(request));
+    }
+
+    pub fn set_up(&mut self, answer: &SetupAnswer) {
+        match (self.phase, answer) {
+            (
+                Phase::Exchange,
+                SetupAnswer::Known {
+                    client,
+                    sequence,
+                    confirmed,
+                },
+            ) => {
+                if !(*confirmed && self.id == Some(*client)) {
+                    self.lose_state();
+                    self.id = None;
+                }
+                self.phase = Phase::Create {
+                    client: *client,
+                    sequence: *sequence,
+                };
+            }
+            (Phase::Create { client, .. }, SetupAnswer::Session { client: answered, session }) if client == *answered => {
+                let same = self.id == Some(client);
+                self.id = Some(client);
+                self.session = Some(*session);
+                self.slots = vec![ClientSlot::default(); SLOTS as usize];
+                self.phase = if same { Phase::Ready } else { Phase::Reclaim };
+            }
+            (Phase::Create { .. }, SetupAnswer::Refused) => self.phase = Phase::Exchange,
+            _ => {}
+        }
+    }
+
+    pub fn bad_session(&mut self, id: u64) {
+        if self.outstanding(id).is_some() {
+            self.lose_session();
+        }
+    }
+
+    fn outstanding(&self, id: u64) -> Option<usize> {
+        self.slots
+            .iter()
+            .position(|slot| slot.outstanding.as_ref().is_some_and(|request| request.id == id))
+    }
+
+    /// An answer arrived; late and doubled ones find no request.
+    pub fn answered(&mut self, id: u64, answer: &Answer) {
+        let Some(slot) = self.outstanding(id) else {
+            return;
+        };
+        let Some(request) = self.slots[slot].outstanding.take() else {
+            return;
+        };
+        let held = &mut self.files[request.file];
+        held.busy = false;
+        match (request.op, answer) {
+            (Op::Open { access, deny, reclaim }, Answer::Stateid(stateid)) => {
+                held.open = Some(match held.open {
+                    Some((_, known, denied)) if !reclaim => {
+                        (*stateid, join(known, access), join_deny(denied, deny))
+                    }
+                    _ => (*stateid, access, deny),
+                });
+                if reclaim {
+                    held.reclaim = false;
+                    held.bytes.clear();
+                }
+            }
+            (Op::Open { reclaim: true, .. }, Answer::Refused(Refused::Later)) => {}
+            (Op::Open { reclaim: true, .. }, _) => {
+                held.reclaim = false;
+                held.open = None;
+                held.bytes.clear();
+            }
+            (Op::Close { .. }, Answer::Done) => {
+                held.open = None;
+                held.lock = None;
+            }
+            (Op::Lock { range, kind, .. }, Answer::Stateid(stateid)) => {
+                held.lock = Some(*stateid);
+                held.bytes.push((range, kind));
+            }
+            (Op::Unlock { range, .. }, Answer::Stateid(stateid)) => {
+                held.lock = Some(*stateid);
+                held.bytes.retain(|(locked, _)| *locked != range);
+            }
+            (
+                Op::LayoutGet { .. },
+                Answer::Layout {
+                    stateid,
+                    write,
+                    generation,
+                    serial,
+                },
+            ) => {
+                held.layout = Some(Layout {
+                    stateid: *stateid,
+                    write: *write,
+                    generation: *generation,
+                    serial: *serial,
+                    end: 0,
+                    in_flight: 0,
+                    leaving: false,
+                });
+            }
+            (Op::LayoutReturn { .. }, Answer::Done | Answer::Refused(Refused::Stateid))
+            | (Op::LayoutCommit { .. }, Answer::Refused(Refused::Stateid)) => held.layout = None,
+            (Op::ReclaimComplete, Answer::Done) => self.phase = Phase::Ready,
+            _ => {}
+        }
+    }
+
+    /// CB_LAYOUTRECALL: whether the client knows of no such layout.
+    pub fn recalled(&mut self, file: usize, stateid: Stateid) -> bool {
+        let held = &mut self.files[file];
+        match &mut held.layout {
+            Some(layout) if layout.stateid.other == stateid.other => {
+                layout.leaving = true;
+                false
+            }
+            // A LAYOUTGET without an answer may be what is recalled: the client says DELAY.
+            _ => !held.busy && self.phase == Phase::Ready,
+        }
+    }
+
+    /// A data server answered, or the connection to it broke.
+    pub fn wrote(&mut self, file: usize, serial: u64, end: u64, accepted: bool) {
+        if let Some(layout) = &mut self.files[file].layout
+            && layout.serial == serial
+        {
+            layout.in_flight -= 1;
+            if accepted {
+                layout.end = layout.end.max(end);
+            } else {
+                layout.leaving = true;
+            }
+        }
+    }
+}
+
+fn join(one: Access, other: Access) -> Access {
+    if one == other { one } else { Access::Both }
+}
+
+fn join_deny(one: Deny, other: Deny) -> Deny {
+    Deny::from_bits(one as u32 | other as u32).unwrap_or(Deny::Both)
+}

@@ -1,0 +1,568 @@
+//! Objects under files: pool, placement, reading and writing, as one healthy start does it.
+
+mod world;
+
+use backend::{FenceGrade, MemoryServer, Stability};
+use bytes::Bytes;
+use catalog::InodeId;
+use layout::{DataServerId, Extent, Owner};
+use objects::{Error, Health, Options};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use world::{World, create, options, truncate, world, world_of};
+
+fn healthy() -> backend::Faults {
+    backend::Faults::default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_takes_its_objects_from_the_pool_at_once() {
+    let world = world(4).await;
+    world.pool_is_full().await;
+    let before: u64 = world
+        .servers
+        .front
+        .iter()
+        .map(|server| server.calls())
+        .sum();
+    let placement = world.objects.place(true, None).expect("the pool is full");
+    let after: u64 = world
+        .servers
+        .front
+        .iter()
+        .map(|server| server.calls())
+        .sum();
+    assert_eq!(before, after, "no data server is asked");
+    let servers: BTreeSet<_> = placement.extents()[0].objects().map(|o| o.server).collect();
+    assert_eq!(servers.len(), 4);
+    placement.unused();
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_an_old_kernel_lies_on_one_data_server() {
+    let world = world(4).await;
+    world.pool_is_full().await;
+    let placement = world.objects.place(false, None).expect("the pool is full");
+    assert_eq!(placement.extents()[0].stripe_count(), 1);
+    assert_eq!(placement.extents()[0].stripe_unit, 0);
+    placement.unused();
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_old_kernels_spread_evenly() {
+    let world = world(4).await;
+    let mut used = [0; 4];
+    for n in 0..40 {
+        let placement = world
+            .objects
+            .bind(false, None)
+            .await
+            .expect("a file finds its place");
+        let claim = placement.claim();
+        let new = catalog::NewInode {
+            extents: placement.extents(),
+            ..catalog::NewInode::plain(catalog::FileKind::Regular, 0o644, 1, 1)
+        };
+        catalog::transact!(world.catalog, world::now(), |tx| -> Result<
+            (),
+            catalog::Error,
+        > {
+            claim.take(tx).await?;
+            tx.create(InodeId::ROOT, format!("f{n}").as_bytes(), new.clone())
+                .await?;
+            Ok(())
+        })
+        .expect("a file can be made");
+        used[placement.extents()[0].mirrors[0].stripes[0].server.0 as usize - 1] += 1;
+        placement.used();
+    }
+    assert!(
+        used.iter().all(|files| (6..=14).contains(files)),
+        "{used:?}"
+    );
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_was_refused_gives_its_objects_back() {
+    let world = world(4).await;
+    world.create("twice").await;
+    let again = create(&world.catalog, &world.objects, "twice").await;
+    assert!(matches!(again, Err(Error::Catalog(catalog::Error::Exists))));
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_a_create_that_was_cancelled_are_cleaned_up() {
+    let world = world(4).await;
+    world.pool_is_full().await;
+    drop(world.objects.place(true, None));
+    let file = world.create("kept").await;
+    // Dropped without a word though the file has them: they must stay.
+    let placement = world.objects.place(true, None).expect("the pool has more");
+    let claim = placement.claim();
+    let new = catalog::NewInode {
+        extents: placement.extents(),
+        ..catalog::NewInode::plain(catalog::FileKind::Regular, 0o644, 1, 1)
+    };
+    catalog::transact!(world.catalog, world::now(), |tx| -> Result<
+        (),
+        catalog::Error,
+    > {
+        claim.take(tx).await?;
+        tx.create(InodeId::ROOT, b"unsaid", new.clone()).await?;
+        Ok(())
+    })
+    .expect("a file can be made");
+    drop(placement);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.nothing_leaks().await;
+    let unsaid = world.lookup("unsaid").await.expect("the file is there");
+    world.write(&unsaid, 0, b"works").await;
+    world.write(&file, 0, b"works").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_file_leaves_no_object_though_its_data_server_was_away() {
+    let world = world(4).await;
+    let file = world.create("doomed").await;
+    let server = file.extents[0].mirrors[0].stripes[1].server;
+    let front = &world.servers.front[server.0 as usize - 1];
+    front.set_away(true);
+    catalog::transact!(world.catalog, world::now(), |tx| -> Result<
+        (),
+        catalog::Error,
+    > {
+        tx.remove(InodeId::ROOT, b"doomed", catalog::RemoveWhat::Any)
+            .await?;
+        tx.reap(file.id).await?;
+        Ok(())
+    })
+    .expect("a file can be removed");
+    world.objects.nudge_deletes();
+    world
+        .until("the other servers' objects are gone", async || {
+            world
+                .catalog
+                .delete_queue(None, 10)
+                .await
+                .expect("the queue can be read")
+                .len()
+                == 1
+        })
+        .await;
+    front.set_away(false);
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_goes_away_is_told_and_takes_no_new_files_until_it_is_back() {
+    let world = world(2).await;
+    let mut health = world.objects.health();
+    let away = DataServerId(1);
+    world.servers.front[0].set_away(true);
+    health
+        .wait_for(|servers| servers.get(&away) == Some(&Health::Down))
+        .await
+        .expect("health is told");
+    for _ in 0..20 {
+        let placement = world
+            .objects
+            .bind(false, None)
+            .await
+            .expect("the other server takes files");
+        assert_eq!(
+            placement.extents()[0].mirrors[0].stripes[0].server,
+            DataServerId(2)
+        );
+        placement.unused();
+    }
+    world.servers.front[0].set_away(false);
+    health
+        .wait_for(|servers| servers.get(&away) == Some(&Health::Up))
+        .await
+        .expect("health is told");
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_server_takes_no_new_files() {
+    let reserve = Options {
+        reserve_bytes: 1 << 20,
+        pool_low: 0,
+        pool_high: 0,
+        ..options()
+    };
+    let world = world_of(2, FenceGrade::Exact, reserve, healthy(), 1).await;
+    world.servers.memory[1].set_capacity(1000);
+    assert_eq!(
+        world
+            .objects
+            .probe_now(DataServerId(2))
+            .await
+            .expect("it is known"),
+        Health::Full
+    );
+    for _ in 0..20 {
+        let placement = world
+            .objects
+            .bind(false, None)
+            .await
+            .expect("the other server takes files");
+        assert_eq!(
+            placement.extents()[0].mirrors[0].stripes[0].server,
+            DataServerId(1)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_any_server_changes_the_verifier_of_the_file() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    let byte = || Bytes::from_static(b"x");
+    let write = |at| {
+        world
+            .objects
+            .write(&file.extents, at, byte(), Stability::Unstable)
+    };
+    let first = write(0).await.expect("a write succeeds").verifier;
+    let other_stripe = write(3 * 4096).await.expect("a write succeeds").verifier;
+    assert_eq!(first, other_stripe);
+    assert_eq!(
+        world
+            .objects
+            .commit(&file.extents)
+            .await
+            .expect("a commit succeeds"),
+        first
+    );
+    for memory in &world.servers.memory {
+        let before = write(0).await.expect("a write succeeds").verifier;
+        memory.restart(9);
+        let committed = world
+            .objects
+            .commit(&file.extents)
+            .await
+            .expect("a commit succeeds");
+        assert_ne!(
+            before, committed,
+            "what was written before must be sent again"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gets_an_answer_that_was_asked_before_he_came() {
+    let slow = backend::Faults {
+        delay: Duration::from_millis(20),
+        ..healthy()
+    };
+    let world = world_of(4, FenceGrade::Exact, options(), slow, 3).await;
+    let file = world.create("f").await;
+    let mut end = 0;
+    for round in 0..50u64 {
+        let asking = world.objects.observe(&file.extents);
+        let writing = async {
+            tokio::time::sleep(Duration::from_millis(round % 15)).await;
+            end += 10;
+            let object = &file.extents[0].mirrors[0].stripes[0];
+            let data = Bytes::from(vec![1; 10]);
+            world.servers.memory[0]
+                .client_write(object.owner, &object.handle, end - 10, data)
+                .expect("a write");
+            world
+                .objects
+                .observe(&file.extents)
+                .await
+                .expect("an answer")
+                .size
+        };
+        let (_, seen) = tokio::join!(asking, writing);
+        assert_eq!(seen, end);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_who_ask_at_once_share_the_question() {
+    let slow = backend::Faults {
+        delay: Duration::from_millis(20),
+        ..healthy()
+    };
+    let world = world_of(
+        4,
+        FenceGrade::Exact,
+        Options {
+            pool_low: 0,
+            pool_high: 0,
+            ..options()
+        },
+        slow,
+        3,
+    )
+    .await;
+    let file = world.create("f").await;
+    let before = world.servers.front[0].calls();
+    let asked = (0..100).map(|_| world.objects.observe(&file.extents));
+    for answer in futures_util::future::join_all(asked).await {
+        answer.expect("an answer");
+    }
+    assert!(world.servers.front[0].calls() - before <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_client_writes_no_more_and_its_successor_does() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    world.write(&file, 0, &[7; 20_000]).await;
+    let fenced = world.objects.fence(&file).await.expect("a fence succeeds");
+    assert_eq!(fenced, world.inode(file.id).await.extents);
+    for (old, new) in objects_of(&file.extents).zip(objects_of(&fenced)) {
+        let memory = &world.servers.memory[old.server.0 as usize - 1];
+        let data = || Bytes::from_static(b"late");
+        assert!(
+            memory
+                .client_write(old.owner, &old.handle, 0, data())
+                .is_err()
+        );
+        assert!(
+            memory
+                .client_write(new.owner, &new.handle, 0, data())
+                .is_ok()
+        );
+        let reader = world.objects.reader(&old);
+        assert!(
+            memory.client_read(reader, &old.handle, 0, 4).is_ok(),
+            "readers stay"
+        );
+    }
+    // Asked again by somebody who knew the same: it is done already.
+    assert_eq!(
+        world.objects.fence(&file).await.expect("a fence succeeds"),
+        fenced
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_only_a_new_object_helps_a_fence_moves_the_bytes() {
+    let world = world_of(4, FenceGrade::Replace, options(), healthy(), 1).await;
+    let file = world.create("f").await;
+    let data: Vec<u8> = (0..30_000).map(|at| (at % 251) as u8).collect();
+    world.write(&file, 5000, &data).await;
+    let fenced = world.objects.fence(&file).await.expect("a fence succeeds");
+    for (old, new) in objects_of(&file.extents).zip(objects_of(&fenced)) {
+        assert_ne!((old.object, &old.handle), (new.object, &new.handle));
+        let memory = &world.servers.memory[old.server.0 as usize - 1];
+        let _ = memory.client_write(old.owner, &old.handle, 0, Bytes::from_static(b"late"));
+    }
+    let mut expected = vec![0; 5000];
+    expected.extend_from_slice(&data);
+    assert_eq!(world.read_all(file.id).await, expected);
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fence_of_a_server_that_is_away_ends_when_it_is_back() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    world.servers.front[2].set_away(true);
+    assert!(world.objects.fence(&file).await.is_err());
+    assert!(world.objects.pending(file.id));
+    world.servers.front[2].set_away(false);
+    world
+        .until("the fence is done", async || {
+            !world.objects.pending(file.id)
+        })
+        .await;
+    for (old, new) in objects_of(&file.extents).zip(objects_of(&world.inode(file.id).await.extents))
+    {
+        assert_ne!(old.owner.uid, new.owner.uid);
+        let memory = &world.servers.memory[old.server.0 as usize - 1];
+        assert!(
+            memory
+                .client_write(old.owner, &old.handle, 0, Bytes::from_static(b"late"))
+                .is_err()
+        );
+    }
+    world.nothing_leaks().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_while_a_server_is_away_ends_when_it_is_back() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    world.write(&file, 0, &[7; 50_000]).await;
+    world.servers.front[1].set_away(true);
+    assert!(
+        truncate(&world.catalog, &world.objects, file.id, 10_000)
+            .await
+            .is_err()
+    );
+    assert!(world.objects.pending(file.id));
+    world.servers.front[1].set_away(false);
+    world
+        .until("the truncate is done", async || {
+            !world.objects.pending(file.id)
+        })
+        .await;
+    assert_eq!(world.read_all(file.id).await, vec![7; 10_000]);
+    truncate(&world.catalog, &world.objects, file.id, 20_000)
+        .await
+        .expect("a truncate succeeds");
+    let mut expected = vec![7; 10_000];
+    expected.resize(20_000, 0);
+    assert_eq!(world.read_all(file.id).await, expected);
+}
+
+fn objects_of(extents: &[Extent]) -> impl Iterator<Item = layout::ObjectRef> {
+    extents.iter().flat_map(Extent::objects).cloned()
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Proxy(u32, Vec<u8>),
+    /// Straight to the data servers, as a client with a layout.
+    Direct(u32, Vec<u8>),
+    Truncate(u32),
+    Settle,
+    Read(u32, u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let bytes = || prop::collection::vec(1u8.., 1..20_000);
+    prop_oneof![
+        (0u32..60_000, bytes()).prop_map(|(at, data)| Step::Proxy(at, data)),
+        (0u32..60_000, bytes()).prop_map(|(at, data)| Step::Direct(at, data)),
+        (0u32..70_000).prop_map(Step::Truncate),
+        Just(Step::Settle),
+        (0u32..80_000, 0u32..40_000).prop_map(|(at, count)| Step::Read(at, count)),
+    ]
+}
+
+async fn settle(world: &World, id: InodeId) {
+    let inode = world.inode(id).await;
+    let observed = world
+        .objects
+        .observe(&inode.extents)
+        .await
+        .expect("an answer");
+    let size = observed.size.max(inode.size);
+    world
+        .objects
+        .pad(&inode.extents, size)
+        .await
+        .expect("padding succeeds");
+    catalog::transact!(world.catalog, world::now(), |tx| -> Result<
+        (),
+        catalog::Error,
+    > {
+        let mut inode = tx.inode(id).await?;
+        inode.size = size;
+        tx.put(&inode).await
+    })
+    .expect("the size can be committed");
+}
+
+async fn equals_a_flat_file(steps: Vec<Step>, faults: backend::Faults) {
+    let world = world_of(4, FenceGrade::Exact, options(), faults, 5).await;
+    let file = world.create("f").await;
+    let mut flat: Vec<u8> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Proxy(at, data) => {
+                put(&mut flat, at as usize, &data);
+                world.write(&file, u64::from(at), &data).await;
+            }
+            Step::Direct(at, data) => {
+                put(&mut flat, at as usize, &data);
+                direct_write(&world, &file.extents, u64::from(at), &data);
+                settle(&world, file.id).await;
+            }
+            Step::Truncate(size) => {
+                flat.resize(size as usize, 0);
+                truncate(&world.catalog, &world.objects, file.id, u64::from(size))
+                    .await
+                    .expect("a truncate");
+            }
+            Step::Settle => settle(&world, file.id).await,
+            Step::Read(at, count) => {
+                let inode = world.inode(file.id).await;
+                let got = world
+                    .objects
+                    .read(&inode.extents, inode.size, u64::from(at), count)
+                    .await
+                    .expect("a read");
+                let start = (at as usize).min(flat.len());
+                let end = (start + count as usize).min(flat.len());
+                assert_eq!(got.data, &flat[start..end.max(start)]);
+                assert_eq!(
+                    got.at_end,
+                    u64::from(at) + u64::from(count) >= flat.len() as u64
+                );
+            }
+        }
+        let inode = world.inode(file.id).await;
+        assert_eq!(inode.size, flat.len() as u64);
+        for object in objects_of(&inode.extents) {
+            let memory = &world.servers.memory[object.server.0 as usize - 1];
+            let stat = backend::DataServer::stat(memory, &object.handle)
+                .await
+                .expect("the object is there");
+            assert_eq!(stat.size, inode.size, "invariant 8");
+        }
+    }
+    assert_eq!(world.read_all(file.id).await, flat);
+}
+
+fn put(flat: &mut Vec<u8>, at: usize, data: &[u8]) {
+    if flat.len() < at + data.len() {
+        flat.resize(at + data.len(), 0);
+    }
+    flat[at..at + data.len()].copy_from_slice(data);
+}
+
+/// With the geometry that a Linux client computes by itself.
+fn direct_write(world: &World, extents: &[Extent], offset: u64, data: &[u8]) {
+    let extent = &extents[0];
+    let unit = u64::from(extent.stripe_unit);
+    let stripes = &extent.mirrors[0].stripes;
+    let mut at = offset;
+    while at < offset + data.len() as u64 {
+        let end = (offset + data.len() as u64).min((at / unit + 1) * unit);
+        let object = &stripes[(at / unit) as usize % stripes.len()];
+        let piece = Bytes::copy_from_slice(&data[(at - offset) as usize..(end - offset) as usize]);
+        let memory: &MemoryServer = &world.servers.memory[object.server.0 as usize - 1];
+        let owner: Owner = object.owner;
+        memory
+            .client_write(owner, &object.handle, at, piece)
+            .expect("the owner writes");
+        at = end;
+    }
+}
+
+fn virtual_time() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_striped_file_equals_a_flat_one(steps in prop::collection::vec(step(), 1..14)) {
+        virtual_time().block_on(equals_a_flat_file(steps, healthy()));
+    }
+
+    #[test]
+    fn a_striped_file_equals_a_flat_one_over_servers_that_are_slow_and_take_little(
+        steps in prop::collection::vec(step(), 1..10),
+    ) {
+        let faults = backend::Faults { short: 300, delay: Duration::from_millis(5), ..healthy() };
+        virtual_time().block_on(equals_a_flat_file(steps, faults));
+    }
+}

@@ -1,0 +1,158 @@
+//! The metadata server, put together: catalog, data servers, protocol state, sockets.
+//! Never here: what any of them does.
+
+mod data_servers;
+mod exports;
+
+pub use data_servers::DataServerSpec;
+pub use exports::ExportSpec;
+
+use crate::clock::{SystemClock, wall};
+use crate::net::{self, Listeners};
+use anyhow::Context;
+use bytes::Bytes;
+use catalog::{Catalog, Options as CatalogOptions, failpoint::Failpoint};
+use mds::state::{Boot, Limits, RecordedClient, State};
+use mds::{Clock, HandleKey, Identity, Parts, Server, Settings};
+use objects::{Objects, OwnerRange};
+use rand::Rng;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long a graceful stop waits for work in the background, after the last request was answered.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Everything that a metadata server needs to be told, from a file or from a command line.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub listen: Vec<SocketAddr>,
+    pub state_dir: PathBuf,
+    pub limits: Limits,
+    pub net: net::Limits,
+    pub data_servers: Vec<DataServerSpec>,
+    pub exports: Vec<ExportSpec>,
+    /// Bytes; a power of two.
+    pub stripe_unit: u32,
+    /// Data servers of a new file whose creator can stripe.
+    pub stripe_count: u32,
+    pub ids: (u32, u32),
+    pub stats_seconds: u32,
+    /// Owner and mode of the root of a new namespace.
+    pub root_mode: u32,
+}
+
+/// A metadata server that serves.
+pub struct Running {
+    pub server: Arc<Server>,
+    pub catalog: Arc<Catalog>,
+    pub objects: Arc<Objects>,
+    pub addresses: Vec<SocketAddr>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    house: JoinHandle<()>,
+    arrivals: JoinHandle<()>,
+}
+
+/// Secrets of the namespace, made with it and kept in its catalog.
+async fn secret<const N: usize>(catalog: &Catalog, name: &[u8]) -> anyhow::Result<[u8; N]> {
+    if let Some(kept) = catalog.meta_get(name).await? {
+        return <[u8; N]>::try_from(&kept[..]).ok().context("a secret in the catalog has another length than it was made with");
+    }
+    let mut made = [0; N];
+    rand::rng().fill(&mut made[..]);
+    catalog.meta_put(wall(), name, Bytes::copy_from_slice(&made)).await?;
+    Ok(made)
+}
+
+impl Running {
+    /// Opens the namespace, reaches for the data servers, and serves. Listens before anything that
+    /// takes time, so that two servers on one address are told at once.
+    pub async fn start(spec: Spec, failpoint: Option<Failpoint>) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&spec.listen)?;
+        let addresses = listeners.addresses();
+        let mut options = CatalogOptions::new(rand::rng().random(), wall());
+        options.root_mode = spec.root_mode;
+        options.failpoint = failpoint;
+        let catalog = Catalog::open(&spec.state_dir.join("catalog"), options).await?;
+        let handle_key = HandleKey(secret(&catalog, b"handle-key").await?);
+        let identity: [u8; 16] = secret(&catalog, b"identity").await?;
+        let members = data_servers::reach(&catalog, &spec.data_servers).await?;
+        let objects = Objects::start(
+            Arc::clone(&catalog),
+            members.members.clone(),
+            objects::Options {
+                spread: spec.stripe_count,
+                stripe_unit: spec.stripe_unit,
+                ..objects::Options::new(OwnerRange::new(spec.ids.0, spec.ids.1)?, Arc::new(wall))
+            },
+        )
+        .await?;
+        let clock = Arc::new(SystemClock::new());
+        let on_record = catalog.clients().await?;
+        let state = State::new(
+            spec.limits.clone(),
+            Boot {
+                epoch: catalog.boot_epoch() as u32,
+                seed: rand::rng().random(),
+                now: clock.monotonic(),
+                on_record: on_record
+                    .into_iter()
+                    .map(|record| RecordedClient { record: record.id, owner: record.owner, principal: record.principal })
+                    .collect(),
+            },
+        );
+        let server = Server::new(Parts {
+            objects: Arc::clone(&objects),
+            state,
+            clock,
+            settings: Settings {
+                exports: exports::resolve(&catalog, &spec.exports).await?,
+                stripe_unit: spec.stripe_unit,
+                stats_seconds: spec.stats_seconds,
+                recall_timeout: spec.limits.recall,
+                gate_timeout: spec.limits.recall + Duration::from_secs(5),
+            },
+            identity: Identity {
+                owner: Bytes::from(format!("headrace-{:032x}", u128::from_be_bytes(identity))),
+                lease: spec.limits.lease,
+                fsid: u64::from_be_bytes(identity[..8].try_into().context("eight of sixteen bytes")?) >> 1,
+            },
+            handle_key,
+            devices: members.devices.clone(),
+            catalog: Arc::clone(&catalog),
+        });
+        server.recover().await?;
+        let house = tokio::spawn(Arc::clone(&server).keep_house());
+        let arrivals =
+            tokio::spawn(data_servers::await_missing(Arc::clone(&catalog), Arc::clone(&objects), Arc::clone(&server), members.missing));
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(net::serve(listeners, Arc::clone(&server), spec.net, stop.clone()));
+        Ok(Self { server, catalog, objects, addresses, stop, serving, house, arrivals })
+    }
+
+    /// Other exports, from now on.
+    pub async fn change_exports(&self, exports: &[ExportSpec]) -> anyhow::Result<()> {
+        let exports = exports::resolve(&self.catalog, exports).await?;
+        let settings = Settings { exports, ..Settings::clone(&self.server.settings()) };
+        self.server.change_settings(settings);
+        Ok(())
+    }
+
+    /// Takes no more requests, ends those under way, and what they left to do.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "a connection's task died");
+        }
+        if tokio::time::timeout(DRAIN, self.server.drained()).await.is_err() {
+            tracing::info!("what is left to do in the background is done at the next start");
+        }
+        self.house.abort();
+        self.arrivals.abort();
+    }
+}
+

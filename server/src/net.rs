@@ -1,0 +1,332 @@
+//! The metadata server's TCP connections: records in, records out, callbacks the other way.
+//! Never here: what a call means.
+
+use anyhow::Context;
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use mds::{BackChannel, BackChannelError, Connection, Server};
+use parking_lot::Mutex;
+use socket2::{SockRef, TcpKeepalive};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::Xdr;
+use wire::nfs4::NFS_CB_VERSION;
+use wire::record::{Frame, RecordReader, begin};
+use wire::rpc::{Accepted, CallHeader, Credential, Denied, Message, OpaqueAuth, RPC_VERSION, ReplyBody, ReplyHeader};
+use wire::xdr::Decoder;
+
+/// What connections may take of the process.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_address: usize,
+    /// Requests of all connections that are worked on; the next ones wait unread.
+    pub requests: usize,
+    /// Largest request, its header included.
+    pub record_bytes: usize,
+    /// Requests of one connection that are worked on; the next ones wait unread.
+    pub requests_per_connection: usize,
+    /// A record must arrive whole within this time of its first byte.
+    pub record_timeout: Duration,
+    /// A connection without a request for this long is closed: Linux renews its lease more often.
+    pub idle_timeout: Duration,
+    /// A peer that takes no reply for this long is cut off.
+    pub send_timeout: Duration,
+    pub callback_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            connections_per_address: 1024,
+            requests: 4096,
+            record_bytes: (1 << 20) + (64 << 10),
+            requests_per_connection: 256,
+            record_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(10),
+            send_timeout: Duration::from_mins(1),
+            callback_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Listening sockets; dropping them closes them.
+pub struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    pub fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Self> {
+        addresses
+            .iter()
+            .map(|address| listen(*address).with_context(|| format!("can't listen on {address}")))
+            .collect::<anyhow::Result<_>>()
+            .map(Self)
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() {
+        // Both families have sockets of their own, as the default `listen` names both.
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
+    // A restart must not wait for the connections of the last start to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+/// Who is connected, to keep within the limits.
+#[derive(Default)]
+struct Peers(Mutex<HashMap<IpAddr, usize>>, AtomicUsize);
+
+impl Peers {
+    fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Admitted> {
+        let mut peers = self.0.lock();
+        let of_address = peers.entry(address).or_default();
+        if *of_address >= limits.connections_per_address || self.1.load(Relaxed) >= limits.connections {
+            if *of_address == 0 {
+                peers.remove(&address);
+            }
+            return None;
+        }
+        *of_address += 1;
+        self.1.fetch_add(1, Relaxed);
+        Some(Admitted { peers: Arc::clone(self), address })
+    }
+}
+
+/// A connection's place within the limits, given back when dropped.
+struct Admitted {
+    peers: Arc<Peers>,
+    address: IpAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut peers = self.peers.0.lock();
+        self.peers.1.fetch_sub(1, Relaxed);
+        if let Some(of_address) = peers.get_mut(&self.address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                peers.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Serves until `stop`; then takes no more requests, ends those under way, and returns.
+pub async fn serve(listeners: Listeners, server: Arc<Server>, limits: Limits, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let peers = Arc::new(Peers::default());
+    let slots = Arc::new(Semaphore::new(limits.requests));
+    let ids = Arc::new(AtomicU64::new(1));
+    for listener in listeners.0 {
+        let (server, limits, stop) = (Arc::clone(&server), limits.clone(), stop.clone());
+        let (peers, slots, ids, tracker) = (Arc::clone(&peers), Arc::clone(&slots), Arc::clone(&ids), connections.clone());
+        connections.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                let (stream, peer) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection can't be accepted");
+                        // Out of file descriptors: to try again at once would only spin.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
+                let Some(admitted) = peers.admit(peer.ip(), &limits) else {
+                    tracing::debug!(%peer, "closed: as many connections are open as may be");
+                    continue;
+                };
+                let id = ids.fetch_add(1, Relaxed);
+                let (server, limits, stop, slots) = (Arc::clone(&server), limits.clone(), stop.clone(), Arc::clone(&slots));
+                tracker.spawn(async move {
+                    if let Err(error) = connection(stream, (id, peer), server, slots, limits, stop).await {
+                        tracing::debug!(%peer, %error, "a connection ended");
+                    }
+                    drop(admitted);
+                });
+            }
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// Calls towards the client, over the connection that it opened.
+struct Back {
+    frames: mpsc::Sender<Frame>,
+    waiting: Mutex<HashMap<u32, oneshot::Sender<Bytes>>>,
+    next_xid: AtomicU32,
+    deadline: Duration,
+}
+
+impl Back {
+    fn answered(&self, reply: &ReplyHeader, result: Bytes) {
+        let Some(waiter) = self.waiting.lock().remove(&reply.xid) else { return };
+        let accepted = matches!(reply.body, ReplyBody::Accepted { status: Accepted::Success, .. });
+        if accepted {
+            // Whoever gave up meanwhile doesn't mind.
+            let _ = waiter.send(result);
+        }
+    }
+}
+
+impl BackChannel for Back {
+    fn call(
+        &self,
+        program: u32,
+        procedure: u32,
+        credential: Credential,
+        arguments: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, BackChannelError>> {
+        Box::pin(async move {
+            let xid = self.next_xid.fetch_add(1, Relaxed);
+            let header =
+                CallHeader { xid, program, version: NFS_CB_VERSION, procedure, credential, verifier: OpaqueAuth::none() };
+            let mut out = begin();
+            header.encode(&mut out);
+            out.raw(&arguments);
+            let (answer, answered) = oneshot::channel();
+            self.waiting.lock().insert(xid, answer);
+            let outcome = async {
+                self.frames.send(Frame::new(out)).await.map_err(|_| BackChannelError::Closed)?;
+                answered.await.map_err(|_| BackChannelError::Refused)
+            };
+            let result = timeout(self.deadline, outcome).await.unwrap_or(Err(BackChannelError::Timeout));
+            self.waiting.lock().remove(&xid);
+            result
+        })
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    (id, peer): (u64, SocketAddr),
+    server: Arc<Server>,
+    all_slots: Arc<Semaphore>,
+    limits: Limits,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    // A client that lost its power says nothing.
+    let alive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+    let (input, output) = stream.into_split();
+    let (frames, to_send) = mpsc::channel(limits.requests_per_connection);
+    let back = Arc::new(Back {
+        frames: frames.clone(),
+        waiting: Mutex::default(),
+        next_xid: AtomicU32::new(1),
+        deadline: limits.callback_timeout,
+    });
+    let connection = Arc::new(Connection { id, peer, back: Arc::clone(&back) as Arc<dyn BackChannel> });
+    server.connection_opened(&connection);
+    let broken = CancellationToken::new();
+    let writer = tokio::spawn(write(output, to_send, limits.send_timeout, broken.clone()));
+    let requests = TaskTracker::new();
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        () = broken.cancelled() => Ok(()),
+        ended = read(input, &connection, &back, (&server, &all_slots), &limits, &frames, &requests) => ended,
+    };
+    server.connection_closed(&connection);
+    // What was taken on is ended and answered, also when the server stops.
+    requests.close();
+    requests.wait().await;
+    drop((frames, back, connection));
+    writer.await?;
+    ended
+}
+
+async fn read(
+    mut input: OwnedReadHalf,
+    connection: &Arc<Connection>,
+    back: &Arc<Back>,
+    (server, all_slots): (&Arc<Server>, &Arc<Semaphore>),
+    limits: &Limits,
+    frames: &mpsc::Sender<Frame>,
+    requests: &TaskTracker,
+) -> anyhow::Result<()> {
+    let mut reader = RecordReader::new(limits.record_bytes);
+    let mut buffer = BytesMut::with_capacity(64 << 10);
+    let slots = Arc::new(Semaphore::new(limits.requests_per_connection));
+    let mut record_began = None;
+    loop {
+        while let Some(record) = reader.next(&mut buffer)? {
+            record_began = None;
+            let length = record.len();
+            let mut decoder = Decoder::new(record);
+            match Message::decode(&mut decoder)? {
+                Message::Call(header) => {
+                    let slot = Arc::clone(&slots).acquire_owned().await?;
+                    let of_all = Arc::clone(all_slots).acquire_owned().await?;
+                    let (server, connection, frames) = (Arc::clone(server), Arc::clone(connection), frames.clone());
+                    requests.spawn(async move {
+                        let reply = server.call(&connection, header, decoder, length).await;
+                        // A closed connection: the reply stays in its slot for the retry.
+                        let _ = frames.send(reply).await;
+                        drop((slot, of_all));
+                    });
+                }
+                Message::Reply(reply) => back.answered(&reply, decoder.rest()),
+                Message::ForeignCall { xid, .. } => {
+                    let mut out = begin();
+                    ReplyHeader::denied(xid, Denied::RpcMismatch { low: RPC_VERSION, high: RPC_VERSION }).encode(&mut out);
+                    frames.send(Frame::new(out)).await?;
+                }
+            }
+        }
+        let deadline = if buffer.is_empty() && reader.is_between_records() {
+            Instant::now() + limits.idle_timeout
+        } else {
+            // Counted from the first byte: a trickle doesn't keep half a record open for ever.
+            *record_began.get_or_insert_with(Instant::now) + limits.record_timeout
+        };
+        buffer.reserve(64 << 10);
+        let received = timeout_at(deadline, input.read_buf(&mut buffer)).await;
+        match received.context("nothing came for too long")?? {
+            0 => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+async fn write(
+    mut output: OwnedWriteHalf,
+    mut frames: mpsc::Receiver<Frame>,
+    patience: Duration,
+    broken: CancellationToken,
+) {
+    while let Some(mut frame) = frames.recv().await {
+        while frame.has_remaining() {
+            match timeout(patience, output.write_buf(&mut frame)).await {
+                Ok(Ok(sent)) if sent > 0 => {}
+                _ => {
+                    broken.cancel();
+                    return;
+                }
+            }
+        }
+    }
+}

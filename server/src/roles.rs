@@ -1,0 +1,329 @@
+//! The roles that the binary plays: `mds`, `ds`, `demo`. From a configuration or command line to
+//! running servers.
+
+use crate::cli::{DemoArgs, LogArgs};
+use crate::daemon::{Shown, start_log, until_stopped};
+use crate::metadata::{DataServerSpec, ExportSpec, Running, Spec};
+use crate::net;
+use crate::observe::Source;
+use crate::sources::{DataSource, MetadataSource};
+use anyhow::Context;
+use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig};
+use mds::state::Limits;
+use mds::{Access, Squash};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names a step of the catalog at which the process kills itself: `before-sync:12`. For crash tests.
+const FAILPOINT: &str = "HEADRACE_FAILPOINT";
+
+fn failpoint() -> anyhow::Result<Option<catalog::failpoint::Failpoint>> {
+    match std::env::var(FAILPOINT) {
+        Ok(named) => Ok(Some(named.parse().with_context(|| FAILPOINT.to_owned())?)),
+        Err(_) => Ok(None),
+    }
+}
+
+fn runtime(workers: Option<u32>, blocking: u32) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().max_blocking_threads(blocking as usize).thread_name("headrace");
+    if let Some(workers) = workers {
+        builder.worker_threads(workers as usize);
+    }
+    builder.build().context("the runtime can't be started")
+}
+
+pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
+    let config = MdsConfig::load(path)?;
+    let control = start_log(log, config.server.log_format, config.server.log_level)?;
+    runtime(config.server.worker_threads, config.server.blocking_threads)?.block_on(async {
+        let running = Running::start(spec(&config), failpoint()?).await?;
+        let shown = Shown::start(config.server.metrics_listen, vec![source(&running).await?]).await?;
+        let status = format!("serving NFSv4 on {}", listed(&running.addresses));
+        tracing::info!("{status}");
+        let mut current = config.clone();
+        until_stopped(&shown, &status, async || match MdsConfig::load(path) {
+            Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+            Ok(new) => {
+                let diff = current.reload_diff(&new);
+                let next = current.reloaded(&new);
+                control.set_level(next.server.log_level);
+                if let Err(error) = running.change_exports(&exports(&next)).await {
+                    tracing::error!("the exports stay as they were: {error:#}");
+                    return;
+                }
+                current = next;
+                tell_reload(&diff);
+            }
+        })
+        .await?;
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn tell_reload(diff: &config::ReloadDiff) {
+    if diff.is_empty() {
+        tracing::info!("reloaded: nothing has changed");
+    }
+    if !diff.applied.is_empty() {
+        tracing::info!("reloaded: {}", diff.applied.join(", "));
+    }
+    if !diff.needs_restart.is_empty() {
+        tracing::warn!("these take effect with a restart: {}", diff.needs_restart.join(", "));
+    }
+}
+
+async fn source(running: &Running) -> anyhow::Result<Arc<dyn Source>> {
+    let known = running.catalog.data_servers().await?;
+    Ok(Arc::new(MetadataSource {
+        server: Arc::clone(&running.server),
+        catalog: Arc::clone(&running.catalog),
+        objects: Arc::clone(&running.objects),
+        names: known.into_iter().map(|record| (record.id, record.name)).collect(),
+    }))
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn spec(config: &MdsConfig) -> Spec {
+    let limits = &config.limits;
+    let ids = (config.layout.ids.base, config.layout.ids.count);
+    Spec {
+        listen: config.server.listen.clone(),
+        state_dir: config.server.state_dir.clone(),
+        limits: Limits {
+            lease: config.server.lease_seconds.duration(),
+            grace: config.server.grace().duration(),
+            recall: config.layout.recall_seconds.duration(),
+            clients: limits.clients as usize,
+            sessions_per_client: limits.sessions_per_client as usize,
+            slots: limits.slots_per_session,
+            request_bytes: limits.request_bytes.0 as u32,
+            response_bytes: limits.request_bytes.0 as u32,
+            operations: limits.operations_per_request,
+            cached_reply_bytes: limits.reply_cache_bytes.0 as usize,
+            cached_reply_bytes_hard: limits.reply_cache_bytes.0.saturating_mul(2) as usize,
+            opens: limits.opens as usize,
+            opens_per_client: limits.opens_per_client as usize,
+            locks_per_client: limits.locks_per_client as usize,
+            layouts: limits.layouts as usize,
+            layouts_per_client: limits.layouts_per_client as usize,
+            ..Limits::default()
+        },
+        net: net::Limits {
+            connections: limits.connections as usize,
+            connections_per_address: limits.connections_per_address as usize,
+            requests: limits.requests_under_way as usize,
+            record_bytes: limits.request_bytes.0 as usize + (16 << 10),
+            ..net::Limits::default()
+        },
+        data_servers: config
+            .data_servers
+            .iter()
+            .map(|server| DataServerSpec {
+                name: server.name.to_string(),
+                host: server.address.host.clone(),
+                port: server.address.port,
+                mount_port: server.mount_port,
+                export: server.export.as_str().to_owned(),
+                weight: server.weight,
+                client_host: server.host.as_ref().map(ToString::to_string),
+                read_bytes: server.read_bytes.map(|bytes| bytes.0 as u32),
+                write_bytes: server.write_bytes.map(|bytes| bytes.0 as u32),
+                ids,
+            })
+            .collect(),
+        exports: exports(config),
+        stripe_unit: config.layout.stripe_unit.0 as u32,
+        stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
+        ids,
+        stats_seconds: STATS_SECONDS,
+        root_mode: 0o755,
+    }
+}
+
+/// How often clients report what they did with their layouts.
+const STATS_SECONDS: u32 = 60;
+
+fn exports(config: &MdsConfig) -> Vec<ExportSpec> {
+    config
+        .exports
+        .iter()
+        .map(|export| ExportSpec {
+            path: export.path.as_str().to_owned(),
+            clients: export.clients.iter().map(config::Cidr::network).collect(),
+            access: match export.access {
+                config::Access::ReadOnly => Access::ReadOnly,
+                config::Access::ReadWrite => Access::ReadWrite,
+            },
+            squash: match export.squash {
+                config::Squash::None => Squash::None,
+                config::Squash::Root => Squash::Root,
+                config::Squash::All => Squash::All,
+            },
+            anonymous: (export.anon_uid, export.anon_gid),
+        })
+        .collect()
+}
+
+pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
+    let config = DsConfig::load(path)?;
+    let control = start_log(log, config.ds.log_format, config.ds.log_level)?;
+    runtime(Some(2), 8)?.block_on(async {
+        let running = ds::Server::start(data_config(&config))?;
+        let name = config.ds.export.to_string();
+        let shown = Shown::start(config.ds.metrics_listen, observed(&running, name).into_iter().collect()).await?;
+        let status = format!("serving data on {}, by {:?}", listed(running.addresses()), running.engine());
+        tracing::info!("{status}");
+        let mut current = config.clone();
+        until_stopped(&shown, &status, async || match DsConfig::load(path) {
+            Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+            Ok(new) => {
+                let diff = current.reload_diff(&new);
+                current = current.reloaded(&new);
+                control.set_level(current.ds.log_level);
+                tell_reload(&diff);
+            }
+        })
+        .await?;
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn observed(running: &ds::Running, name: String) -> Option<Arc<dyn Source>> {
+    let observer = running.observer()?;
+    Some(Arc::new(DataSource { name, observer }))
+}
+
+fn data_config(config: &DsConfig) -> ds::Config {
+    let base = ds::Config::new(&config.ds.data_dir);
+    ds::Config {
+        listen: config.ds.listen.clone(),
+        export: config.ds.export.to_string(),
+        mds: config
+            .ds
+            .mds
+            .iter()
+            .map(|cidr| {
+                let network = cidr.network();
+                ds::Network { address: network.addr(), prefix_bits: network.prefix_len() }
+            })
+            .collect(),
+        engine: match config.ds.engine {
+            Engine::Auto => ds::EngineChoice::Auto,
+            Engine::IoUring => ds::EngineChoice::IoUring,
+            Engine::Threads => ds::EngineChoice::Threads,
+        },
+        rings: config.ds.ring_threads.map_or(base.rings, |count| count as usize),
+        workers: config.ds.worker_threads.map_or(base.workers, |count| count as usize),
+        transfer_bytes: config.limits.transfer_bytes.0 as u32,
+        buffer_bytes: config.limits.buffer_bytes.0 as usize,
+        connection_bytes: config.limits.buffer_bytes_per_connection.0 as usize,
+        max_requests: config.limits.requests_under_way as usize,
+        max_connections: config.limits.connections as usize,
+        open_objects: config.limits.open_objects as usize,
+        capacity_bytes: config.ds.capacity.map(|bytes| bytes.0),
+        ..base
+    }
+}
+
+/// The data servers' export in a demo.
+const DEMO_EXPORT: &str = "/data";
+
+pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
+    start_log(log, LogFormat::Human, LogLevel::Info)?;
+    let addresses = args.data_addresses().map_err(anyhow::Error::msg)?;
+    runtime(None, 64)?.block_on(async {
+        let mut data_servers = Vec::new();
+        let mut specs = Vec::new();
+        for (index, address) in addresses.iter().enumerate() {
+            let name = format!("ds{}", index + 1);
+            let running = ds::Server::start(ds::Config {
+                listen: vec![*address],
+                export: DEMO_EXPORT.into(),
+                mds: own_networks(&[args.listen.ip(), address.ip()]),
+                ..ds::Config::new(args.data_dir.join(&name))
+            })?;
+            let at = *running.addresses().first().context("a data server listens somewhere")?;
+            specs.push(demo_data_server(name.clone(), at));
+            data_servers.push((name, running));
+        }
+        let running = Running::start(demo_spec(args, specs), failpoint()?).await?;
+        let mut sources = vec![source(&running).await?];
+        sources.extend(data_servers.iter().filter_map(|(name, running)| observed(running, name.clone())));
+        let shown = Shown::start(args.metrics_listen, sources).await?;
+        let at = running.addresses.first().context("the metadata server listens somewhere")?;
+        println!(
+            "ready: {} data servers. On a Linux client:\n  mount -t nfs4 -o vers=4.2,port={} {}:/ /mnt",
+            data_servers.len(),
+            at.port(),
+            at.ip()
+        );
+        until_stopped(&shown, "serving", async || {
+            tracing::info!("a demo has no configuration to read again");
+        })
+        .await?;
+        running.stop().await;
+        for (_, running) in data_servers {
+            running.stop().await;
+        }
+        Ok(())
+    })
+}
+
+/// From where the demo's own metadata server calls: any of the machine's addresses that it was given.
+fn own_networks(addresses: &[IpAddr]) -> Vec<ds::Network> {
+    let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16])];
+    addresses.iter().chain(&loopback).map(|address| ds::Network::host(*address)).collect()
+}
+
+/// Ids of the layouts; no account has them.
+const DEMO_IDS: (u32, u32) = (1_900_000_000, 4096);
+
+fn demo_data_server(name: String, at: SocketAddr) -> DataServerSpec {
+    DataServerSpec {
+        name,
+        host: at.ip().to_string(),
+        port: at.port(),
+        mount_port: Some(at.port()),
+        export: DEMO_EXPORT.into(),
+        weight: 1,
+        client_host: None,
+        read_bytes: None,
+        write_bytes: None,
+        ids: DEMO_IDS,
+    }
+}
+
+fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
+    let lease = Duration::from_secs(args.lease_seconds);
+    Spec {
+        listen: vec![args.listen],
+        state_dir: args.data_dir.join("mds"),
+        limits: Limits {
+            lease,
+            grace: args.grace_seconds.map_or(lease, Duration::from_secs),
+            ..Limits::default()
+        },
+        net: net::Limits::default(),
+        stripe_count: data_servers.len() as u32,
+        data_servers,
+        exports: vec![ExportSpec {
+            path: "/".into(),
+            clients: vec![ipnet::IpNet::from(ipnet::Ipv4Net::default()), ipnet::IpNet::from(ipnet::Ipv6Net::default())],
+            access: Access::ReadWrite,
+            squash: Squash::None,
+            anonymous: (65534, 65534),
+        }],
+        stripe_unit: 1 << 20,
+        ids: DEMO_IDS,
+        stats_seconds: STATS_SECONDS,
+        root_mode: 0o755,
+    }
+}

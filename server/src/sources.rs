@@ -1,0 +1,190 @@
+//! The servers' numbers, in the form that `/metrics` shows.
+//! Never here: counting.
+
+use crate::observe::{
+    BytesSample, Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency, OperationSample, Route,
+    Samples, Source,
+};
+use catalog::Catalog;
+use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
+use layout::DataServerId;
+use mds::Server;
+use objects::{Health, Objects};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub struct MetadataSource {
+    pub server: Arc<Server>,
+    pub catalog: Arc<Catalog>,
+    pub objects: Arc<Objects>,
+    /// Names by number, for people.
+    pub names: Vec<(DataServerId, String)>,
+}
+
+impl Source for MetadataSource {
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        vec![("role", "mds".into())]
+    }
+
+    fn samples(&self) -> Samples {
+        let metrics = &self.server.metrics;
+        let operations = metrics
+            .operations()
+            .into_iter()
+            .map(|counted| OperationSample {
+                name: upper_snake(&format!("{:?}", counted.operation)),
+                count: counted.count,
+                errors: counted.errors.iter().map(|(status, count)| (upper_snake(&format!("{status:?}")), *count)).collect(),
+                latency: Latency {
+                    bounds_micros: mds::LATENCY_BOUNDS_MICROS.to_vec(),
+                    counts: counted.latency.to_vec(),
+                    total_micros: counted.total_micros,
+                },
+            })
+            .collect();
+        let proxied = |direction, counter: &AtomicU64| BytesSample {
+            route: Route::Proxy,
+            direction,
+            bytes: counter.load(Relaxed),
+        };
+        let held = self.server.held();
+        let store = self.catalog.stats();
+        let counter = |name, help, counter: &AtomicU64| Counter::new(name, help, counter.load(Relaxed));
+        Samples {
+            operations,
+            bytes: vec![
+                proxied(Direction::Read, &metrics.proxy_read_bytes),
+                proxied(Direction::Written, &metrics.proxy_written_bytes),
+            ],
+            data_servers: self.data_servers(),
+            counters: vec![
+                counter("compounds", "COMPOUNDs answered", &metrics.compounds),
+                counter("recalls", "Layouts recalled", &metrics.recalls),
+                counter("recalls_timed_out", "Recalled layouts that did not come back in time", &metrics.recalls_timed_out),
+                counter("fences", "Files fenced", &metrics.fences),
+                counter("settled", "Files whose size was settled with their data servers", &metrics.settled),
+                counter("layout_errors", "Errors of data servers that clients reported", &metrics.layout_errors),
+                Counter::new("catalog_commits", "Transactions made durable", store.commits),
+                Counter::new("catalog_batches", "Journal syncs of the catalog", store.batches),
+                Counter::new("catalog_conflicts", "Transactions that lost to others and ran again", store.conflicts),
+            ],
+            gauges: vec![
+                Gauge::new("clients", "Clients", held.clients),
+                Gauge::new("sessions", "Sessions", held.sessions),
+                Gauge::new("opens", "Opens", held.opens),
+                Gauge::new("locks", "Byte-range locks", held.locks),
+                Gauge::new("layouts", "Layouts held", held.layouts),
+                Gauge::new("recalls_pending", "Layouts recalled and not yet back", held.recalls),
+                Gauge::new("cached_reply_bytes", "Replies kept for retries, bytes", held.cached_reply_bytes),
+                Gauge::new("catalog_largest_batch", "Most transactions in one journal sync", store.largest_batch),
+            ],
+        }
+    }
+}
+
+impl MetadataSource {
+    fn data_servers(&self) -> Vec<DataServerSample> {
+        let health = self.objects.health().borrow().clone();
+        let name_of = |id: DataServerId| {
+            let known = self.names.iter().find(|(known, _)| *known == id);
+            known.map_or_else(|| id.0.to_string(), |(_, name)| name.clone())
+        };
+        health
+            .iter()
+            .map(|(id, health)| {
+                let space = self.objects.space_of(*id);
+                DataServerSample {
+                    name: name_of(*id),
+                    health: match health {
+                        Health::Up => DataServerHealth::Up,
+                        Health::Full => DataServerHealth::Full,
+                        Health::Suspect => DataServerHealth::Suspect,
+                        Health::Down => DataServerHealth::Down,
+                    },
+                    total_bytes: space.total,
+                    free_bytes: space.free,
+                }
+            })
+            .collect()
+    }
+}
+
+pub struct DataSource {
+    pub name: String,
+    pub observer: ds::Observer,
+}
+
+impl Source for DataSource {
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        vec![("role", "ds".into()), ("server", self.name.clone())]
+    }
+
+    fn samples(&self) -> Samples {
+        let now = self.observer.metrics();
+        let operations = now
+            .procedures
+            .iter()
+            .filter(|counted| counted.calls() > 0)
+            .map(|counted| OperationSample {
+                name: upper_snake(&format!("{:?}", counted.procedure)),
+                count: counted.calls(),
+                errors: counted
+                    .by_class
+                    .iter()
+                    .filter(|(class, count)| *class != StatusClass::Ok && *count > 0)
+                    .map(|(class, count)| (upper_snake(&format!("{class:?}")), *count))
+                    .collect(),
+                latency: Latency {
+                    bounds_micros: DS_BOUNDS.to_vec(),
+                    counts: counted.latency.clone(),
+                    total_micros: counted.total_micros,
+                },
+            })
+            .collect();
+        let direct = |direction, bytes| BytesSample { route: Route::Direct, direction, bytes };
+        Samples {
+            operations,
+            bytes: vec![direct(Direction::Read, now.read_bytes), direct(Direction::Written, now.written_bytes)],
+            data_servers: Vec::new(),
+            counters: vec![
+                Counter::new("fences", "Objects given another owner", now.fences),
+                Counter::new("connections_accepted", "Connections accepted", now.connections_accepted),
+                Counter::new("connections_refused", "Connections closed at the limit", now.connections_refused),
+                Counter::new("connections_cut", "Connections cut for idling or stalling", now.connections_cut),
+                Counter::new("rpc_refusals", "Calls that were no NFSv3 or MOUNT", now.rpc_refusals),
+            ],
+            gauges: vec![
+                Gauge::new("connections", "Connections", now.connections),
+                Gauge::new("in_flight_bytes", "Payload of requests that are worked on, bytes", now.in_flight_bytes),
+                Gauge::new("in_flight_requests", "Requests that are worked on", now.in_flight_requests),
+                Gauge::new("open_objects", "Objects kept open", now.open_objects),
+                Gauge::new("space_free_bytes", "Space left, bytes", now.free_bytes),
+                Gauge::new("space_total_bytes", "Space in all, bytes", now.total_bytes),
+                Gauge::new("mds_term", "Highest term of a metadata server seen", now.mds_term),
+            ],
+        }
+    }
+}
+
+/// `BindConnToSession` as the RFC writes it: `BIND_CONN_TO_SESSION`.
+fn upper_snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for (index, letter) in name.chars().enumerate() {
+        if letter.is_ascii_uppercase() && index > 0 {
+            out.push('_');
+        }
+        out.push(letter.to_ascii_uppercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::upper_snake;
+
+    #[test]
+    fn operations_are_called_as_the_rfc_calls_them() {
+        assert_eq!(upper_snake("BindConnToSession"), "BIND_CONN_TO_SESSION");
+        assert_eq!(upper_snake("Open"), "OPEN");
+    }
+}
