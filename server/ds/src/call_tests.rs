@@ -124,7 +124,9 @@ proptest! {
         payload in proptest::option::of(0..9000_usize),
     ) {
         let mut out = head(program, 3, procedure, root());
-        words.iter().for_each(|word| out.u32(*word));
+        for word in words {
+            out.u32(word);
+        }
         let _ = read(out.finish(), payload);
     }
 }

@@ -113,9 +113,9 @@ impl Config {
             open_objects: 4096,
             capacity_bytes: None,
             write_verifier: None,
-            idle_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_mins(10),
             record_timeout: Duration::from_secs(30),
-            send_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_mins(1),
             stop_timeout: Duration::from_secs(20),
         }
     }

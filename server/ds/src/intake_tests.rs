@@ -68,8 +68,11 @@ fn buffer(pool: &Arc<Pool>, length: usize) -> Buffer {
     }
 }
 
+/// A record's head, and its payload if it came apart.
+type Pieces = (Vec<u8>, Option<Vec<u8>>);
+
 /// Feeds `stream` in pieces of the given sizes, over and over, and collects the records.
-fn feed(mut stream: &[u8], pieces: &[usize]) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, Hostile> {
+fn feed(mut stream: &[u8], pieces: &[usize]) -> Result<Vec<Pieces>, Hostile> {
     let pool = Pool::new(16 << 20);
     let mut intake = Intake::new(LIMIT_BYTES);
     let mut records = Vec::new();

@@ -89,7 +89,7 @@ impl Server {
     /// Opens the folder, listens, and serves on threads of its own.
     pub fn start(config: Config) -> Result<Running, StartError> {
         let transfer = config.transfer_bytes;
-        if transfer % 4096 != 0 || !(4096..=1 << 20).contains(&transfer) {
+        if !transfer.is_multiple_of(4096) || !(4096..=1 << 20).contains(&transfer) {
             return Err(StartError::TransferSize { bytes: transfer });
         }
         let folder = Arc::new(Folder::open(&config.folder)?);
@@ -121,8 +121,8 @@ impl Server {
             pool: Pool::new(config.buffer_bytes),
             workers: workers.clone(),
             metrics: Arc::new(Metrics::default()),
-            export: config.export.clone(),
-            mds: config.mds.clone(),
+            export: config.export,
+            mds: config.mds,
             transfer_bytes: transfer,
         });
         let limits = Limits {
@@ -141,19 +141,16 @@ impl Server {
             watch: Arc::default(),
             stop_timeout: config.stop_timeout,
         };
-        let kind = match rings(&config)? {
-            Some((engine, rings)) => {
-                inner.rings = Some(rings);
-                inner.serve(&engine, listeners)?;
-                EngineKind::IoUring
-            }
-            None => {
-                let (engine, runtime) = Threads::start(config.rings, workers)
-                    .map_err(|source| StartError::Threads { source })?;
-                inner.runtime = Some(runtime);
-                inner.serve(&engine, listeners)?;
-                EngineKind::Threads
-            }
+        let kind = if let Some((engine, rings)) = rings(config.engine, config.rings)? {
+            inner.rings = Some(rings);
+            inner.serve(&engine, listeners)?;
+            EngineKind::IoUring
+        } else {
+            let (engine, runtime) = Threads::start(config.rings, workers)
+                .map_err(|source| StartError::Threads { source })?;
+            inner.runtime = Some(runtime);
+            inner.serve(&engine, listeners)?;
+            EngineKind::Threads
         };
         inner.watch()?;
         Ok(Running {
@@ -164,13 +161,17 @@ impl Server {
     }
 }
 
-fn rings(config: &Config) -> Result<Option<(crate::engine::ring::Ring, Rings)>, StartError> {
-    match config.engine {
+/// The rings, unless threads are chosen or all that the kernel lets us have.
+fn rings(
+    choice: EngineChoice,
+    count: usize,
+) -> Result<Option<(crate::engine::ring::Ring, Rings)>, StartError> {
+    match choice {
         EngineChoice::Threads => Ok(None),
-        EngineChoice::IoUring => Rings::start(config.rings)
+        EngineChoice::IoUring => Rings::start(count)
             .map(Some)
             .map_err(|source| StartError::NoUring { source }),
-        EngineChoice::Auto => match Rings::start(config.rings) {
+        EngineChoice::Auto => match Rings::start(count) {
             Ok(rings) => Ok(Some(rings)),
             Err(error) => {
                 tracing::info!(%error, "the kernel refuses io_uring: the data server uses threads");

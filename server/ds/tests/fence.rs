@@ -70,6 +70,15 @@ async fn whole(client: &nfs_client::Client, object: &Fh3) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_server_can_tell_that_the_exact_fence_is_there() {
+    let world = World::new(ENGINES[0]);
+    let root = world.root().await;
+    let found = world.mds().lookup(&root, &name(".headrace")).await;
+    assert_eq!(found.expect("the mark is found").object, root);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readers_go_on_while_writers_are_fenced() {
     let world = World::new(ENGINES[0]);
     let object = world.object(1).await;
@@ -142,6 +151,13 @@ async fn a_guarded_change_of_what_has_changed_is_refused() {
         status(mds.setattr(&object, size_is(0), Some(seen)).await),
         Some(Nfsstat3::NotSync)
     );
-    assert_eq!(mds.getattr(&object).await.expect("attributes").size, 9);
+    let now = mds.getattr(&object).await.expect("attributes");
+    assert_eq!(now.size, 9);
+    // Even where nothing has changed: a guarded size pads, and never cuts.
+    let cut = mds.setattr(&object, size_is(8), Some(now.ctime)).await;
+    assert_eq!(status(cut), Some(Nfsstat3::NotSync));
+    mds.setattr(&object, size_is(9), Some(now.ctime))
+        .await
+        .expect("as long as it is");
     world.stop().await;
 }

@@ -52,12 +52,25 @@ impl Rings {
             threads: Vec::with_capacity(all.len()),
         };
         for (number, shared) in all.iter().enumerate() {
-            let uring = build()?;
             let shared = Arc::clone(shared);
+            let (answer, built) = std::sync::mpsc::channel();
+            // The ring is made by the thread that uses it: at its end the kernel interrupts the
+            // system calls of whoever made it, and that must be nobody else's thread.
+            let serve = move || match build() {
+                Ok(uring) => {
+                    let _ = answer.send(Ok(()));
+                    run(&shared, uring);
+                }
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                }
+            };
             let thread = std::thread::Builder::new()
                 .name(format!("ds-ring-{number}"))
-                .spawn(move || run(&shared, uring))?;
+                .spawn(serve)?;
             rings.threads.push(thread);
+            let built = built.recv();
+            built.unwrap_or_else(|_| Err(io::Error::other("a ring's thread panicked")))?;
         }
         let ring = Ring {
             shared: Arc::clone(&all[0]),
@@ -94,6 +107,7 @@ fn build() -> io::Result<IoUring> {
     IoUring::builder()
         .setup_cqsize(COMPLETIONS)
         .setup_coop_taskrun()
+        .setup_single_issuer()
         .build(SUBMISSIONS)
         .or_else(|_| {
             IoUring::builder()

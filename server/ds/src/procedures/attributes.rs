@@ -105,7 +105,10 @@ pub async fn set<E: Engine>(
             after: cx.attributes(object).ok(),
         },
     };
-    if guard.is_some_and(|ctime| ctime != before.ctime) {
+    // A guarded size only ever grows an object: the metadata server pads stripes with it while
+    // writers are under way, and a ctime of the same clock tick must not cut what they wrote since.
+    let cuts = new.size.is_some_and(|size| size < before.size);
+    if guard.is_some_and(|ctime| ctime != before.ctime || cuts) {
         return Err(about(Nfsstat3::NotSync));
     }
     if new.size.is_some_and(|size| size > FILE_MAX_BYTES) {

@@ -48,7 +48,28 @@ pub struct Folder {
     term: AtomicU64,
     /// Held while a higher term is made durable.
     term_change: Mutex<()>,
+    /// Folders whose names are known to be on disk: nobody removes them while we serve.
+    outer_durable: Bits,
+    inner_durable: Bits,
     _lock: File,
+}
+
+/// A fixed number of bits, set once.
+#[derive(Debug)]
+struct Bits(Box<[AtomicU64]>);
+
+impl Bits {
+    fn new(count: usize) -> Self {
+        Self((0..count / 64).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn get(&self, at: usize) -> bool {
+        self.0[at / 64].load(Ordering::Acquire) & 1 << (at % 64) != 0
+    }
+
+    fn set(&self, at: usize) {
+        self.0[at / 64].fetch_or(1 << (at % 64), Ordering::AcqRel);
+    }
 }
 
 impl Folder {
@@ -89,6 +110,8 @@ impl Folder {
             key,
             term: AtomicU64::new(term),
             term_change: Mutex::new(()),
+            outer_durable: Bits::new(1 << 8),
+            inner_durable: Bits::new(1 << 16),
             _lock: lock,
         })
     }
@@ -135,33 +158,37 @@ impl Folder {
         self.open_folder(&inner_path(xx, yy))?.sync_all()
     }
 
-    /// Makes `data/xx/yy` durable, and says whether it wasn't there.
+    /// Makes `data/xx/yy`, and says whether it wasn't there. It is durable either way: one that is
+    /// found may be left of a crash, or another thread's that isn't synced yet.
     pub fn make_inner(&self, xx: u8, yy: u8) -> io::Result<bool> {
-        let path = inner_path(xx, yy);
-        if self
-            .make_folder(&path, &outer_path(xx))
-            .is_ok_and(|made| !made)
-        {
+        let bit = usize::from(xx) << 8 | usize::from(yy);
+        if self.inner_durable.get(bit) {
             return Ok(false);
         }
         self.make_outer(xx)?;
-        self.make_folder(&path, &outer_path(xx))
+        let made = self.make_folder(&inner_path(xx, yy), &outer_path(xx))?;
+        self.inner_durable.set(bit);
+        Ok(made)
     }
 
-    /// Makes `data/xx` durable, and says whether it wasn't there.
+    /// Makes `data/xx` likewise.
     pub fn make_outer(&self, xx: u8) -> io::Result<bool> {
-        self.make_folder(&outer_path(xx), "data")
+        if self.outer_durable.get(usize::from(xx)) {
+            return Ok(false);
+        }
+        let made = self.make_folder(&outer_path(xx), "data")?;
+        self.outer_durable.set(usize::from(xx));
+        Ok(made)
     }
 
     fn make_folder(&self, path: &str, parent: &str) -> io::Result<bool> {
-        match rustix::fs::mkdirat(&self.root, path, Mode::RWXU) {
-            Ok(()) => {
-                self.open_folder(parent)?.sync_all()?;
-                Ok(true)
-            }
-            Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        let made = match rustix::fs::mkdirat(&self.root, path, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno.into()),
+        };
+        self.open_folder(parent)?.sync_all()?;
+        Ok(made)
     }
 
     /// Opens a folder below the root; `.` is the root.

@@ -167,13 +167,8 @@ impl Objects {
             return Ok(Created::Existing(object));
         }
         let (xx, yy) = id.folders();
-        let file = match self.folder.open_object(id, OFlags::CREATE) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.folder.make_inner(xx, yy)?;
-                self.folder.open_object(id, OFlags::CREATE)?
-            }
-            opened => opened?,
-        };
+        self.folder.make_inner(xx, yy)?;
+        let file = self.folder.open_object(id, OFlags::CREATE)?;
         // What a crash left of an earlier creation has no record yet, and might have a size.
         file.set_len(0)?;
         file.set_len(create.size_bytes)?;

@@ -60,7 +60,7 @@ impl World {
 
     pub fn caller(&self, caller: Caller) -> Client {
         let options = Options {
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
             in_flight_max: NonZeroUsize::new(256).expect("256 is not 0"),
             source_port: SourcePort::Any,
             ..Options::default()

@@ -15,7 +15,7 @@ use io_uring::IoUring;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::operation::{DOORBELL, InFlight, Operation, Work};
+use super::operation::{DOORBELL, InFlight, Operation, Work, arm_doorbell};
 
 /// What a ring's thread shares with whoever gives it work.
 pub struct Shared {
@@ -126,7 +126,7 @@ pub fn run(shared: &Arc<Shared>, mut uring: IoUring) {
             task.run();
         }
         if !doorbell_armed {
-            in_flight.arm_doorbell(&mut uring, &shared.doorbell);
+            arm_doorbell(&mut uring, &shared.doorbell);
             doorbell_armed = true;
         }
         let submissions = std::mem::take(&mut *shared.submissions.lock());

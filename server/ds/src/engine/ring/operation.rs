@@ -116,7 +116,7 @@ struct Message {
 
 struct Entry {
     operation: Arc<Operation>,
-    _message: Option<Box<Message>>,
+    message: Option<Box<Message>>,
 }
 
 /// Operations that the kernel works on. Keeps their memory until their completions have come.
@@ -132,29 +132,17 @@ impl InFlight {
 
     pub fn submit(&mut self, uring: &mut IoUring, operation: Arc<Operation>) {
         let slot = self.entries.vacant_entry();
-        let (entry, message) = {
-            let mut state = operation.0.lock();
-            let work = state.work.as_mut();
-            prepare(work.expect("work is there until its result is"))
-        };
-        let entry = entry.user_data(slot.key() as u64);
-        slot.insert(Entry {
+        let key = slot.key() as u64;
+        let kept = slot.insert(Entry {
             operation,
-            _message: message,
+            message: None,
         });
+        let entry = kept.prepare().user_data(key);
         // SAFETY: what the entry points to belongs to the work inside the operation, to the file or
         // socket that the work holds, or to the message. All three now are in `entries`, which gives
         // them up in `complete` alone, after the kernel is done; and `Drop` leaks what is left.
         // Nobody moves or touches the work meanwhile: `await_result` takes it only once there is a
         // result, and the heap memory it owns doesn't move with it.
-        unsafe { push(uring, &entry) };
-    }
-
-    /// Has the ring tell when the doorbell rings.
-    pub fn arm_doorbell(&mut self, uring: &mut IoUring, doorbell: &OwnedFd) {
-        let poll = opcode::PollAdd::new(Fd(doorbell.as_raw_fd()), libc::POLLIN as u32);
-        let entry = poll.build().user_data(DOORBELL);
-        // SAFETY: the entry points to no memory, and the poll holds its own reference to the file.
         unsafe { push(uring, &entry) };
     }
 
@@ -174,6 +162,14 @@ impl Drop for InFlight {
     }
 }
 
+/// Has the ring tell when the doorbell rings.
+pub fn arm_doorbell(uring: &mut IoUring, doorbell: &OwnedFd) {
+    let poll = opcode::PollAdd::new(Fd(doorbell.as_raw_fd()), libc::POLLIN as u32);
+    let entry = poll.build().user_data(DOORBELL);
+    // SAFETY: the entry points to no memory, and the poll holds its own reference to the file.
+    unsafe { push(uring, &entry) };
+}
+
 /// # Safety
 /// What `entry` points to must stay valid until its completion has been seen.
 unsafe fn push(uring: &mut IoUring, entry: &squeue::Entry) {
@@ -191,64 +187,69 @@ unsafe fn push(uring: &mut IoUring, entry: &squeue::Entry) {
     }
 }
 
-/// The entry for a piece of work. It points into the work's own memory.
-fn prepare(work: &mut Work) -> (squeue::Entry, Option<Box<Message>>) {
-    let fd = |file: &dyn AsRawFd| Fd(file.as_raw_fd() as RawFd);
-    let entry = match work {
-        Work::Accept { listener, .. } => {
-            let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
-            opcode::Accept::new(fd(&**listener), address, length)
-                .flags(libc::SOCK_CLOEXEC)
-                .build()
+impl Entry {
+    /// What the kernel is to be told. It points into the work's own memory and into the message.
+    fn prepare(&mut self) -> squeue::Entry {
+        let fd = |file: &dyn AsRawFd| Fd(file.as_raw_fd() as RawFd);
+        let mut state = self.operation.0.lock();
+        match state
+            .work
+            .as_mut()
+            .expect("work is there until its result is")
+        {
+            Work::Accept { listener, .. } => {
+                let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
+                opcode::Accept::new(fd(&**listener), address, length)
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build()
+            }
+            Work::Receive { socket, space } => {
+                // A payload is awaited whole, so that the task wakes once.
+                let flags = if space.fills() { libc::MSG_WAITALL } else { 0 };
+                let room = space.bytes_mut();
+                opcode::Recv::new(fd(&**socket), room.as_mut_ptr(), room.len() as u32)
+                    .flags(flags)
+                    .build()
+            }
+            Work::Send { socket, batch } => {
+                let message = self.message.insert(Box::new(message(&batch.slices())));
+                opcode::SendMsg::new(fd(&**socket), &raw const message.header)
+                    .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
+                    .build()
+            }
+            Work::Read {
+                file,
+                offset,
+                buffer,
+                from,
+            } => {
+                let room = &mut buffer.bytes_mut()[*from..];
+                opcode::Read::new(fd(&**file), room.as_mut_ptr(), room.len() as u32)
+                    .offset(*offset)
+                    .build()
+            }
+            Work::Write {
+                file,
+                offset,
+                buffer,
+            } => {
+                let bytes = buffer.bytes();
+                opcode::Write::new(fd(&**file), bytes.as_ptr(), bytes.len() as u32)
+                    .offset(*offset)
+                    .build()
+            }
+            Work::Sync { file, depth } => {
+                let flags = match depth {
+                    Depth::Data => FsyncFlags::DATASYNC,
+                    Depth::All => FsyncFlags::empty(),
+                };
+                opcode::Fsync::new(fd(&**file)).flags(flags).build()
+            }
         }
-        Work::Receive { socket, space } => {
-            // A payload is awaited whole, so that the task wakes once.
-            let flags = if space.fills() { libc::MSG_WAITALL } else { 0 };
-            let room = space.bytes_mut();
-            opcode::Recv::new(fd(&**socket), room.as_mut_ptr(), room.len() as u32)
-                .flags(flags)
-                .build()
-        }
-        Work::Send { socket, batch } => {
-            let message = message(&batch.slices());
-            let entry = opcode::SendMsg::new(fd(&**socket), &raw const message.header)
-                .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
-                .build();
-            return (entry, Some(message));
-        }
-        Work::Read {
-            file,
-            offset,
-            buffer,
-            from,
-        } => {
-            let room = &mut buffer.bytes_mut()[*from..];
-            opcode::Read::new(fd(&**file), room.as_mut_ptr(), room.len() as u32)
-                .offset(*offset)
-                .build()
-        }
-        Work::Write {
-            file,
-            offset,
-            buffer,
-        } => {
-            let bytes = buffer.bytes();
-            opcode::Write::new(fd(&**file), bytes.as_ptr(), bytes.len() as u32)
-                .offset(*offset)
-                .build()
-        }
-        Work::Sync { file, depth } => {
-            let flags = match depth {
-                Depth::Data => FsyncFlags::DATASYNC,
-                Depth::All => FsyncFlags::empty(),
-            };
-            opcode::Fsync::new(fd(&**file)).flags(flags).build()
-        }
-    };
-    (entry, None)
+    }
 }
 
-fn message(slices: &[IoSlice<'_>]) -> Box<Message> {
+fn message(slices: &[IoSlice<'_>]) -> Message {
     let mut parts: Vec<libc::iovec> = slices
         .iter()
         .map(|slice| libc::iovec {
@@ -261,8 +262,8 @@ fn message(slices: &[IoSlice<'_>]) -> Box<Message> {
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = parts.as_mut_ptr();
     header.msg_iovlen = parts.len();
-    Box::new(Message {
+    Message {
         header,
         _parts: parts,
-    })
+    }
 }
