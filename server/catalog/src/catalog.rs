@@ -16,6 +16,7 @@ use crate::tx::Tx;
 use crate::view::Reader;
 use bytes::Bytes;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -86,7 +87,12 @@ impl Catalog {
             path: path.to_owned(),
             source,
         };
-        std::fs::create_dir_all(path).map_err(folder)?;
+        // The catalog holds keys and everybody's names: its folder is its owner's alone.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(folder)?;
         let lock = File::create(path.join("lock")).map_err(folder)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -15,6 +15,9 @@ use bytes::Bytes;
 use layout::DataServerId;
 use std::collections::BTreeSet;
 
+/// Directories between one and the root; a longer way must be a ring.
+const DEPTH_MAX: u32 = 1 << 20;
+
 fn checked(name: &[u8]) -> Result<(), Error> {
     if (1..=NAME_MAX_BYTES).contains(&name.len()) {
         Ok(())
@@ -211,6 +214,8 @@ impl Tx {
     /// Stores the attributes, size, extents and times of an inode that is there. Its kind, links, parent
     /// and birth are the namespace's and stay. The change attribute of a directory moves by itself; of
     /// anything else it is the caller's, from [`Tx::next_change`].
+    ///
+    /// `inode` comes from a read of this same transaction: what others changed since would be undone.
     pub async fn put(&mut self, inode: &Inode) -> Result<(), Error> {
         let old = self.cold(inode.id).await?;
         let mut new = ColdInode {
@@ -339,14 +344,19 @@ impl Tx {
     /// Refuses to move a directory to a place below itself. Every directory on the way to the root is
     /// read, so that of two renames that would close a ring together one conflicts.
     async fn not_below(&self, moved: InodeId, place: InodeId) -> Result<(), Error> {
-        let mut at = Some(place);
-        while let Some(directory) = at {
-            if directory == moved {
+        let mut at = place;
+        for _ in 0..DEPTH_MAX {
+            if at == moved {
                 return Err(Error::IntoItself);
             }
-            at = self.parent_of(directory).await?;
+            match self.parent_of(at).await? {
+                Some(parent) => at = parent,
+                None => return Ok(()),
+            }
         }
-        Ok(())
+        Err(Error::Corrupt(format!(
+            "no way leads from {place:?} to the root"
+        )))
     }
 }
 

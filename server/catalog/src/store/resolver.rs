@@ -352,6 +352,31 @@ mod tests {
     }
 
     #[test]
+    fn the_window_forgets_its_oldest_writes_and_then_distrusts_old_reads() {
+        let mut window = Window::default();
+        for version in 1..=WINDOW_KEYS as u64 + 10 {
+            window.wrote(version.to_be_bytes().to_vec().into(), version);
+        }
+        assert_eq!((window.last.len(), window.floor), (WINDOW_KEYS, 10));
+        assert!(window.conflicts(&reading(writing(1, 9, "a"), "b")));
+        assert!(!window.conflicts(&reading(writing(1, 10, "a"), "b")));
+        assert!(!window.conflicts(&writing(1, 0, "a")), "it read nothing");
+    }
+
+    #[test]
+    fn answers_are_kept_for_so_many_transactions_and_no_more() {
+        let mut resolver = Resolver::at(0);
+        for number in 0..=ANSWERS as u128 {
+            resolver
+                .resolve([&writing(number, 0, "a")].into_iter(), &Empty)
+                .unwrap();
+        }
+        assert!(!resolver.has_answered(IdempotencyKey(0)));
+        assert!(resolver.has_answered(IdempotencyKey(1)));
+        assert_eq!(resolver.answers.len(), ANSWERS);
+    }
+
+    #[test]
     fn packed_fields_add_up_independently() {
         let packed = |low: i64, high: i64| {
             let sum = i128::from(low) + (i128::from(high) << 64);

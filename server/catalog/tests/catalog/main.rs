@@ -6,4 +6,5 @@ mod model;
 mod namespace;
 mod objects;
 mod opening;
+mod store;
 mod world;

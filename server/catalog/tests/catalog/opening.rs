@@ -3,6 +3,7 @@
 use crate::world::*;
 use catalog::store::{IdempotencyKey, MemoryStore, Outcome, Store, Transaction, Write};
 use catalog::{Catalog, Error, FORMAT, OpenError, RemoveWhat};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 #[test]
@@ -18,6 +19,16 @@ fn a_second_opening_of_one_folder_is_refused_in_words() {
         );
         drop(first);
         in_folder(folder.path()).await;
+    });
+}
+
+#[test]
+fn the_folder_of_a_new_catalog_is_its_owners_alone() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("var/catalog");
+        in_folder(&path).await;
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     });
 }
 

@@ -1,0 +1,191 @@
+//! What every engine promises, tried on each.
+
+use crate::world::*;
+use bytes::Bytes;
+use catalog::store::{
+    Committed, Direction, FjallOptions, FjallStore, IdempotencyKey, KeyRange, MemoryStore, Outcome,
+    Snapshot, Store, StoreError, Transaction, VALUE_MAX_BYTES, Write,
+};
+use std::sync::Arc;
+
+/// Runs the body on each engine, fresh.
+fn on_each_engine(body: &impl AsyncFn(&dyn Store)) {
+    let folder = tempfile::tempdir().unwrap();
+    let fjall = FjallStore::open(folder.path(), &FjallOptions::default()).unwrap();
+    run(async {
+        body(&MemoryStore::new()).await;
+        body(&fjall).await;
+    });
+}
+
+fn writing(number: u128, writes: impl IntoIterator<Item = (Bytes, Write)>) -> Transaction {
+    let mut transaction = Transaction::blind(IdempotencyKey(number));
+    transaction.writes.extend(writes);
+    transaction
+}
+
+fn set(key: &[u8], value: &str) -> (Bytes, Write) {
+    (
+        Bytes::copy_from_slice(key),
+        Write::Set(Bytes::copy_from_slice(value.as_bytes())),
+    )
+}
+
+fn range(start: &[u8], end: &[u8]) -> KeyRange {
+    KeyRange {
+        start: Bytes::copy_from_slice(start),
+        end: Bytes::copy_from_slice(end),
+    }
+}
+
+async fn committed(store: &dyn Store, transaction: Transaction) -> Committed {
+    match store.commit(Arc::new(transaction)).await.unwrap() {
+        Outcome::Committed(committed) => committed,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn text(snapshot: &Arc<dyn Snapshot>, key: &str) -> Option<String> {
+    let value = snapshot.get(key.as_bytes()).await.unwrap()?;
+    Some(String::from_utf8(value.to_vec()).unwrap())
+}
+
+fn add_one(number: u128) -> Transaction {
+    writing(
+        number,
+        [("sum".into(), Write::Add(vec![1, 0, 0, 0].into()))],
+    )
+}
+
+#[test]
+fn a_snapshot_shows_what_was_committed_before_it_and_nothing_later() {
+    on_each_engine(&async |store| {
+        committed(store, writing(1, [set(b"a", "1"), set(b"b", "1")])).await;
+        let early = store.snapshot().await.unwrap();
+        committed(
+            store,
+            writing(2, [set(b"a", "2"), ("b".into(), Write::Delete)]),
+        )
+        .await;
+        let late = store.snapshot().await.unwrap();
+        assert!(late.version() > early.version());
+        assert_eq!(
+            (text(&early, "a").await, text(&early, "b").await),
+            (Some("1".into()), Some("1".into()))
+        );
+        assert_eq!(
+            (text(&late, "a").await, text(&late, "b").await),
+            (Some("2".into()), None)
+        );
+        let keys = [Bytes::from("b"), Bytes::from("a")];
+        assert_eq!(
+            late.multi_get(&keys).await.unwrap(),
+            [None, Some("2".into())]
+        );
+    });
+}
+
+#[test]
+fn a_transaction_whose_reads_have_changed_conflicts_and_leaves_no_trace() {
+    on_each_engine(&async |store| {
+        let version = store.snapshot().await.unwrap().version();
+        committed(store, writing(1, [set(b"k5", "x")])).await;
+        let reader = |number, reads: Option<&'static str>, ranges: Option<KeyRange>| {
+            let mut transaction = writing(number, [set(b"trace", "x")]);
+            transaction.read_version = version;
+            transaction.reads.extend(reads.map(Bytes::from));
+            transaction.read_ranges.extend(ranges);
+            Arc::new(transaction)
+        };
+        let conflicting = [
+            reader(2, Some("k5"), None),
+            reader(3, None, Some(range(b"k0", b"k9"))),
+        ];
+        for transaction in conflicting {
+            assert_eq!(store.commit(transaction).await.unwrap(), Outcome::Conflict);
+        }
+        assert_eq!(text(&store.snapshot().await.unwrap(), "trace").await, None);
+        let others = [
+            reader(4, Some("k4"), None),
+            reader(5, None, Some(range(b"k6", b"k9"))),
+        ];
+        for transaction in others {
+            assert!(matches!(
+                store.commit(transaction).await,
+                Ok(Outcome::Committed(_))
+            ));
+        }
+    });
+}
+
+#[test]
+fn a_transaction_sent_again_is_answered_and_not_repeated() {
+    on_each_engine(&async |store| {
+        let first = committed(store, add_one(1)).await;
+        assert_eq!(committed(store, add_one(1)).await, first);
+        let second = committed(store, add_one(2)).await;
+        assert_eq!(second.merged[0].before, Some(first.merged[0].after.clone()));
+        assert!(second.version > first.version);
+    });
+}
+
+#[test]
+fn the_record_of_answers_survives_a_restart() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || FjallStore::open(folder.path(), &FjallOptions::default()).unwrap();
+        let first = committed(&open(), add_one(1)).await;
+        assert_eq!(committed(&open(), add_one(1)).await, first);
+    });
+}
+
+#[test]
+fn a_range_is_cleared_before_the_writes_and_a_scan_goes_both_ways_in_pages() {
+    on_each_engine(&async |store| {
+        let rows = (0..10_u8).map(|number| set(&[b'k', number], "x"));
+        committed(store, writing(1, rows)).await;
+        let mut transaction = writing(2, [(vec![b'k', 4].into(), Write::Stamp)]);
+        transaction.clears.push(range(&[b'k', 3], &[b'k', 6]));
+        let stamped = committed(store, transaction).await;
+        let snapshot = store.snapshot().await.unwrap();
+        let stamp = snapshot.get(&[b'k', 4]).await.unwrap().unwrap();
+        assert_eq!(stamp.as_ref(), stamped.version.to_be_bytes());
+        let forward = [0, 1, 2, 4, 6, 7, 8, 9];
+        let backward = [9, 8, 7, 6, 4, 2, 1, 0];
+        for (direction, expected) in [
+            (Direction::Forward, forward),
+            (Direction::Backward, backward),
+        ] {
+            let mut rest = Some(range(b"k", b"l"));
+            let mut seen = Vec::new();
+            while let Some(range) = rest {
+                let page = snapshot.scan(&range, direction, 3).await.unwrap();
+                assert!((1..=3).contains(&page.rows.len()));
+                seen.extend(page.rows.iter().map(|(key, _)| key[1]));
+                rest = page.rest;
+            }
+            assert_eq!(seen, expected);
+        }
+    });
+}
+
+#[test]
+fn a_max_keeps_the_larger_and_tells_before_and_after() {
+    on_each_engine(&async |store| {
+        for (number, operand, after) in [(1, 5, 5_u64), (2, 3, 5), (3, 9, 9)] {
+            let done = committed(store, writing(number, [("m".into(), Write::Max(operand))])).await;
+            assert_eq!(done.merged[0].after.as_ref(), after.to_le_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_value_larger_than_every_engine_takes_is_refused() {
+    on_each_engine(&async |store| {
+        let large = Write::Set(vec![0; VALUE_MAX_BYTES + 1].into());
+        let refused = store
+            .commit(Arc::new(writing(1, [("a".into(), large)])))
+            .await;
+        assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
+    });
+}
