@@ -63,7 +63,8 @@ impl Options {
     }
 }
 
-/// The objects of a namespace. Dropped, it stops; what was under way is found again at the next start.
+/// The objects of a namespace. Stopped or dropped at any moment: what was under way is found again at
+/// the next start.
 pub struct Objects {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) options: Options,
@@ -156,6 +157,11 @@ impl Objects {
         self.keep_probing(&desk);
         self.keep_burying(&desk);
         health
+    }
+
+    /// Ends the work in the background, where it stands.
+    pub fn stop(&self) {
+        self.tasks.lock().iter().for_each(AbortHandle::abort);
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {
@@ -375,6 +381,6 @@ impl Objects {
 
 impl Drop for Objects {
     fn drop(&mut self) {
-        self.tasks.lock().iter().for_each(AbortHandle::abort);
+        self.stop();
     }
 }

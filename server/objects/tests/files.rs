@@ -270,7 +270,7 @@ async fn nobody_gets_an_answer_that_was_asked_before_he_came() {
             end += 10;
             let object = &file.extents[0].mirrors[0].stripes[0];
             let data = Bytes::from(vec![1; 10]);
-            world.servers.memory[0]
+            world.servers.memory[object.server.0 as usize - 1]
                 .client_write(object.owner, &object.handle, end - 10, data)
                 .expect("a write");
             world
@@ -304,12 +304,21 @@ async fn many_who_ask_at_once_share_the_question() {
     )
     .await;
     let file = world.create("f").await;
-    let before = world.servers.front[0].calls();
+    let calls = || {
+        world
+            .servers
+            .front
+            .iter()
+            .map(|server| server.calls())
+            .sum::<u64>()
+    };
+    let before = calls();
     let asked = (0..100).map(|_| world.objects.observe(&file.extents));
     for answer in futures_util::future::join_all(asked).await {
         answer.expect("an answer");
     }
-    assert!(world.servers.front[0].calls() - before <= 3);
+    // One round that was under way, and one for all others; probes aside.
+    assert!(calls() - before <= 16);
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,6 +125,9 @@ impl World {
             objects,
         } = self;
         let store = store.crash();
+        objects.stop();
+        // The tasks are gone once they were scheduled again.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         drop((catalog, objects));
         let (catalog, objects) = boot(&servers, &store, &options).await;
         World {
