@@ -1,4 +1,4 @@
-//! The catalog itself: opening, transactions and their retries, totals. What can be read is in `view`,
+//! The catalog itself: opening, totals, epochs. What can be read is in `view`, a transaction in `attempts`,
 //! what can be written in the files that extend [`Tx`].
 
 use crate::codec::{ColdInode, Record};
@@ -18,7 +18,6 @@ use bytes::Bytes;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 
 /// Format of the keys and records as a whole. Records have versions of their own besides.
@@ -57,25 +56,7 @@ impl Options {
     }
 }
 
-/// What runs in a transaction: any async closure over `&mut Tx` whose future can change threads.
-pub trait Body<'t, T, E> {
-    type Attempt: Future<Output = Result<T, E>> + Send;
-
-    fn attempt(&mut self, tx: &'t mut Tx) -> Self::Attempt;
-}
-
-impl<'t, T, E, F, A> Body<'t, T, E> for F
-where
-    F: FnMut(&'t mut Tx) -> A,
-    A: Future<Output = Result<T, E>> + Send,
-{
-    type Attempt = A;
-
-    fn attempt(&mut self, tx: &'t mut Tx) -> A {
-        self(tx)
-    }
-}
-
+/// A namespace and what goes with it, open in this process.
 pub struct Catalog {
     pub(crate) core: Arc<Core>,
 }
@@ -141,55 +122,6 @@ impl Catalog {
     /// A view of what is durable now.
     pub fn read(&self) -> Reader {
         Reader::new(self.core.clone())
-    }
-
-    /// Runs `body` until its writes commit with nothing that it read having changed, and answers when
-    /// they are durable. `body` may run several times: it must have no effect but through `tx`. Its own
-    /// error ends the transaction without a trace; so does writing nothing.
-    ///
-    /// `body` is an async closure, `async |tx: &mut Tx| …`, that borrows what it uses.
-    pub fn transact<'a, T, E, F>(
-        &'a self,
-        now: Timestamp,
-        mut body: F,
-    ) -> Pin<Box<dyn Future<Output = Result<Done<T>, E>> + Send + 'a>>
-    where
-        F: AsyncFnMut(&mut Tx) -> Result<T, E> + for<'t> Body<'t, T, E> + Send + 'a,
-        T: Send + 'a,
-        E: From<Error> + Send + 'a,
-    {
-        // Boxed, because a future that holds the closure's own isn't seen to be `Send` by those who spawn it.
-        Box::pin(async move {
-            for _ in 0..ATTEMPTS {
-                let mut tx = Tx::new(self.core.clone(), now);
-                let value = match body.attempt(&mut tx).await {
-                    Ok(value) => value,
-                    Err(_) if tx.is_too_old() => continue,
-                    Err(error) => return Err(error),
-                };
-                let (transaction, touched) = tx.finish();
-                if transaction.is_read_only() {
-                    return Ok(Done {
-                        value,
-                        version: 0,
-                        directories: Vec::new(),
-                    });
-                }
-                match self.core.commit(transaction).await? {
-                    Outcome::Committed(committed) => {
-                        let directories = touched.changes(&committed)?;
-                        return Ok(Done {
-                            value,
-                            version: committed.version,
-                            directories,
-                        });
-                    }
-                    Outcome::Conflict => {}
-                    Outcome::Unknown(why) => return Err(Error::Unknown(why).into()),
-                }
-            }
-            Err(Error::Conflict { attempts: ATTEMPTS }.into())
-        })
     }
 
     /// [`Reader::counts`] of now.

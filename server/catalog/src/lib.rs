@@ -26,7 +26,7 @@ mod tx;
 mod view;
 
 pub use attempts::Attempts;
-pub use catalog::{Body, Catalog, FORMAT, Options};
+pub use catalog::{Catalog, FORMAT, Options};
 pub use error::{Error, OpenError};
 pub use inode::{
     Counts, DirectoryChange, Done, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// One attempt of [`crate::Catalog::transact`]. It reads what a [`Reader`] reads, through its own writes.
+/// One attempt of [`crate::transact!`]. It reads what a [`Reader`] reads, through its own writes.
 pub struct Tx {
     reader: Reader,
     pub(crate) now: Timestamp,
