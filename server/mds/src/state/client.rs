@@ -344,7 +344,10 @@ impl State {
 
     /// Invariant 2: of a client that lapsed nothing is honoured, whatever it still excludes.
     pub(super) fn honour(&self, id: ClientId) -> Result<(), StateidRefusal> {
-        self.clients.live(id).map(drop).ok_or(StateidRefusal::Expired)
+        self.clients
+            .live(id)
+            .map(drop)
+            .ok_or(StateidRefusal::Expired)
     }
 
     pub(super) fn holds_anything(&self, id: ClientId) -> bool {

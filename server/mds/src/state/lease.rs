@@ -207,10 +207,15 @@ impl State {
                 // One who came back and has not completed keeps what it reclaimed, and can
                 // reclaim no more, now or after a further restart: others may be given the
                 // rest. RECLAIM_COMPLETE puts it on record again.
-                self.grace.lapsed_records = std::mem::take(&mut self.grace.awaited)
-                    .into_values()
-                    .map(|awaited| awaited.back.map_or(awaited.record, |client| client.0))
-                    .collect();
+                for awaited in std::mem::take(&mut self.grace.awaited).into_values() {
+                    let record = awaited.back.map_or(awaited.record, |client| client.0);
+                    self.grace.lapsed_records.insert(record);
+                    if let Some(client) = awaited.back
+                        && let Some(client) = self.clients.table.get_mut(&client)
+                    {
+                        client.reclaim = Reclaim::None;
+                    }
+                }
             }
             GracePhase::Closing => {}
         }

@@ -131,7 +131,9 @@ impl Client {
         };
         match self.phase {
             Phase::Exchange => return net.push(setup(Setup::ExchangeId)),
-            Phase::Create { client, sequence } => return net.push(setup(Setup::CreateSession { client, sequence })),
+            Phase::Create { client, sequence } => {
+                return net.push(setup(Setup::CreateSession { client, sequence }));
+            }
             Phase::Reclaim | Phase::Ready => {}
         }
         let slot = rng.below(self.slots.len());
@@ -164,8 +166,11 @@ impl Client {
             });
         }
         // Linux forgets layouts without a word.
-        let idle = self.files[file].layout.as_ref().is_some_and(|layout| layout.in_flight == 0);
-        if idle && rng.percent(2) {
+        let idle = self.files[file]
+            .layout
+            .as_ref()
+            .is_some_and(|layout| layout.in_flight == 0);
+        if idle && rng.percent(8) {
             self.files[file].layout = None;
             return;
         }
@@ -176,7 +181,14 @@ impl Client {
 
     fn choose(&self, file: usize, rng: &mut Rng) -> Option<Op> {
         const ACCESS: [Access; 3] = [Access::Read, Access::Write, Access::Both];
-        const DENY: [Deny; 6] = [Deny::None, Deny::None, Deny::None, Deny::Read, Deny::Write, Deny::Both];
+        const DENY: [Deny; 6] = [
+            Deny::None,
+            Deny::None,
+            Deny::None,
+            Deny::Read,
+            Deny::Write,
+            Deny::Both,
+        ];
         let held = &self.files[file];
         if let Some(layout) = &held.layout
             && layout.leaving
@@ -185,7 +197,9 @@ impl Client {
             if layout.in_flight > 0 {
                 return None;
             }
-            return Some(Op::LayoutReturn { stateid: layout.stateid });
+            return Some(Op::LayoutReturn {
+                stateid: layout.stateid,
+            });
         }
         let Some((open, access, _)) = held.open else {
             let access = ACCESS[rng.below(3)];
@@ -210,7 +224,11 @@ impl Client {
             2 | 3 => {
                 let first = rng.below(LOCK_BYTES);
                 let length = 1 + rng.below(LOCK_BYTES - first);
-                let kind = if access.writes() { LockKind::Write } else { LockKind::Read };
+                let kind = if access.writes() {
+                    LockKind::Write
+                } else {
+                    LockKind::Read
+                };
                 Some(Op::Lock {
                     open,
                     lock: held.lock,
@@ -228,20 +246,34 @@ impl Client {
             }
             6 | 7 if held.layout.is_none() => Some(Op::LayoutGet {
                 stateid: open,
-                mode: if access.writes() { LayoutMode::Write } else { LayoutMode::Read },
+                mode: if access.writes() {
+                    LayoutMode::Write
+                } else {
+                    LayoutMode::Read
+                },
             }),
             8 => {
-                let layout = held.layout.as_ref().filter(|layout| layout.write && layout.end > 0)?;
+                let layout = held
+                    .layout
+                    .as_ref()
+                    .filter(|layout| layout.write && layout.end > 0)?;
                 Some(Op::LayoutCommit {
                     stateid: layout.stateid,
                     end: layout.end,
                 })
             }
             9 => {
-                let layout = held.layout.as_ref().filter(|layout| layout.in_flight == 0)?;
-                Some(Op::LayoutReturn { stateid: layout.stateid })
+                let layout = held
+                    .layout
+                    .as_ref()
+                    .filter(|layout| layout.in_flight == 0)?;
+                Some(Op::LayoutReturn {
+                    stateid: layout.stateid,
+                })
             }
-            10 if rng.percent(30) => Some(Op::Truncate { size: rng.next() % 500 }),
+            10 if rng.percent(60) => Some(Op::Truncate {
+                size: rng.next() % 500,
+            }),
             _ => None,
         }
     }
@@ -305,7 +337,13 @@ impl Client {
                     sequence: *sequence,
                 };
             }
-            (Phase::Create { client, .. }, SetupAnswer::Session { client: answered, session }) if client == *answered => {
+            (
+                Phase::Create { client, .. },
+                SetupAnswer::Session {
+                    client: answered,
+                    session,
+                },
+            ) if client == *answered => {
                 let same = self.id == Some(client);
                 self.id = Some(client);
                 self.session = Some(*session);
@@ -324,9 +362,11 @@ impl Client {
     }
 
     fn outstanding(&self, id: u64) -> Option<usize> {
-        self.slots
-            .iter()
-            .position(|slot| slot.outstanding.as_ref().is_some_and(|request| request.id == id))
+        self.slots.iter().position(|slot| {
+            slot.outstanding
+                .as_ref()
+                .is_some_and(|request| request.id == id)
+        })
     }
 
     /// An answer arrived; late and doubled ones find no request.
@@ -340,7 +380,14 @@ impl Client {
         let held = &mut self.files[request.file];
         held.busy = false;
         match (request.op, answer) {
-            (Op::Open { access, deny, reclaim }, Answer::Stateid(stateid)) => {
+            (
+                Op::Open {
+                    access,
+                    deny,
+                    reclaim,
+                },
+                Answer::Stateid(stateid),
+            ) => {
                 held.open = Some(match held.open {
                     Some((_, known, denied)) if !reclaim => {
                         (*stateid, join(known, access), join_deny(denied, deny))

@@ -70,7 +70,13 @@ impl Oracle {
         }
     }
 
-    pub fn opened(&mut self, state: &State, client: ClientId, file: usize, stateid: Stateid) -> Check {
+    pub fn opened(
+        &mut self,
+        state: &State,
+        client: ClientId,
+        file: usize,
+        stateid: Stateid,
+    ) -> Check {
         let open = state
             .open_of(client, stateid)
             .map_err(|refusal| format!("invariant 2: a new open is not honoured: {refusal}"))?;
@@ -79,7 +85,9 @@ impl Oracle {
                 && *other != stateid.other
                 && (excludes(open.access, known.deny) || excludes(known.access, open.deny))
             {
-                return Err(format!("invariant 3: opens {open:?} and {known:?} conflict"));
+                return Err(format!(
+                    "invariant 3: opens {open:?} and {known:?} conflict"
+                ));
             }
         }
         self.opens.insert(
@@ -98,13 +106,25 @@ impl Oracle {
         if let Some(open) = self.opens.remove(&stateid.other) {
             self.locks[open.file].remove(&client);
         }
-        self.closed.push_back((client, Stateid { seqid: 0, ..stateid }));
+        self.closed.push_back((
+            client,
+            Stateid {
+                seqid: 0,
+                ..stateid
+            },
+        ));
         if self.closed.len() > 64 {
             self.closed.pop_front();
         }
     }
 
-    pub fn locked(&mut self, client: ClientId, file: usize, range: LockRange, kind: Option<LockKind>) -> Check {
+    pub fn locked(
+        &mut self,
+        client: ClientId,
+        file: usize,
+        range: LockRange,
+        kind: Option<LockKind>,
+    ) -> Check {
         let first = range.offset() as usize;
         let last = first + range.length() as usize - 1;
         if let Some(kind) = kind {
@@ -114,7 +134,9 @@ impl Oracle {
                     .flatten()
                     .any(|held| kind == LockKind::Write || *held == LockKind::Write);
                 if *holder != client && conflict {
-                    return Err(format!("invariant 3: {client:?} and {holder:?} both lock file {file}"));
+                    return Err(format!(
+                        "invariant 3: {client:?} and {holder:?} both lock file {file}"
+                    ));
                 }
             }
         }
@@ -124,7 +146,13 @@ impl Oracle {
     }
 
     /// A lock was refused: somebody must stand against it.
-    pub fn lock_denied(&self, client: ClientId, file: usize, range: LockRange, kind: LockKind) -> Check {
+    pub fn lock_denied(
+        &self,
+        client: ClientId,
+        file: usize,
+        range: LockRange,
+        kind: LockKind,
+    ) -> Check {
         let first = range.offset() as usize;
         let last = first + range.length() as usize - 1;
         let conflict = self.locks[file].iter().any(|(holder, bytes)| {
@@ -137,7 +165,9 @@ impl Oracle {
         if conflict {
             Ok(())
         } else {
-            Err(format!("invariant 3: a lock of file {file} was denied by nobody"))
+            Err(format!(
+                "invariant 3: a lock of file {file} was denied by nobody"
+            ))
         }
     }
 
@@ -201,7 +231,9 @@ impl Oracle {
 
     pub fn written(&self, serial: u64) -> Check {
         if self.fenced.contains(&serial) {
-            return Err(format!("invariant 5: a write by fenced layout {serial} reached the file"));
+            return Err(format!(
+                "invariant 5: a write by fenced layout {serial} reached the file"
+            ));
         }
         Ok(())
     }
@@ -224,13 +256,17 @@ impl Oracle {
                 Ok(())
             };
             if tested != expected {
-                return Err(format!("invariant 2: {open:?} is {tested:?}, not {expected:?}"));
+                return Err(format!(
+                    "invariant 2: {open:?} is {tested:?}, not {expected:?}"
+                ));
             }
         }
         if !self.closed.is_empty() {
             let (client, stateid) = self.closed[rng.below(self.closed.len())];
             if state.test_stateid(client, stateid).is_ok() {
-                return Err(format!("invariant 2: {stateid:?} is honoured after its end"));
+                return Err(format!(
+                    "invariant 2: {stateid:?} is honoured after its end"
+                ));
             }
         }
         Ok(())

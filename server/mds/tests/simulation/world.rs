@@ -37,7 +37,9 @@ impl World {
         self.now = self.now.plus(Duration::from_nanos(self.rng.next() % 3));
         match self.rng.below(100) {
             0..45 => self.deliver()?,
-            45..72 => self.server.step(self.now, &mut self.rng, &mut self.oracle, &mut self.net)?,
+            45..72 => self
+                .server
+                .step(self.now, &mut self.rng, &mut self.oracle, &mut self.net)?,
             72..96 => {
                 let client = self.rng.below(CLIENTS);
                 if self.clients[client].asleep_until <= self.now {
@@ -52,7 +54,8 @@ impl World {
 
     fn check(&mut self) -> Check {
         self.server.check_sizes(&self.oracle)?;
-        self.oracle.check_a_stateid(&self.server.state, &mut self.rng)
+        self.oracle
+            .check_a_stateid(&self.server.state, &mut self.rng)
     }
 
     /// What goes wrong now and then.
@@ -83,7 +86,10 @@ impl World {
         let place = self.rng.below(self.net.len());
         let packet = self.net.swap_remove(place);
         let fate = self.rng.below(100);
-        let to_data_server = matches!(packet, Packet::Write { .. } | Packet::Written { .. } | Packet::Forgotten { .. });
+        let to_data_server = matches!(
+            packet,
+            Packet::Write { .. } | Packet::Written { .. } | Packet::Forgotten { .. }
+        );
         if fate < 5 {
             self.lose(&packet);
             return Ok(());
@@ -120,21 +126,32 @@ impl World {
 
     fn arrive(&mut self, packet: Packet) -> Check {
         match packet {
-            Packet::Setup { client, verifier, call } => {
-                let answer = self.server.setup(self.now, client, verifier, &call, &mut self.oracle);
+            Packet::Setup {
+                client,
+                verifier,
+                call,
+            } => {
+                let answer = self
+                    .server
+                    .setup(self.now, client, verifier, &call, &mut self.oracle);
                 self.net.extend(answer.map(|answer| Packet::SetupAnswer {
                     client,
                     verifier,
                     answer,
                 }));
             }
-            Packet::SetupAnswer { client, verifier, answer } => {
+            Packet::SetupAnswer {
+                client,
+                verifier,
+                answer,
+            } => {
                 if self.clients[client].is_this(verifier) {
                     self.clients[client].set_up(&answer);
                 }
             }
             Packet::Request(request) => {
-                self.server.request(self.now, request, &mut self.oracle, &mut self.net)?;
+                self.server
+                    .request(self.now, request, &mut self.oracle, &mut self.net)?;
             }
             Packet::Reply { client, id } => {
                 if let Some(answer) = self.server.answer(id) {
@@ -149,7 +166,9 @@ impl World {
                 grant,
             } => {
                 let holder = self.clients.iter_mut().find(|holder| holder.is(client));
-                if holder.is_some_and(|holder| holder.asleep_until <= self.now && holder.recalled(file, stateid)) {
+                if holder.is_some_and(|holder| {
+                    holder.asleep_until <= self.now && holder.recalled(file, stateid)
+                }) {
                     let boot = self.server.boot;
                     self.net.push(Packet::Forgotten { boot, grant });
                 }
@@ -163,7 +182,9 @@ impl World {
                 serial,
                 end,
             } => {
-                let accepted = self.server.write(file, generation, serial, end, &self.oracle)?;
+                let accepted = self
+                    .server
+                    .write(file, generation, serial, end, &self.oracle)?;
                 self.net.push(Packet::Written {
                     client,
                     verifier,
@@ -192,7 +213,8 @@ impl World {
     /// Every client falls silent for good: leases run out, everything is fenced and settled, and
     /// nothing may be left, in memory or between what is shown and what is stored.
     pub fn wind_down(&mut self) -> Check {
-        self.net.retain(|packet| matches!(packet, Packet::Write { .. }));
+        self.net
+            .retain(|packet| matches!(packet, Packet::Write { .. }));
         while let Some(packet) = self.net.pop() {
             if matches!(packet, Packet::Write { .. }) {
                 self.arrive(packet)?;
@@ -201,17 +223,24 @@ impl World {
         for _ in 0..20_000 {
             self.now = self.now.plus(Duration::from_nanos(5));
             self.server.housekeeping(self.now, &mut self.oracle);
-            self.server.step(self.now, &mut self.rng, &mut self.oracle, &mut self.net)?;
+            self.server
+                .step(self.now, &mut self.rng, &mut self.oracle, &mut self.net)?;
             self.check()?;
             let left = self.server.state.metrics();
             let settled = self.server.files.iter().all(|file| file.intent.is_none());
-            if settled && self.server.is_idle() && left.clients + left.fences == 0 && !self.server.state.in_grace() {
+            if settled
+                && self.server.is_idle()
+                && left.clients + left.fences == 0
+                && !self.server.state.in_grace()
+            {
                 break;
             }
         }
         let left = self.server.state.metrics();
         if left != mds::state::Metrics::default() || !self.server.is_idle() {
-            return Err(format!("something is left behind when everybody has gone: {left:?}"));
+            return Err(format!(
+                "something is left behind when everybody has gone: {left:?}"
+            ));
         }
         for (number, file) in self.server.files.iter().enumerate() {
             if file.size != file.len || file.intent.is_some() {
@@ -252,7 +281,12 @@ impl World {
     }
 
     pub fn summary(&self) -> String {
-        let mut summary = format!("{:?} {:?} {:?}", self.now, self.server.state.metrics(), self.server.files);
+        let mut summary = format!(
+            "{:?} {:?} {:?}",
+            self.now,
+            self.server.state.metrics(),
+            self.server.files
+        );
         for (what, count) in self.tally() {
             let _ = write!(summary, " {what}:{count}");
         }
