@@ -84,7 +84,7 @@ fn run_one(scenario: &Scenario, kernel: &Kernel, wanted: &Wanted) -> Result<Ende
         .state
         .join(format!("{}-{}", scenario.name, kernel.release));
     let begun = Instant::now();
-    let limit = Duration::from_secs(u64::from(scenario.limit_minutes) * 60);
+    let limit = Duration::from_mins(u64::from(scenario.limit_minutes));
     let status = in_sandbox(scenario.name, &kernel.release, &places, limit)?;
     let ended = Ended {
         title,
@@ -211,7 +211,7 @@ pub fn inside(name: &str, release: &str, places: &Places) -> Result<ExitCode> {
 /// The demo, in a sandbox; its folder is removed unless something did not hold.
 pub fn demo(native: bool, places: &Places) -> Result<ExitCode> {
     let kind = if native { "native" } else { "guests" };
-    let limit = Duration::from_secs(15 * 60);
+    let limit = Duration::from_mins(15);
     match in_sandbox(demo::NAME, kind, places, limit)? {
         Some(status) if status.success() => {
             let _ = fs::remove_dir_all(&places.state);

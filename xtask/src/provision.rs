@@ -70,6 +70,11 @@ const FOR_TESTS: &[Package] = &[
         "NFS-Ganesha's back end for a local folder",
     ),
     package("rpcbind", "rpcbind", "NFS-Ganesha wants it for NFSv3"),
+    package(
+        "nfs-kernel-server",
+        "rpc.mountd",
+        "sets up a kernel's own NFS server, inside a guest",
+    ),
 ];
 
 /// Test programs from crates, with the versions that the lists of expected failures were made for.

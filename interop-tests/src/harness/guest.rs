@@ -19,7 +19,7 @@ use super::command;
 use super::kernels::Kernel;
 use super::net::Net;
 
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_mins(2);
 const TAIL_LINES: usize = 60;
 
 /// What a guest is booted with.
@@ -125,8 +125,7 @@ impl Console {
             seen = self
                 .changed
                 .wait_timeout(seen, left)
-                .map(|(seen, _)| seen)
-                .unwrap_or_else(|poisoned| poisoned.into_inner().0);
+                .map_or_else(|poisoned| poisoned.into_inner().0, |(seen, _)| seen);
         }
     }
 }
@@ -148,7 +147,8 @@ impl Guest {
             .arg(format!("mem={}M", recipe.memory_mib))
             .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"])
             .args(["con=null", "con0=fd:0,fd:1", "quiet", "panic=-1"])
-            .arg(format!("uml_dir=/run/uml umid={}", recipe.name))
+            .arg("uml_dir=/run/uml")
+            .arg(format!("umid={}", recipe.name))
             .arg(format!(
                 "vec0:transport=tap,ifname={tap},depth=128,gro=1,mac={}",
                 mac(recipe.address)
@@ -338,11 +338,8 @@ impl Guest {
     fn tail(&self, lines: usize) -> String {
         let seen = self.console.lock();
         let skip = seen.tail.len().saturating_sub(lines);
-        seen.tail
-            .iter()
-            .skip(skip)
-            .map(|line| format!("    {line}\n"))
-            .collect()
+        let kept: Vec<&str> = seen.tail.iter().skip(skip).map(String::as_str).collect();
+        kept.join("\n")
     }
 
     fn fault(&self, what: &str) -> anyhow::Error {
@@ -371,10 +368,10 @@ fn mac(address: Ipv4Addr) -> String {
 pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let skip = lines.len().saturating_sub(count);
-    lines[skip..]
-        .iter()
-        .map(|line| format!("    {line}\n"))
-        .collect()
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("    {}\n", lines[skip..].join("\n    "))
 }
 
 /// What User-Mode Linux says about its host at each start (and again for each of its processes).

@@ -1,6 +1,7 @@
 //! Headrace's own processes: start, wait until they serve, kill -9, start again with the same words.
 //! Knows command lines and log files; nothing of the protocol.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
@@ -169,7 +170,7 @@ impl Default for DemoOptions {
     fn default() -> Self {
         Self {
             data_servers: 3,
-            lease_seconds: 30,
+            lease_seconds: 10,
             grace_seconds: 10,
         }
     }
@@ -227,9 +228,10 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
         let address = net::data_server(index);
         let server = data_server(program, state, index, address)?;
         data_servers.push(server);
-        listed.push_str(&format!(
-            "[[data_server]]\nname = \"ds{index}\"\naddress = \"{address}:{DS_PORT}\"\nexport = \"/data\"\n\n"
-        ));
+        writeln!(
+            listed,
+            "[[data_server]]\nname = \"ds{index}\"\naddress = \"{address}:{DS_PORT}\"\nexport = \"/data\"\n"
+        )?;
     }
     let folder = state.join("mds");
     fs::create_dir_all(&folder)?;

@@ -16,7 +16,7 @@ use super::net::{self, Net};
 pub const CLIENT_MODULES: &str = "nfsv4,nfsv3,nfs_layout_flexfiles";
 /// Where guests mount what is tested.
 pub const MOUNT: &str = "/run/mnt";
-pub const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_mins(1);
 
 pub struct Lab {
     pub net: Net,

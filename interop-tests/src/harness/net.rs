@@ -41,7 +41,11 @@ table inet headrace {
 ";
 
 #[derive(Debug)]
-pub struct Net;
+pub struct Net {
+    bridge: &'static str,
+    /// nftables' name of the counters.
+    table: &'static str,
+}
 
 impl Net {
     /// Builds the bridge with addresses for the metadata server and eight data servers.
@@ -55,7 +59,10 @@ impl Net {
         words("ip link set br0 up")?;
         command::run_with_input("nft", &["-f", "-"], COUNTERS)
             .context("nftables counts the bytes of each connection, and this kernel refused it")?;
-        Ok(Self)
+        Ok(Self {
+            bridge: "br0",
+            table: "headrace",
+        })
     }
 
     /// A tap on the bridge for a guest. Asking again for the same one is no fault: a guest that is booted anew uses it.
@@ -64,7 +71,7 @@ impl Net {
             return Ok(());
         }
         words(&format!("ip tuntap add {name} mode tap"))?;
-        words(&format!("ip link set {name} master br0 up"))?;
+        words(&format!("ip link set {name} master {} up", self.bridge))?;
         Ok(())
     }
 
@@ -72,7 +79,7 @@ impl Net {
     pub fn traffic(&self) -> Result<Traffic> {
         let mut traffic = Traffic::default();
         for set in ["to_server", "to_client"] {
-            let text = command::run("nft", &["-j", "list", "set", "inet", "headrace", set])?;
+            let text = command::run("nft", &["-j", "list", "set", "inet", self.table, set])?;
             let list: Value = serde_json::from_str(&text).context("reading nft's JSON")?;
             for (connection, bytes) in elements(&list) {
                 let entry = traffic.connections.entry(connection).or_default();

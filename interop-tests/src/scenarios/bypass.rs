@@ -113,10 +113,10 @@ fn judge(what: &str, traffic: &Traffic, payload_bytes: u64) -> Result<String> {
 /// The servers' own counters: nothing of it was proxied.
 fn servers_say_the_same() -> Result<()> {
     let scrape = Scrape::of(METRICS)?;
-    let name = "headrace_bytes_total";
+    let name = "headrace_data_bytes_total";
     ensure!(scrape.has(name), "/metrics has no {name}");
-    let direct = scrape.sum(name, &["path=\"direct\""]);
-    let proxied = scrape.sum(name, &["path=\"proxy\""]);
+    let direct = scrape.sum(name, &["role=\"ds\"", "path=\"direct\""]);
+    let proxied = scrape.sum(name, &["role=\"mds\"", "path=\"proxy\""]);
     say(format!(
         "the servers counted {} direct and {} through the metadata server",
         human(direct as u64),

@@ -53,18 +53,40 @@ pub fn knfsd(lab: &mut Lab) -> Result<Verdict> {
     )]))
 }
 
+/// The recipe of [`knfsd`] alone, with an ordinary NFSv3 mount.
+pub fn knfsd_alone(lab: &mut Lab) -> Result<Verdict> {
+    let kernel = lab.kernel.clone();
+    let mut server = lab.boot("knfsd", &kernel, "nfsd", 1024)?;
+    serve_from(&mut server)?;
+    let mut client = lab.client("a")?;
+    let source = format!("{}:/run/objects", server.address());
+    client.sh(
+        &format!(
+            "mkdir -p {MOUNT} && mount -t nfs -o vers=3,nolock,proto=tcp,port=2049,mountport=20048 {source} {MOUNT} && ls {MOUNT}"
+        ),
+        MINUTE,
+    )?;
+    let denied = client.run(&format!("touch {MOUNT}/f"), MINUTE)?;
+    ensure!(!denied.succeeded(), "a client's root was not squashed");
+    server.sh("chmod 777 /run/objects", MINUTE)?;
+    client.sh(&format!("echo x >{MOUNT}/f"), MINUTE)?;
+    Ok(Verdict::Held(vec![format!(
+        "knfsd of {} serves",
+        server.release()
+    )]))
+}
+
 /// Exports with the root of the metadata server alone not squashed, as README tells an operator to.
 fn serve_from(server: &mut Guest) -> Result<()> {
     server.sh(
         &format!(
             "set -e
-            mkdir -p /run/objects /run/rpcbind /run/etc
-            mount -t tmpfs -o size=700m tmpfs /run/objects
+            mkdir -p /run/objects /run/rpcbind; : >/var/lib/nfs/etab; : >/var/lib/nfs/rmtab
+            mount -t tmpfs -o mode=755,size=700m tmpfs /run/objects
             mount -t nfsd nfsd /proc/fs/nfsd
-            printf '%s\\n' '/run/objects {MDS}(rw,no_root_squash,no_subtree_check,fsid=7,insecure) 10.99.0.0/24(rw,root_squash,no_subtree_check,fsid=7,insecure)' >/run/etc/exports
-            mount --bind /run/etc/exports /etc/exports
             rpcbind -w
-            exportfs -ar
+            exportfs -i -o rw,no_root_squash,no_subtree_check,fsid=7,insecure {MDS}:/run/objects
+            exportfs -i -o rw,root_squash,no_subtree_check,fsid=7,insecure 10.99.0.0/24:/run/objects
             rpc.mountd --port 20048
             rpc.nfsd --no-nfs-version 4 4"
         ),

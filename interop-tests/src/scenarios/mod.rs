@@ -77,6 +77,16 @@ pub const ALL: &[Scenario] = &[
             peer::suites,
         )
     },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "peer-knfsd",
+            "a kernel's NFS server in a guest, by itself",
+            Kernels::Each,
+            5,
+            foreign::knfsd_alone,
+        )
+    },
     scenario(
         "basic",
         "mount by 4.1 and 4.2, files of all kinds, locks, unmount",

@@ -97,21 +97,21 @@ expect '! as 1000 chown 1001 d/f 2>/dev/null && ! as 1001 chmod 777 d/f 2>/dev/n
 expect 'chmod 777 d && as 1000 cp /bin/true d/p && chmod 4777 d/p && as 1001 sh -c ": >>d/p; echo x >>d/p" && [ "$(stat -c %a d/p)" = 777 ]'
 "#;
 
-const SQUASHED: &str = r#"
+const SQUASHED: &str = r"
 expect '! mkdir made 2>/dev/null || [ $(stat -c %u made) = 65534 ]'
 expect '! chown 7 . 2>/dev/null'
-"#;
+";
 
-const EVERYBODY: &str = r#"
+const EVERYBODY: &str = r"
 expect 'as 1000 ls . >/dev/null'
 expect '! as 1000 touch f 2>/dev/null || [ $(stat -c %u:%g f) = 4000:4001 ]'
-"#;
+";
 
-const READ_ONLY: &str = r#"
+const READ_ONLY: &str = r"
 expect 'ls >/dev/null'
 expect '! mkdir x 2>/run/err && grep -qi read-only /run/err'
 expect '! touch y 2>/dev/null'
-"#;
+";
 
 fn on(client: &mut Guest, export: &str, script: &str) -> Result<()> {
     mount_from(client, &format!("10.99.0.1:{export}"), "vers=4.2")?;
