@@ -48,11 +48,11 @@ fn write(data: &[u8]) -> Vec<u8> {
 
 fn marked(record: &[u8], fragment_bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let count = record.chunks(fragment_bytes).count().max(1);
-    for at in 0..count {
-        let piece = record.chunks(fragment_bytes).nth(at).unwrap_or(&[]);
+    let mut left = record.len();
+    for piece in record.chunks(fragment_bytes) {
+        left -= piece.len();
         let mark = RecordHeader {
-            last: at + 1 == count,
+            last: left == 0,
             length: piece.len() as u32,
         };
         out.extend_from_slice(&mark.to_bytes());
@@ -104,11 +104,11 @@ fn feed(mut stream: &[u8], pieces: &[usize]) -> Result<Vec<Pieces>, Hostile> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn records_come_out_as_sent_however_the_stream_is_cut(
-        lengths in proptest::collection::vec(1..20_000_usize, 1..5),
+        lengths in proptest::collection::vec(1..20_000_usize, 1..4),
         fragment_bytes in 1..9000_usize,
         pieces in proptest::collection::vec(1..10_000_usize, 1..4),
     ) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rustix::net::Shutdown;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
 use crate::buffers::Pool;
@@ -92,6 +93,7 @@ impl Server {
         if !transfer.is_multiple_of(4096) || !(4096..=1 << 20).contains(&transfer) {
             return Err(StartError::TransferSize { bytes: transfer });
         }
+        raise_file_limit(config.max_connections + config.open_objects);
         let folder = Arc::new(Folder::open(&config.folder)?);
         let space = Space::measure(&config.folder.join("data"), config.capacity_bytes)
             .map_err(|source| StartError::Measure {
@@ -158,6 +160,28 @@ impl Server {
             addresses,
             kind,
         })
+    }
+}
+
+/// Lets the process have as many files as the host allows: the usual 1024 are soon spent on
+/// connections and objects.
+fn raise_file_limit(wanted: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files can't be raised");
+    }
+    if let Some(most) = limit.maximum
+        && most < wanted as u64
+    {
+        tracing::warn!(
+            most,
+            wanted,
+            "the host allows fewer open files than connections and objects may take: raise LimitNOFILE"
+        );
     }
 }
 

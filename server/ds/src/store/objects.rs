@@ -281,3 +281,91 @@ fn write_record(file: &File, record: &Record) -> io::Result<()> {
         XattrFlags::empty(),
     )?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ObjectId = ObjectId([3; 16]);
+    const CREATE: Create = Create {
+        mode: 0o640,
+        uid: 1,
+        gid: 2,
+        size_bytes: 0,
+        term: 0,
+        verifier: [0; 8],
+    };
+
+    struct Store {
+        dir: tempfile::TempDir,
+        objects: Objects,
+    }
+
+    fn store() -> Store {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = Arc::new(Folder::open(dir.path()).expect("a fresh folder opens"));
+        let space = Space::measure(dir.path(), None).expect("nothing is measured");
+        let objects = Objects::new(folder, Arc::new(space), Arc::new(Verifier::new(1)), 16);
+        Store { dir, objects }
+    }
+
+    fn path(store: &Store) -> std::path::PathBuf {
+        let folder = store.dir.path().join("data/03/03");
+        std::fs::create_dir_all(&folder).expect("a folder is made");
+        folder.join(ID.to_string())
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_creation_is_no_object_and_is_created_afresh() {
+        let store = store();
+        std::fs::write(path(&store), b"left over").expect("a file is left");
+        assert!(store.objects.load(ID).expect("it is looked for").is_none());
+        let created = store.objects.create(ID, CREATE).expect("it is created");
+        let Created::New(object) = created else {
+            panic!("nothing was there before");
+        };
+        assert_eq!(object.stat().expect("it is there").st_size, 0);
+    }
+
+    #[test]
+    fn an_object_whose_record_is_damaged_is_neither_served_nor_replaced() {
+        let store = store();
+        let file = File::create(path(&store)).expect("a file is made");
+        rustix::fs::fsetxattr(&file, record::ATTRIBUTE, b"damaged", XattrFlags::empty())
+            .expect("an attribute is set");
+        assert!(store.objects.load(ID).is_err());
+        assert!(store.objects.create(ID, CREATE).is_err());
+    }
+
+    #[test]
+    fn a_record_survives_its_object_s_closing() {
+        let store = store();
+        let created = store.objects.create(ID, CREATE).expect("it is created");
+        let (Created::New(object) | Created::Existing(object)) = created;
+        let record = Record {
+            uid: 9,
+            generation: 2,
+            ..object.record()
+        };
+        object.set_record(record).expect("it is written");
+        let other = Objects::new(
+            Arc::clone(&store.objects.folder),
+            Arc::clone(&store.objects.space),
+            Arc::clone(&store.objects.verifier),
+            16,
+        );
+        let loaded = other.load(ID).expect("it opens").expect("it is there");
+        assert_eq!(loaded.record(), record);
+    }
+
+    #[test]
+    fn a_removed_object_is_gone_for_who_holds_it_and_for_who_looks() {
+        let store = store();
+        let created = store.objects.create(ID, CREATE).expect("it is created");
+        let (Created::New(object) | Created::Existing(object)) = created;
+        store.objects.remove(&object).expect("it is removed");
+        assert!(object.is_removed());
+        assert!(store.objects.load(ID).expect("it is looked for").is_none());
+        assert!(!path(&store).exists());
+    }
+}
