@@ -212,3 +212,6 @@ impl State {
         file.writers > u32::from(own)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -490,3 +490,6 @@ impl State {
         self.opens.client_may(client, inode, access)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@
 
 mod callback;
 mod client;
+#[cfg(test)]
+mod fixture;
 mod gate;
 mod grant;
 mod interval;

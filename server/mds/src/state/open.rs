@@ -520,3 +520,6 @@ impl State {
             })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,3 +302,6 @@ impl Session {
         freed
     }
 }
+
+#[cfg(test)]
+mod tests;
