@@ -139,8 +139,8 @@ impl Connections {
     }
 
     /// Ends all connections: first what they send, so that what is in flight is answered; after
-    /// `patience`, altogether. Blocks until they are gone.
-    pub fn stop(&self, patience: Duration) {
+    /// `patience`, altogether. Blocks until they are gone, which is true, or for twice the patience.
+    pub fn stop(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut open = self.open.lock();
         for (_, connection) in open.iter() {
@@ -154,9 +154,19 @@ impl Connections {
                 break;
             }
         }
+        // What is cut ends at once, but for a request that waits on the disk.
+        let deadline = deadline + patience;
         while !open.is_empty() {
-            self.ended.wait(&mut open);
+            if self.ended.wait_until(&mut open, deadline).timed_out() {
+                let connections = open.len();
+                tracing::error!(
+                    connections,
+                    "requests hang on the disk; stopping without them"
+                );
+                return false;
+            }
         }
+        true
     }
 }
 

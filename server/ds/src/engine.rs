@@ -125,6 +125,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     struct Parts(Vec<u8>, Vec<u8>);
@@ -138,7 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_batch_goes_out_whole_however_little_is_taken_at_once(
-            replies: Vec<(Vec<u8>, Vec<u8>)>,
+            replies in vec((vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..40)), 0..8),
             step in 1..50_usize,
         ) {
             let mut batch = Batch::new();

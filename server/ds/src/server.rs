@@ -283,9 +283,16 @@ impl Inner {
             // Accepting fails from now on, and its task ends.
             let _ = rustix::net::shutdown(&**listener, Shutdown::Both);
         }
-        self.connections.stop(self.stop_timeout);
+        let ended = self.connections.stop(self.stop_timeout);
         *self.watch.stopped.lock() = true;
         self.watch.changed.notify_all();
+        if !ended {
+            // Threads that hang on the disk can't be waited for, nor can a sync.
+            if let Some(runtime) = self.runtime {
+                runtime.shutdown_background();
+            }
+            return;
+        }
         if let Some(rings) = self.rings {
             rings.stop();
         }
