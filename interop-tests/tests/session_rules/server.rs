@@ -1,0 +1,60 @@
+//! The server that the rules are tried on: a metadata server of its own for each test, in this process and
+//! without data servers, as no rule here moves a byte.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use headrace::metadata::{ExportSpec, Running, Spec};
+use interop_tests::nfs41::{Callbacks, Client, Connection, Failure};
+use mds::{Access, Squash, state};
+use tempfile::TempDir;
+use wire::nfs4::Fh4;
+
+pub struct Server {
+    pub address: SocketAddr,
+    _running: Running,
+    _state_dir: TempDir,
+}
+
+impl Server {
+    pub async fn start() -> anyhow::Result<Self> {
+        let state_dir = tempfile::tempdir()?;
+        let export = ExportSpec {
+            path: "/".into(),
+            clients: vec!["127.0.0.0/8".parse()?],
+            access: Access::ReadWrite,
+            squash: Squash::None,
+            anonymous: (65_534, 65_534),
+        };
+        let spec = Spec {
+            listen: vec!["127.0.0.1:0".parse()?],
+            state_dir: state_dir.path().to_owned(),
+            limits: state::Limits::default(),
+            net: headrace::net::Limits::default(),
+            data_servers: Vec::new(),
+            exports: vec![export],
+            stripe_unit: 1 << 20,
+            stripe_count: 1,
+            ids: (2_000_000, 4096),
+            stats_seconds: 60,
+            root_mode: 0o755,
+        };
+        let running = Running::start(spec, None).await?;
+        let address = running.addresses[0];
+        Ok(Self {
+            address,
+            _running: running,
+            _state_dir: state_dir,
+        })
+    }
+
+    /// A connection of nobody's.
+    pub async fn connect(&self) -> Result<Arc<Connection>, Failure> {
+        Connection::to(self.address, Arc::new(Callbacks::default())).await
+    }
+
+    /// A directory that `client` may change.
+    pub async fn export(&self, client: &Client) -> Result<Fh4, Failure> {
+        client.root().await
+    }
+}
