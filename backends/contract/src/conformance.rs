@@ -213,6 +213,7 @@ pub async fn a_read_at_the_end_says_so(subject: &dyn Subject) {
 pub async fn a_hole_reads_as_zeros_past_4_gib(subject: &dyn Subject) {
     let server = subject.server();
     if server.capabilities().largest_object_bytes <= PAST_4_GIB {
+        println!("skipped: this server's objects end before 5 GiB");
         return;
     }
     let handle = object(&*server, 5).await;
@@ -349,6 +350,7 @@ pub async fn durable_bytes_survive_a_restart_and_the_verifier_tells_of_it(subjec
         .await
         .expect("an owner can be changed");
     if !subject.restart().await {
+        println!("skipped: this test can't restart the server");
         return;
     }
     assert_eq!(read_all(&*server, &handle, 0, 5000).await, pattern(5000, 1));
@@ -371,6 +373,7 @@ pub async fn durable_bytes_survive_a_restart_and_the_verifier_tells_of_it(subjec
 pub async fn a_fenced_owner_writes_no_more(subject: &dyn Subject) {
     let server = subject.server();
     if server.capabilities().fence < FenceGrade::Windowed {
+        println!("skipped: this server keeps no writer out");
         return;
     }
     let handle = object(&*server, 10).await;

@@ -3,10 +3,14 @@
 //!
 //! Never here: the transaction.
 
+use crate::member::Health;
 use crate::{Error, Objects};
 use backend::FenceGrade;
 use catalog::Tx;
-use layout::{Capability, DataServerId, Extent, Mirror, ObjectRef, Want, place};
+use layout::{
+    Candidate, Capability, DataServerId, Extent, Mirror, NoPlace, ObjectRef, Want, most_objects,
+    place,
+};
 use std::net::IpAddr;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -148,25 +152,58 @@ impl Objects {
                 desk.age_share();
             }
         }
-        let candidates: Vec<_> = desks
+        let mut candidates: Vec<Candidate> = desks
             .iter()
             // Nothing may be written where nobody can be fenced.
             .filter(|desk| desk.capabilities().fence > FenceGrade::None)
             .map(|desk| desk.candidate(writer, least))
             .collect();
+        let seed = self.placements.fetch_add(1, Ordering::Relaxed);
+        match self.narrow_down(&candidates, stripes, seed) {
+            Ok(copies) => Ok(copies),
+            Err(refusal) => {
+                // Rather one that failed a call than none.
+                for candidate in &mut candidates {
+                    candidate.healthy = self.desk(candidate.server)?.health() != Health::Down;
+                }
+                self.narrow_down(&candidates, stripes, seed)
+                    .map_err(|_| refusal.into())
+            }
+        }
+    }
+
+    /// As many data servers a copy as are wanted, or half of that, and so on: a server that is away
+    /// must not keep new files from being made.
+    fn narrow_down(
+        &self,
+        candidates: &[Candidate],
+        stripes: bool,
+        seed: u64,
+    ) -> Result<Vec<Vec<DataServerId>>, NoPlace> {
         let capability = Capability {
             stripes,
             many_extents: stripes,
         };
-        let want = Want::by_creator(
-            capability,
-            self.options.spread,
-            self.options.copies,
-            self.options.reserve_bytes,
-        );
-        let seed = self.placements.fetch_add(1, Ordering::Relaxed);
-        Ok(place(&candidates, want, seed)?)
+        let copies = self.options.copies.max(1);
+        // A layout that doesn't fit would send everybody through this server (fact 1).
+        let fits = most_objects(copies as usize, LAYOUT_LIMIT_BYTES) as u32 / copies;
+        let mut spread = self.options.spread.min(1 << fits.max(1).ilog2());
+        loop {
+            let want = Want::by_creator(capability, spread, copies, self.options.reserve_bytes);
+            match place(candidates, want, seed) {
+                Err(_) if want.spread > 1 => {
+                    spread = if spread.is_power_of_two() {
+                        spread / 2
+                    } else {
+                        1 << spread.ilog2()
+                    };
+                }
+                answer => return answer,
+            }
+        }
     }
 }
 
+/// What Linux allows for a layout.
+const LAYOUT_LIMIT_BYTES: usize = 4096;
 const SHARES_REMEMBERED: u32 = 1 << 20;

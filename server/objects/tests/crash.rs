@@ -45,7 +45,7 @@ async fn a_truncate_that_a_crash_cut_off_is_whole_or_never_was() {
     for polls in 0.. {
         let world = fresh(FenceGrade::Exact, slow(), polls as u64).await;
         let file = world.create("f").await;
-        world.write(&file, 0, &[7; 60_000]).await;
+        world.write(&file, 0, &vec![7; 60_000]).await;
         let cut = truncate(&world.catalog, &world.objects, file.id, 10_000);
         let finished = up_to(polls, cut).await;
         let world = world.crash().await;
@@ -88,7 +88,7 @@ async fn a_fence_that_a_crash_cut_off_is_whole_or_never_was() {
         for polls in 0.. {
             let world = fresh(grade, slow(), polls as u64).await;
             let file = world.create("f").await;
-            world.write(&file, 0, &[7; 30_000]).await;
+            world.write(&file, 0, &vec![7; 30_000]).await;
             let finished = up_to(polls, world.objects.fence(&file)).await;
             let world = world.crash().await;
             world

@@ -188,6 +188,23 @@ async fn a_server_that_goes_away_is_told_and_takes_no_new_files_until_it_is_back
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_a_server_is_away_new_files_are_striped_over_fewer() {
+    let world = world(4).await;
+    let mut health = world.objects.health();
+    world.servers.front[3].set_away(true);
+    health
+        .wait_for(|servers| servers.get(&DataServerId(4)) == Some(&Health::Down))
+        .await
+        .expect("health is told");
+    let file = world.create("f").await;
+    let servers: BTreeSet<_> = objects_of(&file.extents).map(|o| o.server.0).collect();
+    assert_eq!(servers.len(), 2);
+    assert!(!servers.contains(&4));
+    world.write(&file, 0, &vec![7; 30_000]).await;
+    assert_eq!(world.read_all(file.id).await, vec![7; 30_000]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_server_takes_no_new_files() {
     let reserve = Options {
         reserve_bytes: 1 << 20,
@@ -325,7 +342,7 @@ async fn many_who_ask_at_once_share_the_question() {
 async fn a_fenced_client_writes_no_more_and_its_successor_does() {
     let world = world(4).await;
     let file = world.create("f").await;
-    world.write(&file, 0, &[7; 20_000]).await;
+    world.write(&file, 0, &vec![7; 20_000]).await;
     let fenced = world.objects.fence(&file).await.expect("a fence succeeds");
     assert_eq!(fenced, world.inode(file.id).await.extents);
     for (old, new) in objects_of(&file.extents).zip(objects_of(&fenced)) {
@@ -402,7 +419,7 @@ async fn a_fence_of_a_server_that_is_away_ends_when_it_is_back() {
 async fn a_truncate_while_a_server_is_away_ends_when_it_is_back() {
     let world = world(4).await;
     let file = world.create("f").await;
-    world.write(&file, 0, &[7; 50_000]).await;
+    world.write(&file, 0, &vec![7; 50_000]).await;
     world.servers.front[1].set_away(true);
     assert!(
         truncate(&world.catalog, &world.objects, file.id, 10_000)
