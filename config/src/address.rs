@@ -122,11 +122,6 @@ impl Cidr {
         self.0
     }
 
-    /// As the crate `ipnet` has it.
-    pub fn network(&self) -> IpNet {
-        self.0
-    }
-
     /// Whether a peer of this address is in the network. An IPv4 peer on an IPv6 socket
     /// (`::ffff:10.0.0.7`) counts as what it is.
     pub fn contains(&self, address: IpAddr) -> bool {
