@@ -101,6 +101,7 @@ impl Running {
                 now: clock.monotonic(),
                 on_record: on_record
                     .into_iter()
+                    .filter(|record| record.reclaim_complete)
                     .map(|record| RecordedClient { record: record.id, owner: record.owner, principal: record.principal })
                     .collect(),
             },

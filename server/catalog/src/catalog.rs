@@ -275,5 +275,6 @@ fn root(options: &Options) -> Inode {
         create_verifier: None,
         birth_epoch: 0,
         data_mtime: 0,
+        used: 0,
     }
 }

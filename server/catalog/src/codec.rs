@@ -381,6 +381,7 @@ impl Record for ColdInode {
         to.number(self.times_mark);
         let data_mtime = Some(inode.data_mtime).filter(|time| *time != 0);
         to.option(data_mtime, |to, time| to.0.put_i128(time));
+        to.number(inode.used);
     }
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
@@ -407,6 +408,7 @@ impl Record for ColdInode {
                 .option("create_verifier", |from| from.array("create_verifier"))?,
             birth_epoch: from.number("birth_epoch")?,
             data_mtime: 0,
+            used: 0,
         };
         let mut cold = ColdInode {
             inode,
@@ -414,6 +416,7 @@ impl Record for ColdInode {
         };
         let data_mtime = from.option("data_mtime", |from| from.array("data_mtime"))?;
         cold.inode.data_mtime = data_mtime.map_or(0, i128::from_be_bytes);
+        cold.inode.used = from.number("used")?;
         Ok(cold)
     }
 }

@@ -78,6 +78,8 @@ pub struct Inode {
     /// Nanoseconds since 1970: the newest mtime of its data objects that size, mtime and change
     /// already account for. 0 at creation.
     pub data_mtime: i128,
+    /// Bytes that its data objects take on disk, as of the last time they were asked.
+    pub used: u64,
 }
 
 /// What a create gives; times and the change attribute come from the transaction.

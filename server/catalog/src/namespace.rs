@@ -78,6 +78,7 @@ impl Tx {
             create_verifier: new.create_verifier,
             birth_epoch: 0,
             data_mtime: 0,
+            used: 0,
         };
         if is_directory {
             let counters = HotCounters {

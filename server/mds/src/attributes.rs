@@ -118,12 +118,11 @@ fn file_type(kind: FileKind) -> Ftype4 {
     }
 }
 
-/// Folders and special files take a block; a file's holes are not known here and count.
+/// What the data servers said when size and times were last settled; a folder takes a block.
 fn space_used(inode: &Inode) -> u64 {
-    const BLOCK: u64 = 4096;
     match inode.kind {
-        FileKind::Regular => inode.size.div_ceil(BLOCK).saturating_mul(BLOCK),
-        FileKind::Directory => BLOCK,
+        FileKind::Regular => inode.used,
+        FileKind::Directory => 4096,
         _ => 0,
     }
 }

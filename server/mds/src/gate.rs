@@ -9,6 +9,7 @@ use catalog::InodeId;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::nfs4::Nfsstat4;
 
@@ -49,6 +50,17 @@ impl Server {
         inode: InodeId,
         mode: GateMode,
     ) -> Result<Pass, Refusal> {
+        let patience = self.settings().gate_timeout;
+        self.enter_within(inode, mode, patience).await
+    }
+
+    /// The same, with a patience of its own.
+    pub(crate) async fn enter_within(
+        self: &Arc<Self>,
+        inode: InodeId,
+        mode: GateMode,
+        patience: Duration,
+    ) -> Result<Pass, Refusal> {
         let (inside, mut called) = oneshot::channel();
         let (answer, ticket) = {
             let mut state = self.state.lock();
@@ -70,7 +82,7 @@ impl Server {
                 Err(Nfsstat4::Delay.into())
             }
             GateAnswer::Queued => {
-                match tokio::time::timeout(self.settings().gate_timeout, &mut called).await {
+                match tokio::time::timeout(patience, &mut called).await {
                     Ok(Ok(())) => Ok(pass),
                     _ => {
                         drop(pass);

@@ -27,13 +27,18 @@ impl Server {
                 return Ok(inode);
             }
             let observed = self.objects.observe(&inode.extents).await?;
-            if observed.size <= inode.size && observed.mtime <= inode.data_mtime {
+            let written = observed.size > inode.size || observed.mtime > inode.data_mtime;
+            if !written && observed.used == inode.used {
                 self.writing.settled(id);
                 return Ok(inode);
             }
             let size = observed.size.max(inode.size);
             // Invariant 8: a size that anyone can see is backed by every object.
-            self.objects.pad(&inode.extents, size).await?;
+            let padded = if written {
+                self.objects.pad(&inode.extents, size).await?.mtime
+            } else {
+                0
+            };
             let now = self.clock.wall();
             let done = transact!(self.catalog, now, |tx| -> Result<Option<Inode>, Refusal> {
                 let mut current = tx.inode(id).await?;
@@ -41,10 +46,14 @@ impl Server {
                     return Ok(None);
                 }
                 current.size = current.size.max(size);
-                current.data_mtime = current.data_mtime.max(observed.mtime);
-                current.mtime = now;
-                current.ctime = now;
-                current.change = tx.next_change();
+                current.used = observed.used;
+                // Padding moves the objects' times, and is no write.
+                current.data_mtime = current.data_mtime.max(observed.mtime).max(padded);
+                if written {
+                    current.mtime = now;
+                    current.ctime = now;
+                    current.change = tx.next_change();
+                }
                 tx.put(&current).await?;
                 Ok(Some(current))
             })?;

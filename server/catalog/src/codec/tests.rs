@@ -69,7 +69,7 @@ fn extent() -> impl Strategy<Value = Extent> {
 
 fn cold_inode() -> impl Strategy<Value = ColdInode> {
     let times = (time(), time(), time(), time());
-    let numbers = any::<((u32, u32, u32, u32), (u64, u64, u64, u64), (u32, u32), i128)>();
+    let numbers = any::<((u32, u32, u32, u32), (u64, u64, u64, u64), (u32, u32), (i128, u64))>();
     let rest = (
         option::of(bytes(40)),
         option::of(id()),
@@ -82,7 +82,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 (mode, uid, gid, nlink),
                 (size, change, size_epoch, birth_epoch),
                 rdev,
-                data_mtime,
+                (data_mtime, used),
             ) = numbers;
             let (target, parent, create_verifier, times_mark) = rest;
             let inode = Inode {
@@ -107,6 +107,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 create_verifier,
                 birth_epoch,
                 data_mtime,
+                used,
             };
             ColdInode { inode, times_mark }
         },

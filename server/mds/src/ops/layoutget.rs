@@ -12,12 +12,16 @@ use crate::state::{ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest}
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
+use std::time::Duration;
 use layout::{DataServerId, NoOffer, ObjectRef};
 use wire::nfs4::{
     Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
     Layoutiomode4, Nfsstat4, Stateid4, flex,
 };
 use wire::xdr::to_bytes;
+
+/// How long a LAYOUTGET waits for a truncate, unlink or fence that is under way.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn layoutget(
     args: Layoutget4Args,
@@ -28,7 +32,10 @@ pub(crate) async fn layoutget(
     let client = cx.client()?;
     let stateid = cx.resolve(args.stateid)?;
     cx.server.not_pending(file.id)?;
-    let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
+    // Whoever is alone inside may be recalling this client's layout, and Linux answers no recall
+    // while it waits for a LAYOUTGET.
+    let entered = cx.server.enter_within(file.id, GateMode::Shared, PATIENCE).await;
+    let _inside = entered.map_err(|_| Nfsstat4::Recallconflict)?;
     let inode = cx
         .server
         .bound(file.id, client, cx.connection.peer.ip())

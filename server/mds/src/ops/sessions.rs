@@ -80,7 +80,7 @@ pub(crate) async fn create_session(
         },
     )?;
     if created.confirmed_now {
-        record(created.client, false, &created.supersedes, cx).await?;
+        record(created.client, &created.supersedes, cx).await?;
     }
     if let Some(dropped) = created.dropped {
         cx.server.clean_up(dropped);
@@ -101,7 +101,6 @@ pub(crate) async fn create_session(
 /// Makes the client's record durable, in place of those of its earlier starts.
 async fn record(
     client: ClientId,
-    reclaim_complete: bool,
     supersedes: &[u64],
     cx: &Compound<'_>,
 ) -> Result<(), Refusal> {
@@ -113,7 +112,9 @@ async fn record(
         owner: known.owner,
         verifier: known.verifier,
         principal: known.principal,
-        reclaim_complete,
+        // Since its last RECLAIM_COMPLETE (§8.4.2.1): who lapsed and came back must not reclaim
+        // after a further restart what others got meanwhile.
+        reclaim_complete: known.reclaimable,
     };
     transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
         for former in supersedes {
@@ -196,7 +197,7 @@ pub(crate) async fn reclaim_complete(
     }
     let client = cx.client()?;
     cx.server.state.lock().reclaim_complete(client)?;
-    record(client, true, &[], cx).await?;
+    record(client, &[], cx).await?;
     cx.server.wake_housekeeping();
     Ok(())
 }
