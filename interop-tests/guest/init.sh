@@ -49,7 +49,7 @@ while read -r verb id; do
     case "$verb" in
     run)
         (
-            busybox setsid sh "/run/shared/$id.sh" </dev/null >"/run/shared/$id.out" 2>"/run/shared/$id.err" &
+            setsid sh "/run/shared/$id.sh" </dev/null >"/run/shared/$id.out" 2>"/run/shared/$id.err" &
             echo $! >"/run/job-$id.pid"
             wait $!
             status=$?

@@ -65,7 +65,7 @@ impl Job {
     pub fn numbered(index: usize, script: &str) -> Self {
         Self {
             id: index.to_string(),
-            what: script.trim().to_owned(),
+            what: shortened(script),
         }
     }
 
@@ -224,7 +224,7 @@ impl Guest {
         self.tell(&format!("run {id}"))?;
         Ok(Job {
             id,
-            what: script.trim().to_owned(),
+            what: shortened(script),
         })
     }
 
@@ -357,6 +357,17 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.kill_group();
     }
+}
+
+/// A script as an error shows it.
+fn shortened(script: &str) -> String {
+    const MOST_CHARACTERS: usize = 400;
+    let script = script.trim();
+    if script.chars().count() <= MOST_CHARACTERS {
+        return script.to_owned();
+    }
+    let start: String = script.chars().take(MOST_CHARACTERS).collect();
+    format!("{start} …")
 }
 
 /// A hardware address that follows from the IP address, so that a guest that is booted anew is found at once.

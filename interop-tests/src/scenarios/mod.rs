@@ -7,6 +7,7 @@ pub mod fio;
 mod foreign;
 mod peer;
 mod rights;
+mod script;
 mod suites;
 pub mod tree;
 
@@ -85,6 +86,16 @@ pub const ALL: &[Scenario] = &[
             Kernels::Each,
             5,
             foreign::knfsd_alone,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "script",
+            "the script named by HEADRACE_SCRIPT, on a mounted client",
+            Kernels::Each,
+            5,
+            script::run,
         )
     },
     scenario(
