@@ -56,16 +56,17 @@ impl Drop for Shown {
     }
 }
 
-/// Serves until a signal asks for the end. `reload` obeys SIGHUP.
+/// Serves until a signal asks for the end. `reload` obeys SIGHUP; `alive` feeds the watchdog.
 pub async fn until_stopped(
     shown: &Shown,
     status: &str,
+    alive: impl Fn() -> bool + Send + 'static,
     mut reload: impl AsyncFnMut(),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     shown.readiness.set(Phase::Ready);
     signals::tell_ready(status);
-    let watchdog = tokio::spawn(signals::feed_watchdog(|| true));
+    let watchdog = tokio::spawn(signals::feed_watchdog(alive));
     while signals.next().await == Request::Reload {
         signals::tell_reloading();
         reload().await;

@@ -43,6 +43,8 @@ pub struct Spec {
     pub stats_seconds: u32,
     /// Owner and mode of the root of a new namespace.
     pub root_mode: u32,
+    /// Memory for blocks of the catalog.
+    pub catalog_cache_bytes: Option<u64>,
 }
 
 /// A metadata server that serves.
@@ -77,6 +79,7 @@ impl Running {
         let mut options = CatalogOptions::new(rand::rng().random(), wall());
         options.root_mode = spec.root_mode;
         options.failpoint = failpoint;
+        options.cache_bytes = spec.catalog_cache_bytes.unwrap_or(options.cache_bytes);
         let catalog = Catalog::open(&spec.state_dir.join("catalog"), options).await?;
         let handle_key = HandleKey(secret(&catalog, b"handle-key").await?);
         let identity: [u8; 16] = secret(&catalog, b"identity").await?;

@@ -5,7 +5,8 @@ use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{DataServerSpec, ExportSpec, Running, Spec};
 use crate::net;
-use crate::observe::Source;
+use crate::check::accounts_inside;
+use crate::observe::{Later, Source};
 use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
 use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig};
@@ -39,12 +40,15 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
     let config = MdsConfig::load(path)?;
     let control = start_log(log, config.server.log_format, config.server.log_level)?;
     runtime(config.server.worker_threads, config.server.blocking_threads)?.block_on(async {
+        let source = Arc::new(Later::default());
+        let shown = Shown::start(config.server.metrics_listen, vec![Arc::clone(&source) as _]).await?;
+        refuse_accounts(config.layout.ids)?;
         let running = Running::start(spec(&config), failpoint()?).await?;
-        let shown = Shown::start(config.server.metrics_listen, vec![source(&running).await?]).await?;
+        source.set(numbers(&running).await?);
         let status = format!("serving NFSv4 on {}", listed(&running.addresses));
         tracing::info!("{status}");
         let mut current = config.clone();
-        until_stopped(&shown, &status, async || match MdsConfig::load(path) {
+        until_stopped(&shown, &status, beats(&running), async || match MdsConfig::load(path) {
             Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
             Ok(new) => {
                 let diff = current.reload_diff(&new);
@@ -64,6 +68,17 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
     })
 }
 
+/// The ids of layouts belong to nobody: an account that had one could write what a layout lets.
+fn refuse_accounts(ids: config::IdRange) -> anyhow::Result<()> {
+    let accounts = accounts_inside(ids);
+    anyhow::ensure!(
+        accounts.is_empty(),
+        "layout.ids holds ids of accounts of this host ({}): choose a range that nobody has",
+        accounts.join(", ")
+    );
+    Ok(())
+}
+
 fn tell_reload(diff: &config::ReloadDiff) {
     if diff.is_empty() {
         tracing::info!("reloaded: nothing has changed");
@@ -76,7 +91,13 @@ fn tell_reload(diff: &config::ReloadDiff) {
     }
 }
 
-async fn source(running: &Running) -> anyhow::Result<Arc<dyn Source>> {
+/// Whether the server's own round still comes about: what the supervisor's watchdog hears.
+fn beats(running: &Running) -> impl Fn() -> bool + Send + 'static {
+    let server = Arc::clone(&running.server);
+    move || server.keeps_house()
+}
+
+async fn numbers(running: &Running) -> anyhow::Result<Arc<dyn Source>> {
     let known = running.catalog.data_servers().await?;
     Ok(Arc::new(MetadataSource {
         server: Arc::clone(&running.server),
@@ -144,6 +165,7 @@ fn spec(config: &MdsConfig) -> Spec {
         ids,
         stats_seconds: STATS_SECONDS,
         root_mode: 0o755,
+        catalog_cache_bytes: Some(limits.catalog_cache_bytes.0),
     }
 }
 
@@ -181,7 +203,7 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
         let status = format!("serving data on {}, by {:?}", listed(running.addresses()), running.engine());
         tracing::info!("{status}");
         let mut current = config.clone();
-        until_stopped(&shown, &status, async || match DsConfig::load(path) {
+        until_stopped(&shown, &status, || true, async || match DsConfig::load(path) {
             Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
             Ok(new) => {
                 let diff = current.reload_diff(&new);
@@ -248,6 +270,9 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
                 listen: vec![*address],
                 export: DEMO_EXPORT.into(),
                 mds: own_networks(&[args.listen.ip(), address.ip()]),
+                // All share one process and its open files.
+                max_connections: 2048,
+                open_objects: 1024,
                 ..ds::Config::new(args.data_dir.join(&name))
             })?;
             let at = *running.addresses().first().context("a data server listens somewhere")?;
@@ -255,7 +280,7 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
             data_servers.push((name, running));
         }
         let running = Running::start(demo_spec(args, specs), failpoint()?).await?;
-        let mut sources = vec![source(&running).await?];
+        let mut sources = vec![numbers(&running).await?];
         sources.extend(data_servers.iter().filter_map(|(name, running)| observed(running, name.clone())));
         let shown = Shown::start(args.metrics_listen, sources).await?;
         let at = running.addresses.first().context("the metadata server listens somewhere")?;
@@ -265,7 +290,7 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
             at.port(),
             at.ip()
         );
-        until_stopped(&shown, "serving", async || {
+        until_stopped(&shown, "serving", beats(&running), async || {
             tracing::info!("a demo has no configuration to read again");
         })
         .await?;
@@ -325,5 +350,6 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         ids: DEMO_IDS,
         stats_seconds: STATS_SECONDS,
         root_mode: 0o755,
+        catalog_cache_bytes: None,
     }
 }

@@ -36,9 +36,9 @@ impl Tree {
         let Self::Folders(known) = self else {
             return Ok(Some(root.clone()));
         };
-        // The low bytes: the high ones hardly differ between objects.
-        let bytes = object.0.to_le_bytes();
-        let key = [bytes[0], bytes[1]];
+        // The middle of the count in the id's upper half: 256 objects in a row share a folder.
+        let bytes = object.0.to_be_bytes();
+        let key = [bytes[5], bytes[6]];
         if let Some(handle) = known.lock().get(&key) {
             return Ok(Some(handle.clone()));
         }

@@ -16,4 +16,4 @@ pub use callbacks::{CallbackAnswer, Callbacks};
 pub use client::{Client, ClientSetup, Reply, anyone, root_user, user};
 pub use connection::{Connection, RpcAnswer};
 pub use failure::{Failure, StatusOf};
-pub use verbs::{OpenFile, owner_of_opens};
+pub use verbs::{OpenFile, getattr, name, owner_of_opens, putfh};

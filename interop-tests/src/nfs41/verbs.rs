@@ -24,15 +24,15 @@ pub fn owner_of_opens(client: &Client, name: &str) -> StateOwner4 {
     }
 }
 
-fn name(name: &str) -> Bytes {
+pub fn name(name: &str) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
 }
 
-fn putfh(fh: &Fh4) -> ArgOp {
+pub fn putfh(fh: &Fh4) -> ArgOp {
     ArgOp::Putfh(Putfh4Args { object: fh.clone() })
 }
 
-fn getattr(attrs: &[Attr]) -> ArgOp {
+pub fn getattr(attrs: &[Attr]) -> ArgOp {
     ArgOp::Getattr(Getattr4Args {
         attr_request: attrs.iter().copied().collect(),
     })

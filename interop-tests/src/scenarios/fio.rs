@@ -43,7 +43,9 @@ const fn work(name: &'static str, block_kib: u32, direct: bool, size_mib: u32) -
 impl Work {
     /// Writes, then reads back and checks.
     pub fn write(&self, file: &str) -> String {
-        self.command(file, "--do_verify=1 --end_fsync=1")
+        // Otherwise fio unlinks a file that is shorter than its job, and makes it anew: two clients
+        // on one file would each lose the other's.
+        self.command(file, "--do_verify=1 --end_fsync=1 --create_on_open=1")
     }
 
     /// Only reads and checks what an equal job wrote, here or on another client.

@@ -38,6 +38,7 @@ impl Server {
             ids: (2_000_000, 4096),
             stats_seconds: 60,
             root_mode: 0o755,
+            catalog_cache_bytes: None,
         };
         let running = Running::start(spec, None).await?;
         let address = running.addresses[0];

@@ -22,9 +22,10 @@ impl ObjectId {
         Some(Self(id))
     }
 
-    /// The two folders that the object lies in.
+    /// The two folders that the object lies in: the middle of the count in the id's upper half, so
+    /// that 256 objects in a row share a folder, and each further folder is made once.
     pub fn folders(&self) -> (u8, u8) {
-        (self.0[0], self.0[1])
+        (self.0[5], self.0[6])
     }
 }
 

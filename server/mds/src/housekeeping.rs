@@ -2,7 +2,7 @@
 //! grace, data servers that die and come back.
 
 use crate::server::Server;
-use crate::state::Dropped;
+use crate::state::{Dropped, Time};
 use crate::status::Refusal;
 use catalog::transact;
 use std::collections::BTreeMap;
@@ -19,6 +19,12 @@ const ORPHANS_AT_ONCE: usize = 1024;
 impl Server {
     pub(crate) fn wake_housekeeping(&self) {
         self.housekeeping.notify_one();
+    }
+
+    /// Whether the round of housekeeping came about lately.
+    pub fn keeps_house(&self) -> bool {
+        let last = Time(self.last_round.load(Relaxed));
+        self.clock.monotonic().since(last) < 15 * TICK
     }
 
     /// Takes over what an earlier start left. Before the first request.
@@ -45,6 +51,7 @@ impl Server {
             let now_known = health.borrow_and_update().as_ref().clone();
             self.data_servers_changed(&known, &now_known);
             known = now_known;
+            self.last_round.store(self.clock.monotonic().0, Relaxed);
             if let Err(refusal) = self.tidy().await {
                 tracing::warn!(reason = %refusal.reason, "housekeeping is held up, and tries again");
             }

@@ -15,6 +15,7 @@ use objects::Objects;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -71,6 +72,8 @@ pub struct Server {
     /// Told whenever a layout came back or was fenced: whoever waits for a recall looks again.
     pub(crate) layouts_changed: Notify,
     pub(crate) housekeeping: Notify,
+    /// When housekeeping last began a round.
+    pub(crate) last_round: AtomicU64,
     /// Work that outlives the request that caused it.
     pub(crate) tasks: TaskTracker,
     settings: RwLock<Arc<Settings>>,
@@ -93,6 +96,7 @@ impl Server {
             device_watchers: Mutex::default(),
             layouts_changed: Notify::new(),
             housekeeping: Notify::new(),
+            last_round: AtomicU64::default(),
             tasks: TaskTracker::new(),
             settings: RwLock::new(Arc::new(parts.settings)),
             metrics: Metrics::default(),

@@ -1,0 +1,282 @@
+//! A metadata server and its data servers, in this process and in folders that go with the test.
+//! Here: starting, stopping, breaking and looking behind the scenes. Never an assertion of a test's own,
+//! save the one that every test may end with: nothing leaked.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use catalog::{Catalog, InodeId};
+use headrace::metadata::{DataServerSpec, ExportSpec, Running, Spec};
+use interop_tests::nfs41::{Client, ClientSetup, Failure};
+use layout::DataServerId;
+use mds::{Access, Squash, state};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use wire::nfs4::{NfsImplId4, Nfstime4, flex};
+
+pub const MIB: u64 = 1 << 20;
+const IDS: (u32, u32) = (2_000_000, 4096);
+
+/// Longer than anything here may take, so that a test that waits in vain ends.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct World {
+    pub address: SocketAddr,
+    spec: Spec,
+    /// The metadata server has threads of its own, so that it can be ended as by a crash.
+    metadata: Option<(Running, Runtime)>,
+    data: Vec<(ds::Config, Option<ds::Running>)>,
+    folder: TempDir,
+}
+
+pub fn everything(path: &str) -> ExportSpec {
+    ExportSpec {
+        path: path.into(),
+        clients: vec!["127.0.0.0/8".parse().expect("a network")],
+        access: Access::ReadWrite,
+        squash: Squash::None,
+        anonymous: (65_534, 65_534),
+    }
+}
+
+fn data_server(number: usize, address: SocketAddr) -> DataServerSpec {
+    DataServerSpec {
+        name: format!("ds{number}"),
+        host: address.ip().to_string(),
+        port: address.port(),
+        mount_port: Some(address.port()),
+        export: "/headrace".into(),
+        weight: 1,
+        client_host: None,
+        read_bytes: None,
+        write_bytes: None,
+        ids: IDS,
+    }
+}
+
+impl World {
+    /// With two data servers, a root that everybody may change, and no grace to wait for.
+    pub async fn start() -> Result<Self> {
+        Self::with(2, |_| {}).await
+    }
+
+    pub async fn with(data_servers: usize, change: impl FnOnce(&mut Spec)) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut data = Vec::new();
+        let mut specs = Vec::new();
+        for number in 0..data_servers {
+            let mut config = ds::Config::new(folder.path().join(format!("ds{number}")));
+            config.engine = ds::EngineChoice::Threads;
+            config.rings = 1;
+            config.workers = 4;
+            config.transfer_bytes = 256 << 10;
+            config.buffer_bytes = 64 << 20;
+            let running = ds::Server::start(config.clone())?;
+            config.listen = running.addresses().to_vec();
+            specs.push(data_server(number, running.addresses()[0]));
+            data.push((config, Some(running)));
+        }
+        let mut spec = Spec {
+            listen: vec!["127.0.0.1:0".parse()?],
+            state_dir: folder.path().join("mds"),
+            limits: state::Limits::default(),
+            net: headrace::net::Limits::default(),
+            data_servers: specs,
+            exports: vec![everything("/")],
+            stripe_unit: 64 << 10,
+            stripe_count: data_servers as u32,
+            ids: IDS,
+            stats_seconds: 60,
+            root_mode: 0o777,
+            catalog_cache_bytes: None,
+        };
+        change(&mut spec);
+        let mut world = Self { address: spec.listen[0], spec, metadata: None, data, folder };
+        world.begin().await?;
+        Ok(world)
+    }
+
+    /// Starts the metadata server on the folder as it is.
+    pub async fn begin(&mut self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let running = runtime.spawn(Running::start(self.spec.clone(), None)).await??;
+        self.address = running.addresses[0];
+        // Clients find it there again.
+        self.spec.listen = vec![self.address];
+        self.metadata = Some((running, runtime));
+        Ok(())
+    }
+
+    /// Ends the metadata server as SIGTERM does.
+    pub async fn stop(&mut self) -> Result<()> {
+        let (running, runtime) = self.metadata.take().context("the metadata server runs")?;
+        runtime.spawn(running.stop()).await?;
+        end(runtime).await
+    }
+
+    /// Ends it between two instructions: what isn't on disk is gone.
+    pub async fn crash(&mut self) -> Result<()> {
+        let (running, runtime) = self.metadata.take().context("the metadata server runs")?;
+        drop(running);
+        end(runtime).await
+    }
+
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.begin().await
+    }
+
+    pub async fn crash_and_restart(&mut self) -> Result<()> {
+        self.crash().await?;
+        self.begin().await
+    }
+
+    pub async fn stop_data_server(&mut self, number: usize) -> Result<()> {
+        self.data[number].1.take().context("the data server runs")?.stop().await;
+        Ok(())
+    }
+
+    pub fn start_data_server(&mut self, number: usize) -> Result<()> {
+        let (config, running) = &mut self.data[number];
+        *running = Some(ds::Server::start(config.clone())?);
+        Ok(())
+    }
+
+    pub fn running(&self) -> &Running {
+        &self.metadata.as_ref().expect("the metadata server runs").0
+    }
+
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.running().catalog
+    }
+
+    /// A client of no known kernel, as root.
+    pub async fn client(&self, name: &str) -> Result<Client, Failure> {
+        ClientSetup::named(name).mount(self.address).await
+    }
+
+    /// A client whose kernel takes stripes.
+    pub async fn new_kernel(&self, name: &str) -> Result<Client, Failure> {
+        kernel(name, "Linux 6.18.0 #1 SMP x86_64").mount(self.address).await
+    }
+
+    /// NFSv3 to the data server that a layout's stripe lies on, with the layout's ids.
+    pub async fn data_server_of(&self, client: &Client, stripe: &flex::DataServer) -> Result<nfs_client::Client> {
+        let device = client.getdeviceinfo(stripe.deviceid).await?;
+        let address = address_of(&device)?;
+        let id = |text: &Bytes| anyhow::Ok(std::str::from_utf8(text)?.parse::<u32>()?);
+        let caller = nfs_client::Caller::sys("client", id(&stripe.user)?, id(&stripe.group)?, &[]);
+        Ok(nfs_client::Client::new(address, caller, &nfs_client::Options::default()))
+    }
+
+    /// Files that the data servers hold, by data server and object id.
+    fn objects_on_disk(&self) -> Result<BTreeSet<(usize, String)>> {
+        let mut found = BTreeSet::new();
+        for number in 0..self.data.len() {
+            let root = self.folder.path().join(format!("ds{number}/data"));
+            collect(&root, &mut |name| drop(found.insert((number, name))))?;
+        }
+        Ok(found)
+    }
+
+    /// What the catalog knows, and whether anything of it is on its way.
+    async fn objects_in_catalog(&self) -> Result<(BTreeSet<(usize, String)>, bool)> {
+        let catalog = self.catalog();
+        let numbers = catalog.data_servers().await?;
+        let number = |id: DataServerId| -> Result<usize> {
+            let record = numbers.iter().find(|record| record.id == id).context("a data server of no record")?;
+            Ok(record.name.trim_start_matches("ds").parse()?)
+        };
+        let mut known = BTreeSet::new();
+        let mut settled = catalog.delete_queue(None, 1).await?.is_empty();
+        for entry in catalog.pool_list().await? {
+            match entry {
+                catalog::PoolEntry::Pooled(object) => drop(known.insert((number(object.server)?, object.object.to_string()))),
+                catalog::PoolEntry::Reserved { .. } => settled = false,
+            }
+        }
+        for server in &numbers {
+            let inodes: Vec<InodeId> = catalog.extents_on(server.id, None, usize::MAX >> 1).await?;
+            for id in inodes {
+                let inode = catalog.read().inode(id).await?;
+                let mirrors = inode.extents.iter().flat_map(|extent| &extent.mirrors);
+                for object in mirrors.flat_map(|mirror| &mirror.stripes) {
+                    known.insert((number(object.server)?, object.object.to_string()));
+                }
+            }
+        }
+        Ok((known, settled))
+    }
+
+    /// Objects that belong to files, not to the pool.
+    pub async fn objects_of_files(&self) -> Result<usize> {
+        let pooled = self.catalog().pool_list().await?.len();
+        Ok(self.objects_in_catalog().await?.0.len().saturating_sub(pooled))
+    }
+
+    /// Stops the server. The catalog is sound, and the data servers hold what it knows of and nothing else.
+    pub async fn ends_without_leak(mut self) -> Result<()> {
+        until("the data servers hold what the catalog knows of", async || {
+            let (known, settled) = self.objects_in_catalog().await?;
+            Ok(settled && known == self.objects_on_disk()?)
+        })
+        .await?;
+        let catalog = Arc::clone(self.catalog());
+        self.stop().await?;
+        let faults = catalog.check().await?;
+        anyhow::ensure!(faults.is_empty(), "the catalog has faults: {faults:#?}");
+        Ok(())
+    }
+
+}
+
+/// Ends when `holds`; fails when it doesn't in time.
+pub async fn until(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await? {
+        anyhow::ensure!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+async fn end(runtime: Runtime) -> Result<()> {
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE)).await?;
+    Ok(())
+}
+
+fn collect(folder: &Path, found: &mut impl FnMut(String)) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), found)?;
+        } else {
+            found(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A client that tells its kernel's release.
+pub fn kernel(name: &str, uname: &'static str) -> ClientSetup {
+    let implementation = NfsImplId4 {
+        domain: Bytes::from_static(b"kernel.org"),
+        name: Bytes::from_static(uname.as_bytes()),
+        date: Nfstime4 { seconds: 0, nseconds: 0 },
+    };
+    ClientSetup { implementation: Some(implementation), ..ClientSetup::named(name) }
+}
+
+/// Of a universal address over IPv4 (RFC 5665 §5.2.3.3): its last two numbers are the port.
+pub fn address_of(device: &flex::DeviceAddr) -> Result<SocketAddr> {
+    let uaddr = std::str::from_utf8(&device.netaddrs.first().context("a device has an address")?.uaddr)?;
+    let mut numbers = uaddr.rsplitn(3, '.');
+    let (low, high, host) = (numbers.next(), numbers.next(), numbers.next());
+    let number = |text: Option<&str>| anyhow::Ok(text.context("six numbers")?.parse::<u16>()?);
+    Ok(SocketAddr::new(host.context("six numbers")?.parse()?, number(high)? * 256 + number(low)?))
+}
