@@ -59,12 +59,16 @@ while read -r verb id; do
         ;;
     kill) busybox kill -9 -- "-$(busybox cat "/run/job-$id.pid")" ;;
     stuck)
-        for process in /proc/[0-9]*; do
-            if busybox grep -q '^State:.*D' "$process/status" 2>/dev/null; then
-                echo "stuck: $(busybox tr '\0' ' ' <"$process/cmdline") $(busybox cat "$process/wchan")"
-                busybox cat "$process/stack"
+        # Two looks at the number of calls tell a storm from silence.
+        busybox sed -n 's/^rpc /stuck: calls so far: /p' /proc/net/rpc/nfs
+        for task in /proc/[0-9]*/task/[0-9]*; do
+            if busybox grep -q '^State:.*D' "$task/status" 2>/dev/null; then
+                echo "stuck: $(busybox cat "$task/comm") $(busybox cat "$task/wchan")"
+                busybox cat "$task/stack" 2>/dev/null
             fi
         done
+        busybox sleep 1
+        busybox sed -n 's/^rpc /stuck: calls a second later: /p' /proc/net/rpc/nfs
         ;;
     off) busybox poweroff -f ;;
     esac
