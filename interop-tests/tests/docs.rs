@@ -349,6 +349,80 @@ fn every_fact_of_the_client_has_a_row_and_every_test_of_one_is_in_it() {
     }
 }
 
+/// First cells of the table that follows `heading`.
+fn first_cells(page: &str, heading: &str) -> String {
+    let (_, rest) = page
+        .split_once(heading)
+        .unwrap_or_else(|| panic!("no section {heading}"));
+    rest.lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|row| row.split('|').nth(1))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+#[test]
+fn every_attribute_that_is_absent_is_listed_with_its_reason() {
+    let served = read("server/mds/src/attributes.rs");
+    let is_served = |attribute: &str| {
+        served
+            .split("Attr::")
+            .any(|rest| rest.split(|c: char| !c.is_alphanumeric()).next() == Some(attribute))
+    };
+    // Rows `Name = number, field: type` of the wire's table.
+    let known = read("server/wire/src/nfs4/attributes.rs");
+    let absent: BTreeSet<&str> = known
+        .lines()
+        .filter_map(|line| line.trim().split_once(" = "))
+        .filter_map(|(name, rest)| {
+            let (number, field) = rest.split_once(", ")?;
+            number.parse::<u32>().ok()?;
+            (!is_served(name)).then_some(field.split(':').next()?)
+        })
+        .collect();
+    assert!(absent.contains("acl"), "{absent:?}");
+    let page = read("docs/SEMANTICS.md");
+    let listed = first_cells(&page, "## Attributes that are absent");
+    assert_eq!(in_backticks(&listed).collect::<BTreeSet<_>>(), absent);
+}
+
+/// `CopyNotify` is `COPY_NOTIFY` in the RFC.
+fn rfc_name(operation: &str) -> String {
+    let mut name = String::new();
+    for c in operation.chars() {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(c.to_uppercase());
+    }
+    name
+}
+
+#[test]
+fn every_operation_that_is_not_supported_is_listed_with_its_reason() {
+    let dispatch = read("server/mds/src/ops/mod.rs");
+    let end = dispatch
+        .find("=> ResOp::failed(opnum, Nfsstat4::Notsupp)")
+        .expect("one arm holds all operations that are not supported");
+    let start = dispatch[..end].rfind("=>").expect("it isn't the first arm");
+    let refused: BTreeSet<String> = dispatch[start..end]
+        .split("ArgOp::")
+        .skip(1)
+        .filter_map(|rest| rest.split('(').next())
+        .map(rfc_name)
+        .collect();
+    assert!(refused.contains("OPENATTR"), "{refused:?}");
+    let page = read("docs/SEMANTICS.md");
+    let listed = first_cells(&page, "## Operations that answer NFS4ERR_NOTSUPP");
+    let listed: BTreeSet<String> = listed
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect();
+    assert_eq!(listed, refused);
+}
+
 #[test]
 fn citations_are_found_and_links_are_none() {
     let text = "It is so. [test: `a_b`, `c`; scenario: `tree`] And [here](docs/A.md) [`x`](y).";
