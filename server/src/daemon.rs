@@ -33,12 +33,22 @@ pub struct Shown {
 }
 
 impl Shown {
-    pub async fn start(address: Option<SocketAddr>, sources: Vec<Arc<dyn Source>>) -> anyhow::Result<Self> {
-        let shown = Self { readiness: Readiness::starting("opening"), stop: CancellationToken::new() };
+    pub async fn start(
+        address: Option<SocketAddr>,
+        sources: Vec<Arc<dyn Source>>,
+    ) -> anyhow::Result<Self> {
+        let shown = Self {
+            readiness: Readiness::starting("opening"),
+            stop: CancellationToken::new(),
+        };
         if let Some(address) = address {
-            let listener =
-                TcpListener::bind(address).await.with_context(|| format!("can't serve metrics on {address}"))?;
-            let observed = Observed { readiness: shown.readiness.clone(), sources };
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("can't serve metrics on {address}"))?;
+            let observed = Observed {
+                readiness: shown.readiness.clone(),
+                sources,
+            };
             let stop = shown.stop.clone();
             tokio::spawn(async move {
                 if let Err(error) = observe::serve(listener, observed, stop).await {

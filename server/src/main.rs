@@ -18,7 +18,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line or, for faults of a file, one block for each: never a Debug print.
             eprintln!("{}", told(&error));
-            if error.is::<config::Faults>() { ExitCode::from(FAULTY) } else { ExitCode::FAILURE }
+            if error.is::<config::Faults>() {
+                ExitCode::from(FAULTY)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -45,8 +49,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn check(path: &Path, as_client: bool) -> anyhow::Result<ExitCode> {
-    let asking = if as_client { Asking::AsClient } else { Asking::AsMetadataServer };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asking = if as_client {
+        Asking::AsClient
+    } else {
+        Asking::AsMetadataServer
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let report = runtime.block_on(headrace::check::check(path, asking))?;
     print!("{report}");
     io::stdout().flush()?;
@@ -56,11 +66,16 @@ fn check(path: &Path, as_client: bool) -> anyhow::Result<ExitCode> {
 fn fsck(state_dir: &Path) -> anyhow::Result<ExitCode> {
     let folder = state_dir.join("catalog");
     anyhow::ensure!(folder.is_dir(), "{} holds no catalog", state_dir.display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let faults = runtime.block_on(async {
         let options = catalog::Options::new(rand::random(), clock::wall());
         let catalog = catalog::Catalog::open(&folder, options).await?;
-        catalog.check().await.context("the catalog can't be read through")
+        catalog
+            .check()
+            .await
+            .context("the catalog can't be read through")
     })?;
     for fault in &faults {
         println!("{fault}");
@@ -69,5 +84,9 @@ fn fsck(state_dir: &Path) -> anyhow::Result<ExitCode> {
         0 => println!("no faults"),
         count => println!("{count} faults"),
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

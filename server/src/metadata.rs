@@ -62,11 +62,15 @@ pub struct Running {
 /// Secrets of the namespace, made with it and kept in its catalog.
 async fn secret<const N: usize>(catalog: &Catalog, name: &[u8]) -> anyhow::Result<[u8; N]> {
     if let Some(kept) = catalog.meta_get(name).await? {
-        return <[u8; N]>::try_from(&kept[..]).ok().context("a secret in the catalog has another length than it was made with");
+        return <[u8; N]>::try_from(&kept[..])
+            .ok()
+            .context("a secret in the catalog has another length than it was made with");
     }
     let mut made = [0; N];
     rand::rng().fill(&mut made[..]);
-    catalog.meta_put(wall(), name, Bytes::copy_from_slice(&made)).await?;
+    catalog
+        .meta_put(wall(), name, Bytes::copy_from_slice(&made))
+        .await?;
     Ok(made)
 }
 
@@ -105,7 +109,11 @@ impl Running {
                 on_record: on_record
                     .into_iter()
                     .filter(|record| record.reclaim_complete)
-                    .map(|record| RecordedClient { record: record.id, owner: record.owner, principal: record.principal })
+                    .map(|record| RecordedClient {
+                        record: record.id,
+                        owner: record.owner,
+                        principal: record.principal,
+                    })
                     .collect(),
             },
         );
@@ -123,7 +131,9 @@ impl Running {
             identity: Identity {
                 owner: Bytes::from(format!("headrace-{:032x}", u128::from_be_bytes(identity))),
                 lease: spec.limits.lease,
-                fsid: u64::from_be_bytes(identity[..8].try_into().context("eight of sixteen bytes")?) >> 1,
+                fsid: u64::from_be_bytes(
+                    identity[..8].try_into().context("eight of sixteen bytes")?,
+                ) >> 1,
             },
             handle_key,
             devices: members.devices.clone(),
@@ -131,17 +141,38 @@ impl Running {
         });
         server.recover().await?;
         let house = tokio::spawn(Arc::clone(&server).keep_house());
-        let arrivals =
-            tokio::spawn(data_servers::await_missing(Arc::clone(&catalog), Arc::clone(&objects), Arc::clone(&server), members.missing));
+        let arrivals = tokio::spawn(data_servers::await_missing(
+            Arc::clone(&catalog),
+            Arc::clone(&objects),
+            Arc::clone(&server),
+            members.missing,
+        ));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(net::serve(listeners, Arc::clone(&server), spec.net, stop.clone()));
-        Ok(Self { server, catalog, objects, addresses, stop, serving, house, arrivals })
+        let serving = tokio::spawn(net::serve(
+            listeners,
+            Arc::clone(&server),
+            spec.net,
+            stop.clone(),
+        ));
+        Ok(Self {
+            server,
+            catalog,
+            objects,
+            addresses,
+            stop,
+            serving,
+            house,
+            arrivals,
+        })
     }
 
     /// Other exports, from now on.
     pub async fn change_exports(&self, exports: &[ExportSpec]) -> anyhow::Result<()> {
         let exports = exports::resolve(&self.catalog, exports).await?;
-        let settings = Settings { exports, ..Settings::clone(&self.server.settings()) };
+        let settings = Settings {
+            exports,
+            ..Settings::clone(&self.server.settings())
+        };
         self.server.change_settings(settings);
         Ok(())
     }
@@ -152,11 +183,13 @@ impl Running {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "a connection's task died");
         }
-        if tokio::time::timeout(DRAIN, self.server.drained()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.server.drained())
+            .await
+            .is_err()
+        {
             tracing::info!("what is left to do in the background is done at the next start");
         }
         self.house.abort();
         self.arrivals.abort();
     }
 }
-

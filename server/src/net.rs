@@ -23,7 +23,10 @@ use tokio_util::task::TaskTracker;
 use wire::Xdr;
 use wire::nfs4::NFS_CB_VERSION;
 use wire::record::{Frame, RecordReader, begin};
-use wire::rpc::{Accepted, CallHeader, Credential, Denied, Message, OpaqueAuth, RPC_VERSION, ReplyBody, ReplyHeader};
+use wire::rpc::{
+    Accepted, CallHeader, Credential, Denied, Message, OpaqueAuth, RPC_VERSION, ReplyBody,
+    ReplyHeader,
+};
 use wire::xdr::Decoder;
 
 /// What connections may take of the process.
@@ -75,12 +78,19 @@ impl Listeners {
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.0
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
     }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if address.is_ipv6() {
         // Both families have sockets of their own, as the default `listen` names both.
         SockRef::from(&socket).set_only_v6(true)?;
@@ -99,7 +109,9 @@ impl Peers {
     fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Admitted> {
         let mut peers = self.0.lock();
         let of_address = peers.entry(address).or_default();
-        if *of_address >= limits.connections_per_address || self.1.load(Relaxed) >= limits.connections {
+        if *of_address >= limits.connections_per_address
+            || self.1.load(Relaxed) >= limits.connections
+        {
             if *of_address == 0 {
                 peers.remove(&address);
             }
@@ -107,7 +119,10 @@ impl Peers {
         }
         *of_address += 1;
         self.1.fetch_add(1, Relaxed);
-        Some(Admitted { peers: Arc::clone(self), address })
+        Some(Admitted {
+            peers: Arc::clone(self),
+            address,
+        })
     }
 }
 
@@ -131,14 +146,24 @@ impl Drop for Admitted {
 }
 
 /// Serves until `stop`; then takes no more requests, ends those under way, and returns.
-pub async fn serve(listeners: Listeners, server: Arc<Server>, limits: Limits, stop: CancellationToken) {
+pub async fn serve(
+    listeners: Listeners,
+    server: Arc<Server>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let peers = Arc::new(Peers::default());
     let slots = Arc::new(Semaphore::new(limits.requests));
     let ids = Arc::new(AtomicU64::new(1));
     for listener in listeners.0 {
         let (server, limits, stop) = (Arc::clone(&server), limits.clone(), stop.clone());
-        let (peers, slots, ids, tracker) = (Arc::clone(&peers), Arc::clone(&slots), Arc::clone(&ids), connections.clone());
+        let (peers, slots, ids, tracker) = (
+            Arc::clone(&peers),
+            Arc::clone(&slots),
+            Arc::clone(&ids),
+            connections.clone(),
+        );
         connections.spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -159,9 +184,16 @@ pub async fn serve(listeners: Listeners, server: Arc<Server>, limits: Limits, st
                     continue;
                 };
                 let id = ids.fetch_add(1, Relaxed);
-                let (server, limits, stop, slots) = (Arc::clone(&server), limits.clone(), stop.clone(), Arc::clone(&slots));
+                let (server, limits, stop, slots) = (
+                    Arc::clone(&server),
+                    limits.clone(),
+                    stop.clone(),
+                    Arc::clone(&slots),
+                );
                 tracker.spawn(async move {
-                    if let Err(error) = connection(stream, (id, peer), server, slots, limits, stop).await {
+                    if let Err(error) =
+                        connection(stream, (id, peer), server, slots, limits, stop).await
+                    {
                         tracing::debug!(%peer, %error, "a connection ended");
                     }
                     drop(admitted);
@@ -183,8 +215,16 @@ struct Back {
 
 impl Back {
     fn answered(&self, reply: &ReplyHeader, result: Bytes) {
-        let Some(waiter) = self.waiting.lock().remove(&reply.xid) else { return };
-        let accepted = matches!(reply.body, ReplyBody::Accepted { status: Accepted::Success, .. });
+        let Some(waiter) = self.waiting.lock().remove(&reply.xid) else {
+            return;
+        };
+        let accepted = matches!(
+            reply.body,
+            ReplyBody::Accepted {
+                status: Accepted::Success,
+                ..
+            }
+        );
         if accepted {
             // Whoever gave up meanwhile doesn't mind.
             let _ = waiter.send(result);
@@ -202,18 +242,29 @@ impl BackChannel for Back {
     ) -> BoxFuture<'_, Result<Bytes, BackChannelError>> {
         Box::pin(async move {
             let xid = self.next_xid.fetch_add(1, Relaxed);
-            let header =
-                CallHeader { xid, program, version: NFS_CB_VERSION, procedure, credential, verifier: OpaqueAuth::none() };
+            let header = CallHeader {
+                xid,
+                program,
+                version: NFS_CB_VERSION,
+                procedure,
+                credential,
+                verifier: OpaqueAuth::none(),
+            };
             let mut out = begin();
             header.encode(&mut out);
             out.raw(&arguments);
             let (answer, answered) = oneshot::channel();
             self.waiting.lock().insert(xid, answer);
             let outcome = async {
-                self.frames.send(Frame::new(out)).await.map_err(|_| BackChannelError::Closed)?;
+                self.frames
+                    .send(Frame::new(out))
+                    .await
+                    .map_err(|_| BackChannelError::Closed)?;
                 answered.await.map_err(|_| BackChannelError::Refused)
             };
-            let result = timeout(self.deadline, outcome).await.unwrap_or(Err(BackChannelError::Timeout));
+            let result = timeout(self.deadline, outcome)
+                .await
+                .unwrap_or(Err(BackChannelError::Timeout));
             self.waiting.lock().remove(&xid);
             result
         })
@@ -230,7 +281,9 @@ async fn connection(
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     // A client that lost its power says nothing.
-    let alive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    let alive = TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15));
     SockRef::from(&stream).set_tcp_keepalive(&alive)?;
     let (input, output) = stream.into_split();
     let (frames, to_send) = mpsc::channel(limits.requests_per_connection);
@@ -240,7 +293,11 @@ async fn connection(
         next_xid: AtomicU32::new(1),
         deadline: limits.callback_timeout,
     });
-    let connection = Arc::new(Connection { id, peer, back: Arc::clone(&back) as Arc<dyn BackChannel> });
+    let connection = Arc::new(Connection {
+        id,
+        peer,
+        back: Arc::clone(&back) as Arc<dyn BackChannel>,
+    });
     server.connection_opened(&connection);
     let broken = CancellationToken::new();
     let writer = tokio::spawn(write(output, to_send, limits.send_timeout, broken.clone()));
@@ -281,7 +338,8 @@ async fn read(
                 Message::Call(header) => {
                     let slot = Arc::clone(&slots).acquire_owned().await?;
                     let of_all = Arc::clone(all_slots).acquire_owned().await?;
-                    let (server, connection, frames) = (Arc::clone(server), Arc::clone(connection), frames.clone());
+                    let (server, connection, frames) =
+                        (Arc::clone(server), Arc::clone(connection), frames.clone());
                     requests.spawn(async move {
                         let reply = server.call(&connection, header, decoder, length).await;
                         // A closed connection: the reply stays in its slot for the retry.
@@ -292,7 +350,14 @@ async fn read(
                 Message::Reply(reply) => back.answered(&reply, decoder.rest()),
                 Message::ForeignCall { xid, .. } => {
                     let mut out = begin();
-                    ReplyHeader::denied(xid, Denied::RpcMismatch { low: RPC_VERSION, high: RPC_VERSION }).encode(&mut out);
+                    ReplyHeader::denied(
+                        xid,
+                        Denied::RpcMismatch {
+                            low: RPC_VERSION,
+                            high: RPC_VERSION,
+                        },
+                    )
+                    .encode(&mut out);
                     frames.send(Frame::new(out)).await?;
                 }
             }
@@ -305,9 +370,8 @@ async fn read(
         };
         buffer.reserve(64 << 10);
         let received = timeout_at(deadline, input.read_buf(&mut buffer)).await;
-        match received.context("nothing came for too long")?? {
-            0 => return Ok(()),
-            _ => {}
+        if received.context("nothing came for too long")?? == 0 {
+            return Ok(());
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The roles that the binary plays: `mds`, `ds`, `demo`. From a configuration or command line to
 //! running servers.
 
+use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{DataServerSpec, ExportSpec, Running, Spec};
 use crate::net;
-use crate::check::accounts_inside;
 use crate::observe::{Later, Source};
 use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
@@ -29,7 +29,10 @@ fn failpoint() -> anyhow::Result<Option<catalog::failpoint::Failpoint>> {
 
 fn runtime(workers: Option<u32>, blocking: u32) -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().max_blocking_threads(blocking as usize).thread_name("headrace");
+    builder
+        .enable_all()
+        .max_blocking_threads(blocking as usize)
+        .thread_name("headrace");
     if let Some(workers) = workers {
         builder.worker_threads(workers as usize);
     }
@@ -41,27 +44,33 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
     let control = start_log(log, config.server.log_format, config.server.log_level)?;
     runtime(config.server.worker_threads, config.server.blocking_threads)?.block_on(async {
         let source = Arc::new(Later::default());
-        let shown = Shown::start(config.server.metrics_listen, vec![Arc::clone(&source) as _]).await?;
+        let shown =
+            Shown::start(config.server.metrics_listen, vec![Arc::clone(&source) as _]).await?;
         refuse_accounts(config.layout.ids)?;
         let running = Running::start(spec(&config), failpoint()?).await?;
         source.set(numbers(&running).await?);
         let status = format!("serving NFSv4 on {}", listed(&running.addresses));
         tracing::info!("{status}");
         let mut current = config.clone();
-        until_stopped(&shown, &status, beats(&running), async || match MdsConfig::load(path) {
-            Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
-            Ok(new) => {
-                let diff = current.reload_diff(&new);
-                let next = current.reloaded(&new);
-                control.set_level(next.server.log_level);
-                if let Err(error) = running.change_exports(&exports(&next)).await {
-                    tracing::error!("the exports stay as they were: {error:#}");
-                    return;
+        until_stopped(
+            &shown,
+            &status,
+            beats(&running),
+            async || match MdsConfig::load(path) {
+                Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+                Ok(new) => {
+                    let diff = current.reload_diff(&new);
+                    let next = current.reloaded(&new);
+                    control.set_level(next.server.log_level);
+                    if let Err(error) = running.change_exports(&exports(&next)).await {
+                        tracing::error!("the exports stay as they were: {error:#}");
+                        return;
+                    }
+                    current = next;
+                    tell_reload(&diff);
                 }
-                current = next;
-                tell_reload(&diff);
-            }
-        })
+            },
+        )
         .await?;
         running.stop().await;
         Ok(())
@@ -87,7 +96,10 @@ fn tell_reload(diff: &config::ReloadDiff) {
         tracing::info!("reloaded: {}", diff.applied.join(", "));
     }
     if !diff.needs_restart.is_empty() {
-        tracing::warn!("these take effect with a restart: {}", diff.needs_restart.join(", "));
+        tracing::warn!(
+            "these take effect with a restart: {}",
+            diff.needs_restart.join(", ")
+        );
     }
 }
 
@@ -103,12 +115,19 @@ async fn numbers(running: &Running) -> anyhow::Result<Arc<dyn Source>> {
         server: Arc::clone(&running.server),
         catalog: Arc::clone(&running.catalog),
         objects: Arc::clone(&running.objects),
-        names: known.into_iter().map(|record| (record.id, record.name)).collect(),
+        names: known
+            .into_iter()
+            .map(|record| (record.id, record.name))
+            .collect(),
     }))
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn spec(config: &MdsConfig) -> Spec {
@@ -199,19 +218,32 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
     runtime(Some(2), 8)?.block_on(async {
         let running = ds::Server::start(data_config(&config))?;
         let name = config.ds.export.to_string();
-        let shown = Shown::start(config.ds.metrics_listen, observed(&running, name).into_iter().collect()).await?;
-        let status = format!("serving data on {}, by {:?}", listed(running.addresses()), running.engine());
+        let shown = Shown::start(
+            config.ds.metrics_listen,
+            observed(&running, name).into_iter().collect(),
+        )
+        .await?;
+        let status = format!(
+            "serving data on {}, by {:?}",
+            listed(running.addresses()),
+            running.engine()
+        );
         tracing::info!("{status}");
         let mut current = config.clone();
-        until_stopped(&shown, &status, || true, async || match DsConfig::load(path) {
-            Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
-            Ok(new) => {
-                let diff = current.reload_diff(&new);
-                current = current.reloaded(&new);
-                control.set_level(current.ds.log_level);
-                tell_reload(&diff);
-            }
-        })
+        until_stopped(
+            &shown,
+            &status,
+            || true,
+            async || match DsConfig::load(path) {
+                Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+                Ok(new) => {
+                    let diff = current.reload_diff(&new);
+                    current = current.reloaded(&new);
+                    control.set_level(current.ds.log_level);
+                    tell_reload(&diff);
+                }
+            },
+        )
         .await?;
         running.stop().await;
         Ok(())
@@ -234,7 +266,10 @@ fn data_config(config: &DsConfig) -> ds::Config {
             .iter()
             .map(|cidr| {
                 let network = cidr.network();
-                ds::Network { address: network.addr(), prefix_bits: network.prefix_len() }
+                ds::Network {
+                    address: network.addr(),
+                    prefix_bits: network.prefix_len(),
+                }
             })
             .collect(),
         engine: match config.ds.engine {
@@ -242,8 +277,14 @@ fn data_config(config: &DsConfig) -> ds::Config {
             Engine::IoUring => ds::EngineChoice::IoUring,
             Engine::Threads => ds::EngineChoice::Threads,
         },
-        rings: config.ds.ring_threads.map_or(base.rings, |count| count as usize),
-        workers: config.ds.worker_threads.map_or(base.workers, |count| count as usize),
+        rings: config
+            .ds
+            .ring_threads
+            .map_or(base.rings, |count| count as usize),
+        workers: config
+            .ds
+            .worker_threads
+            .map_or(base.workers, |count| count as usize),
         transfer_bytes: config.limits.transfer_bytes.0 as u32,
         buffer_bytes: config.limits.buffer_bytes.0 as usize,
         connection_bytes: config.limits.buffer_bytes_per_connection.0 as usize,
@@ -304,8 +345,15 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
 
 /// From where the demo's own metadata server calls: any of the machine's addresses that it was given.
 fn own_networks(addresses: &[IpAddr]) -> Vec<ds::Network> {
-    let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16])];
-    addresses.iter().chain(&loopback).map(|address| ds::Network::host(*address)).collect()
+    let loopback = [
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]),
+    ];
+    addresses
+        .iter()
+        .chain(&loopback)
+        .map(|address| ds::Network::host(*address))
+        .collect()
 }
 
 /// Ids of the layouts; no account has them.
@@ -341,7 +389,10 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         data_servers,
         exports: vec![ExportSpec {
             path: "/".into(),
-            clients: vec![ipnet::IpNet::from(ipnet::Ipv4Net::default()), ipnet::IpNet::from(ipnet::Ipv6Net::default())],
+            clients: vec![
+                ipnet::IpNet::from(ipnet::Ipv4Net::default()),
+                ipnet::IpNet::from(ipnet::Ipv6Net::default()),
+            ],
             access: Access::ReadWrite,
             squash: Squash::None,
             anonymous: (65534, 65534),

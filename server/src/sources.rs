@@ -2,8 +2,8 @@
 //! Never here: counting.
 
 use crate::observe::{
-    BytesSample, Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency, OperationSample, Route,
-    Samples, Source,
+    BytesSample, Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency,
+    OperationSample, Route, Samples, Source,
 };
 use catalog::Catalog;
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
@@ -34,7 +34,11 @@ impl Source for MetadataSource {
             .map(|counted| OperationSample {
                 name: upper_snake(&format!("{:?}", counted.operation)),
                 count: counted.count,
-                errors: counted.errors.iter().map(|(status, count)| (upper_snake(&format!("{status:?}")), *count)).collect(),
+                errors: counted
+                    .errors
+                    .iter()
+                    .map(|(status, count)| (upper_snake(&format!("{status:?}")), *count))
+                    .collect(),
                 latency: Latency {
                     bounds_micros: mds::LATENCY_BOUNDS_MICROS.to_vec(),
                     counts: counted.latency.to_vec(),
@@ -49,7 +53,8 @@ impl Source for MetadataSource {
         };
         let held = self.server.held();
         let store = self.catalog.stats();
-        let counter = |name, help, counter: &AtomicU64| Counter::new(name, help, counter.load(Relaxed));
+        let counter =
+            |name, help, counter: &AtomicU64| Counter::new(name, help, counter.load(Relaxed));
         Samples {
             operations,
             bytes: vec![
@@ -60,13 +65,37 @@ impl Source for MetadataSource {
             counters: vec![
                 counter("compounds", "COMPOUNDs answered", &metrics.compounds),
                 counter("recalls", "Layouts recalled", &metrics.recalls),
-                counter("recalls_timed_out", "Recalled layouts that did not come back in time", &metrics.recalls_timed_out),
+                counter(
+                    "recalls_timed_out",
+                    "Recalled layouts that did not come back in time",
+                    &metrics.recalls_timed_out,
+                ),
                 counter("fences", "Files fenced", &metrics.fences),
-                counter("settled", "Files whose size was settled with their data servers", &metrics.settled),
-                counter("layout_errors", "Errors of data servers that clients reported", &metrics.layout_errors),
-                Counter::new("catalog_commits", "Transactions made durable", store.commits),
-                Counter::new("catalog_batches", "Journal syncs of the catalog", store.batches),
-                Counter::new("catalog_conflicts", "Transactions that lost to others and ran again", store.conflicts),
+                counter(
+                    "settled",
+                    "Files whose size was settled with their data servers",
+                    &metrics.settled,
+                ),
+                counter(
+                    "layout_errors",
+                    "Errors of data servers that clients reported",
+                    &metrics.layout_errors,
+                ),
+                Counter::new(
+                    "catalog_commits",
+                    "Transactions made durable",
+                    store.commits,
+                ),
+                Counter::new(
+                    "catalog_batches",
+                    "Journal syncs of the catalog",
+                    store.batches,
+                ),
+                Counter::new(
+                    "catalog_conflicts",
+                    "Transactions that lost to others and ran again",
+                    store.conflicts,
+                ),
             ],
             gauges: vec![
                 Gauge::new("clients", "Clients", held.clients),
@@ -74,9 +103,21 @@ impl Source for MetadataSource {
                 Gauge::new("opens", "Opens", held.opens),
                 Gauge::new("locks", "Byte-range locks", held.locks),
                 Gauge::new("layouts", "Layouts held", held.layouts),
-                Gauge::new("recalls_pending", "Layouts recalled and not yet back", held.recalls),
-                Gauge::new("cached_reply_bytes", "Replies kept for retries, bytes", held.cached_reply_bytes),
-                Gauge::new("catalog_largest_batch", "Most transactions in one journal sync", store.largest_batch),
+                Gauge::new(
+                    "recalls_pending",
+                    "Layouts recalled and not yet back",
+                    held.recalls,
+                ),
+                Gauge::new(
+                    "cached_reply_bytes",
+                    "Replies kept for retries, bytes",
+                    held.cached_reply_bytes,
+                ),
+                Gauge::new(
+                    "catalog_largest_batch",
+                    "Most transactions in one journal sync",
+                    store.largest_batch,
+                ),
             ],
         }
     }
@@ -141,26 +182,61 @@ impl Source for DataSource {
                 },
             })
             .collect();
-        let direct = |direction, bytes| BytesSample { route: Route::Direct, direction, bytes };
+        let direct = |direction, bytes| BytesSample {
+            route: Route::Direct,
+            direction,
+            bytes,
+        };
         Samples {
             operations,
-            bytes: vec![direct(Direction::Read, now.read_bytes), direct(Direction::Written, now.written_bytes)],
+            bytes: vec![
+                direct(Direction::Read, now.read_bytes),
+                direct(Direction::Written, now.written_bytes),
+            ],
             data_servers: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
-                Counter::new("connections_accepted", "Connections accepted", now.connections_accepted),
-                Counter::new("connections_refused", "Connections closed at the limit", now.connections_refused),
-                Counter::new("connections_cut", "Connections cut for idling or stalling", now.connections_cut),
-                Counter::new("rpc_refusals", "Calls that were no NFSv3 or MOUNT", now.rpc_refusals),
+                Counter::new(
+                    "connections_accepted",
+                    "Connections accepted",
+                    now.connections_accepted,
+                ),
+                Counter::new(
+                    "connections_refused",
+                    "Connections closed at the limit",
+                    now.connections_refused,
+                ),
+                Counter::new(
+                    "connections_cut",
+                    "Connections cut for idling or stalling",
+                    now.connections_cut,
+                ),
+                Counter::new(
+                    "rpc_refusals",
+                    "Calls that were no NFSv3 or MOUNT",
+                    now.rpc_refusals,
+                ),
             ],
             gauges: vec![
                 Gauge::new("connections", "Connections", now.connections),
-                Gauge::new("in_flight_bytes", "Payload of requests that are worked on, bytes", now.in_flight_bytes),
-                Gauge::new("in_flight_requests", "Requests that are worked on", now.in_flight_requests),
+                Gauge::new(
+                    "in_flight_bytes",
+                    "Payload of requests that are worked on, bytes",
+                    now.in_flight_bytes,
+                ),
+                Gauge::new(
+                    "in_flight_requests",
+                    "Requests that are worked on",
+                    now.in_flight_requests,
+                ),
                 Gauge::new("open_objects", "Objects kept open", now.open_objects),
                 Gauge::new("space_free_bytes", "Space left, bytes", now.free_bytes),
                 Gauge::new("space_total_bytes", "Space in all, bytes", now.total_bytes),
-                Gauge::new("mds_term", "Highest term of a metadata server seen", now.mds_term),
+                Gauge::new(
+                    "mds_term",
+                    "Highest term of a metadata server seen",
+                    now.mds_term,
+                ),
             ],
         }
     }

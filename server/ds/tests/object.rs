@@ -123,7 +123,7 @@ async fn a_folder_is_listed_whole_over_many_replies() {
     let (mds, root) = (world.mds(), world.root().await);
     let mut expected = Vec::new();
     for number in 0..40_u8 {
-        let id = format!("0102{number:02x}").to_owned() + &"00".repeat(13);
+        let id = format!("00000000000102{number:02x}") + &"00".repeat(8);
         mds.create(&root, &name(&id), Createhow3::Guarded(owned()))
             .await
             .expect("created");

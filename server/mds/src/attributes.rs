@@ -177,7 +177,7 @@ impl Compound<'_> {
                 shown.fsid = Some(Fsid4 {
                     major: self.server.identity.fsid,
                     minor: 0,
-                })
+                });
             }
             Attr::UniqueHandles => shown.unique_handles = Some(true),
             Attr::LeaseTime => shown.lease_time = Some(self.server.identity.lease.as_secs() as u32),
@@ -219,7 +219,7 @@ impl Compound<'_> {
                 shown.time_delta = Some(Nfstime4 {
                     seconds: 0,
                     nseconds: 1,
-                })
+                });
             }
             Attr::TimeMetadata => shown.time_metadata = Some(time(inode.ctime)),
             Attr::TimeModify => shown.time_modify = Some(time(inode.mtime)),
@@ -227,7 +227,7 @@ impl Compound<'_> {
             Attr::LayoutTypes => shown.layout_types = Some(vec![LAYOUT4_FLEX_FILES]),
             Attr::LayoutBlksize => shown.layout_blksize = Some(self.server.settings().stripe_unit),
             Attr::SuppattrExclcreat => {
-                shown.suppattr_exclcreat = Some(settable_at_exclusive_create())
+                shown.suppattr_exclcreat = Some(settable_at_exclusive_create());
             }
             Attr::FsCharsetCap => shown.fs_charset_cap = Some(FSCHARSET_CAP4_CONTAINS_NON_UTF8),
             Attr::ChangeAttrType => shown.change_attr_type = Some(ChangeAttrType4::IsMonotonicIncr),
@@ -360,9 +360,8 @@ impl Changes {
         inode.uid = self.uid.unwrap_or(inode.uid);
         inode.gid = self.gid.unwrap_or(inode.gid);
         // A changed owner must not inherit the old one's set-id bits; Linux leaves that to the server.
-        if owner_changes && inode.kind == FileKind::Regular && !credential.is_root() {
-            inode.mode = without_set_id(inode.mode);
-        } else if owner_changes && inode.kind == FileKind::Regular && inode.mode & 0o111 != 0 {
+        let runnable = inode.mode & 0o111 != 0;
+        if owner_changes && inode.kind == FileKind::Regular && (runnable || !credential.is_root()) {
             inode.mode = without_set_id(inode.mode);
         }
         if let Some(mode) = self.mode {

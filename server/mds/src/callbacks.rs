@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use crate::state::{
-    CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, RecallOrder,
+    CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, LayoutMode, RecallOrder,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use wire::Xdr;
 use wire::nfs4::{
-    Bitmap4, CallbackSecParms4, CB_COMPOUND, CbArgOp, CbCompound4Args, CbCompound4Res, CbLayoutrecall4Args,
-    CbRecallAny4Args, CbSequence4Args, LAYOUT4_FLEX_FILES, Layoutiomode4, Layoutrecall4,
-    LayoutrecallFile4, Nfsstat4, Sessionid4, Stateid4,
+    Bitmap4, CB_COMPOUND, CallbackSecParms4, CbArgOp, CbCompound4Args, CbCompound4Res,
+    CbLayoutrecall4Args, CbRecallAny4Args, CbSequence4Args, LAYOUT4_FLEX_FILES, Layoutiomode4,
+    Layoutrecall4, LayoutrecallFile4, Nfsstat4, Sessionid4, Stateid4,
 };
 use wire::rpc::{AuthSys, Credential, Gids, MachineName};
 use wire::xdr::{Decoder, Encoder};
@@ -47,7 +47,12 @@ impl Server {
                 let arguments = request(&slot, operation);
                 connection
                     .back
-                    .call(slot.callback_program, CB_COMPOUND, identity(&slot), arguments)
+                    .call(
+                        slot.callback_program,
+                        CB_COMPOUND,
+                        identity(&slot),
+                        arguments,
+                    )
                     .await
                     .ok()
             }
@@ -97,17 +102,28 @@ impl Server {
             match self.callback(order.client, self.recall_of(&order)).await {
                 // It returns the layout by LAYOUTRETURN, soon: Linux first ends the I/O under way.
                 Ok(Nfsstat4::Ok) => return,
-                Ok(Nfsstat4::NomatchingLayout) => {
-                    self.state.lock().recall_forgotten(order.grant);
-                    self.layouts_changed.notify_waiters();
-                    self.settle_later(order.inode);
-                    self.reap_if_free(order.inode);
-                    return;
-                }
+                Ok(Nfsstat4::NomatchingLayout) => return self.unknown_to_client(&order).await,
                 Err(CallbackFailure::Gone) => return,
                 // DELAY, or no path now: while it lasts the deadline draws near.
                 Ok(_) | Err(CallbackFailure::Unreachable) => tokio::time::sleep(RETRY).await,
             }
+        }
+    }
+
+    /// The client says that it has no such layout. Linux says so as well of one that it doesn't have
+    /// yet, its LAYOUTGET's reply being on its way, and would write with it: only a fence makes it true.
+    async fn unknown_to_client(self: &Arc<Self>, order: &RecallOrder) {
+        let inode = self.catalog.read().inode(order.inode).await;
+        // The objects of a file without names go, whoever may write them.
+        let goes = inode.is_ok_and(|inode| inode.nlink == 0);
+        if order.mode == LayoutMode::Write && !goes {
+            let fencing = self.state.lock().begin_fence(order.grant);
+            self.end_by_force(fencing.into_iter().collect()).await;
+        } else {
+            self.state.lock().recall_forgotten(order.grant);
+            self.layouts_changed.notify_waiters();
+            self.settle_later(order.inode);
+            self.reap_if_free(order.inode);
         }
     }
 

@@ -108,10 +108,10 @@ impl Compound<'_> {
 
     /// The current filehandle as a folder in which names can change.
     pub fn changeable_directory(&self) -> Result<File, Refusal> {
-        self.changeable(self.file()?)
+        Self::changeable(self.file()?)
     }
 
-    pub fn changeable(&self, file: &File) -> Result<File, Refusal> {
+    pub fn changeable(file: &File) -> Result<File, Refusal> {
         if file.export.access == Access::ReadOnly {
             return Err(Nfsstat4::Rofs.into());
         }

@@ -227,7 +227,7 @@ impl Server {
         } else {
             admitted.max_response_bytes as usize
         };
-        let answer = answer(admitted.answer.clone());
+        let answer = answer(admitted.answer);
         cx.admitted = Some(admitted);
         Ok((answer, slot))
     }
@@ -304,10 +304,10 @@ fn too_big(cx: &Compound<'_>) -> Nfsstat4 {
 pub(crate) fn told(operation: Opnum, refusal: &Refusal) -> Nfsstat4 {
     match refusal.blame {
         Blame::Client => {
-            tracing::trace!(?operation, status = ?refusal.status, reason = %refusal.reason, "refused")
+            tracing::trace!(?operation, status = ?refusal.status, reason = %refusal.reason, "refused");
         }
         Blame::Server => {
-            tracing::warn!(?operation, status = ?refusal.status, reason = %refusal.reason, "failed")
+            tracing::warn!(?operation, status = ?refusal.status, reason = %refusal.reason, "failed");
         }
     }
     refusal.status

@@ -82,12 +82,11 @@ impl Server {
                 Err(Nfsstat4::Delay.into())
             }
             GateAnswer::Queued => {
-                match tokio::time::timeout(patience, &mut called).await {
-                    Ok(Ok(())) => Ok(pass),
-                    _ => {
-                        drop(pass);
-                        Err(Nfsstat4::Delay.into())
-                    }
+                if let Ok(Ok(())) = tokio::time::timeout(patience, &mut called).await {
+                    Ok(pass)
+                } else {
+                    drop(pass);
+                    Err(Nfsstat4::Delay.into())
                 }
             }
         }

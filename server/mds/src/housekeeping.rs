@@ -116,7 +116,7 @@ impl Server {
             match self.fence(id).await {
                 Ok(()) => self.settle_later(id),
                 Err(refusal) => {
-                    tracing::debug!(inode = ?id, reason = %refusal.reason, "not settled yet")
+                    tracing::debug!(inode = ?id, reason = %refusal.reason, "not settled yet");
                 }
             }
         }

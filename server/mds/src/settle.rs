@@ -123,6 +123,8 @@ impl Server {
             self.state.lock().fenced(grant.id);
             self.layouts_changed.notify_waiters();
             self.settle_later(grant.inode);
+            // It may have been the last hold on a file without names.
+            self.reap_if_free(grant.inode);
         }
     }
 

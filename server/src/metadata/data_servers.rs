@@ -4,7 +4,10 @@
 use crate::clock::wall;
 use anyhow::Context;
 use async_trait::async_trait;
-use backend::{Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Space, Stability, WriteVerifier, Written};
+use backend::{
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Space, Stability,
+    WriteVerifier, Written,
+};
 use backend_nfs::{Address, NfsDataServer, Options};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
@@ -51,31 +54,37 @@ pub struct Missing {
 const RETRY: Duration = Duration::from_secs(1);
 
 pub async fn reach(catalog: &Arc<Catalog>, specs: &[DataServerSpec]) -> anyhow::Result<Reached> {
-    let mut reached = Reached { members: Vec::new(), devices: DeviceTable::default(), missing: Vec::new() };
+    let mut reached = Reached {
+        members: Vec::new(),
+        devices: DeviceTable::default(),
+        missing: Vec::new(),
+    };
     let mut known = catalog.data_servers().await?;
     let mut roots: Vec<(SocketAddr, Bytes, String)> = Vec::new();
     for spec in specs {
-        let record = match known.iter().find(|record| record.name == spec.name) {
-            Some(record) => record.clone(),
-            None => {
-                let id = DataServerId(known.iter().map(|record| record.id.0).max().unwrap_or(0) + 1);
-                let record = DataServerRecord {
-                    id,
-                    name: spec.name.clone(),
-                    device_generation: 0,
-                    address: String::new(),
-                    export: spec.export.clone(),
-                    root_handle: Bytes::new(),
-                };
-                catalog.put_data_server(wall(), &record).await?;
-                known.push(record.clone());
-                record
-            }
+        let record = if let Some(record) = known.iter().find(|record| record.name == spec.name) {
+            record.clone()
+        } else {
+            let id = DataServerId(known.iter().map(|record| record.id.0).max().unwrap_or(0) + 1);
+            let record = DataServerRecord {
+                id,
+                name: spec.name.clone(),
+                device_generation: 0,
+                address: String::new(),
+                export: spec.export.clone(),
+                root_handle: Bytes::new(),
+            };
+            catalog.put_data_server(wall(), &record).await?;
+            known.push(record.clone());
+            record
         };
         match connect(spec, catalog.boot_epoch()).await {
             Ok(server) => {
                 let place = (server.socket_address(), server.root_handle());
-                if let Some((_, _, twin)) = roots.iter().find(|(address, root, _)| (*address, root) == (place.0, &place.1)) {
+                if let Some((_, _, twin)) = roots
+                    .iter()
+                    .find(|(address, root, _)| (*address, root) == (place.0, &place.1))
+                {
                     anyhow::bail!(
                         "data servers {twin} and {} are one and the same ({}): every write would go there twice; remove one of them",
                         spec.name,
@@ -84,13 +93,32 @@ pub async fn reach(catalog: &Arc<Catalog>, specs: &[DataServerSpec]) -> anyhow::
                 }
                 roots.push((place.0, place.1, spec.name.clone()));
                 let (record, device) = identify(catalog, record, spec, &server).await?;
-                reached.devices.restore(record.id, record.device_generation, device);
-                reached.members.push(member(record.id, spec, Arc::new(server)).await);
+                reached
+                    .devices
+                    .restore(record.id, record.device_generation, device);
+                reached
+                    .members
+                    .push(member(record.id, spec, Arc::new(server)).await);
             }
             Err(error) => {
-                tracing::warn!("data server {} is away: {error:#}; its files wait until it is there", spec.name);
-                reached.members.push(member(record.id, spec, Arc::new(Away { name: spec.name.clone() })).await);
-                reached.missing.push(Missing { id: record.id, spec: spec.clone() });
+                tracing::warn!(
+                    "data server {} is away: {error:#}; its files wait until it is there",
+                    spec.name
+                );
+                reached.members.push(
+                    member(
+                        record.id,
+                        spec,
+                        Arc::new(Away {
+                            name: spec.name.clone(),
+                        }),
+                    )
+                    .await,
+                );
+                reached.missing.push(Missing {
+                    id: record.id,
+                    spec: spec.clone(),
+                });
             }
         }
     }
@@ -109,7 +137,9 @@ async fn connect(spec: &DataServerSpec, term: u64) -> anyhow::Result<NfsDataServ
     let server = NfsDataServer::connect(address, Options::new(term)).await?;
     let owners = OwnerRange::new(spec.ids.0, spec.ids.1)?;
     let trial = ObjectId(u128::MAX);
-    let grade = server.prove_fence(owners.owner(trial, 0), owners.owner(trial, 1)).await?;
+    let grade = server
+        .prove_fence(owners.owner(trial, 0), owners.owner(trial, 1))
+        .await?;
     anyhow::ensure!(
         grade != FenceGrade::None,
         "an owner of before isn't refused there, so that no client can be kept out; `headrace check` says why"
@@ -118,7 +148,10 @@ async fn connect(spec: &DataServerSpec, term: u64) -> anyhow::Result<NfsDataServ
 }
 
 async fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    lookup_host((host, port)).await?.next().with_context(|| format!("{host} has no address"))
+    lookup_host((host, port))
+        .await?
+        .next()
+        .with_context(|| format!("{host} has no address"))
 }
 
 /// The device that clients are told, with a new generation where something of it changed.
@@ -135,8 +168,14 @@ async fn identify(
         write_bytes: spec.write_bytes.unwrap_or(u32::MAX).min(can.write_bytes),
     };
     // Clients keep what they know under a deviceid: it changes with any of these (fact 4).
-    let described = format!("{} {} {}", server.socket_address(), device.read_bytes, device.write_bytes);
-    if record.address != described || record.export != spec.export || record.device_generation == 0 {
+    let described = format!(
+        "{} {} {}",
+        server.socket_address(),
+        device.read_bytes,
+        device.write_bytes
+    );
+    if record.address != described || record.export != spec.export || record.device_generation == 0
+    {
         record.device_generation += 1;
         record.address = described;
         record.export.clone_from(&spec.export);
@@ -149,13 +188,27 @@ async fn identify(
 async fn member(id: DataServerId, spec: &DataServerSpec, server: Arc<dyn DataServer>) -> Member {
     let host: Option<IpAddr> = match &spec.client_host {
         Some(host) => address_of(host, 0).await.ok().map(|address| address.ip()),
-        None => address_of(&spec.host, spec.port).await.ok().map(|address| address.ip()),
+        None => address_of(&spec.host, spec.port)
+            .await
+            .ok()
+            .map(|address| address.ip()),
     };
-    Member { id, name: spec.name.clone(), server, weight: spec.weight, host }
+    Member {
+        id,
+        name: spec.name.clone(),
+        server,
+        weight: spec.weight,
+        host,
+    }
 }
 
 /// Takes in the data servers that were away, as they come.
-pub async fn await_missing(catalog: Arc<Catalog>, objects: Arc<Objects>, server: Arc<Server>, mut missing: Vec<Missing>) {
+pub async fn await_missing(
+    catalog: Arc<Catalog>,
+    objects: Arc<Objects>,
+    server: Arc<Server>,
+    mut missing: Vec<Missing>,
+) {
     while !missing.is_empty() {
         tokio::time::sleep(RETRY).await;
         let mut still = Vec::new();
@@ -169,12 +222,24 @@ pub async fn await_missing(catalog: Arc<Catalog>, objects: Arc<Objects>, server:
     }
 }
 
-async fn arrive(catalog: &Catalog, objects: &Objects, server: &Arc<Server>, one: &Missing) -> anyhow::Result<()> {
+async fn arrive(
+    catalog: &Catalog,
+    objects: &Objects,
+    server: &Arc<Server>,
+    one: &Missing,
+) -> anyhow::Result<()> {
     let found = connect(&one.spec, catalog.boot_epoch()).await?;
-    let record = catalog.data_servers().await?.into_iter().find(|record| record.id == one.id).context("its record is gone")?;
+    let record = catalog
+        .data_servers()
+        .await?
+        .into_iter()
+        .find(|record| record.id == one.id)
+        .context("its record is gone")?;
     let (record, device) = identify(catalog, record, &one.spec, &found).await?;
     server.restore_device(record.id, record.device_generation, device);
-    objects.attach(member(record.id, &one.spec, Arc::new(found)).await).await;
+    objects
+        .attach(member(record.id, &one.spec, Arc::new(found)).await)
+        .await;
     tracing::info!("data server {} is there", one.spec.name);
     Ok(())
 }
@@ -186,14 +251,22 @@ struct Away {
 
 impl Away {
     fn error(&self) -> Error {
-        Error { kind: ErrorKind::Retry { after: RETRY }, detail: format!("data server {} is away", self.name) }
+        Error {
+            kind: ErrorKind::Retry { after: RETRY },
+            detail: format!("data server {} is away", self.name),
+        }
     }
 }
 
 #[async_trait]
 impl DataServer for Away {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { fence: FenceGrade::None, read_bytes: 1 << 20, write_bytes: 1 << 20, largest_object_bytes: i64::MAX as u64 }
+        Capabilities {
+            fence: FenceGrade::None,
+            read_bytes: 1 << 20,
+            write_bytes: 1 << 20,
+            largest_object_bytes: i64::MAX as u64,
+        }
     }
     async fn create(&self, _: ObjectId, _: Owner) -> Result<Bytes, Error> {
         Err(self.error())

@@ -69,7 +69,12 @@ fn extent() -> impl Strategy<Value = Extent> {
 
 fn cold_inode() -> impl Strategy<Value = ColdInode> {
     let times = (time(), time(), time(), time());
-    let numbers = any::<((u32, u32, u32, u32), (u64, u64, u64, u64), (u32, u32), (i128, u64))>();
+    let numbers = any::<(
+        (u32, u32, u32, u32),
+        (u64, u64, u64, u64),
+        (u32, u32),
+        (i128, u64),
+    )>();
     let rest = (
         option::of(bytes(40)),
         option::of(id()),

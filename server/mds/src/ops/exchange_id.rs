@@ -15,7 +15,7 @@ use wire::nfs4::{
     NfsImplId4, Nfsstat4, Nfstime4, ServerOwner4, StateProtect4A, StateProtect4R,
 };
 
-pub(crate) async fn exchange_id(
+pub(crate) fn exchange_id(
     args: ExchangeId4Args,
     cx: &mut Compound<'_>,
 ) -> Result<ExchangeId4Ok, Refusal> {

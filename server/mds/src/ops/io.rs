@@ -85,7 +85,7 @@ pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read
 }
 
 pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Write4Ok, Refusal> {
-    let file = cx.changeable(cx.file()?)?;
+    let file = Compound::changeable(cx.file()?)?;
     let length = args.data.len() as u64;
     if args
         .offset
@@ -144,7 +144,7 @@ pub(crate) async fn commit(
     args: &Commit4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Commit4Ok, Refusal> {
-    let file = cx.changeable(cx.file()?)?;
+    let file = Compound::changeable(cx.file()?)?;
     if args.offset.checked_add(u64::from(args.count)).is_none() {
         return Err(Nfsstat4::Inval.into());
     }

@@ -16,7 +16,7 @@ pub(crate) async fn layoutcommit(
     args: Layoutcommit4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Layoutcommit4Ok, Refusal> {
-    let file = cx.changeable(cx.file()?)?;
+    let file = Compound::changeable(cx.file()?)?;
     if args.layoutupdate.layout_type != LAYOUT4_FLEX_FILES {
         return Err(Nfsstat4::UnknownLayouttype.into());
     }
@@ -33,13 +33,13 @@ pub(crate) async fn layoutcommit(
     let client = cx.client()?;
     let stateid = cx.resolve(args.stateid)?;
     // Of a layout of an earlier start: only while reclaims are admitted (§18.42.3).
-    if !args.reclaim {
+    if args.reclaim {
+        cx.server.state.lock().may_reclaim(client)?;
+    } else {
         let grant = cx.server.state.lock().layout_of(client, stateid)?;
         if grant.inode != file.id || !grant.write {
             return Err(Nfsstat4::Badlayout.into());
         }
-    } else {
-        cx.server.state.lock().may_reclaim(client)?;
     }
     cx.server.writing.unsettle(file.id);
     let after = match cx.server.try_enter(file.id, GateMode::Shared) {

@@ -12,8 +12,8 @@ use crate::state::{ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest}
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
-use std::time::Duration;
 use layout::{DataServerId, NoOffer, ObjectRef};
+use std::time::Duration;
 use wire::nfs4::{
     Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
     Layoutiomode4, Nfsstat4, Stateid4, flex,
@@ -34,7 +34,10 @@ pub(crate) async fn layoutget(
     cx.server.not_pending(file.id)?;
     // Whoever is alone inside may be recalling this client's layout, and Linux answers no recall
     // while it waits for a LAYOUTGET.
-    let entered = cx.server.enter_within(file.id, GateMode::Shared, PATIENCE).await;
+    let entered = cx
+        .server
+        .enter_within(file.id, GateMode::Shared, PATIENCE)
+        .await;
     let _inside = entered.map_err(|_| Nfsstat4::Recallconflict)?;
     let inode = cx
         .server

@@ -15,7 +15,7 @@ use wire::nfs4::{
     Layoutreturn4Args, Layoutreturn4Ok, Layoutstats4Args, Nfsstat4, Stateid4, flex,
 };
 
-pub(crate) async fn layoutreturn(
+pub(crate) fn layoutreturn(
     args: Layoutreturn4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Layoutreturn4Ok, Refusal> {

@@ -79,7 +79,7 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::BindConnToSession(args) => {
             ResOp::BindConnToSession(sessions::bind_conn_to_session(&args, cx).map_err(no))
         }
-        ArgOp::ExchangeId(args) => ResOp::ExchangeId(exchange_id::exchange_id(args, cx).await.map_err(no)),
+        ArgOp::ExchangeId(args) => ResOp::ExchangeId(exchange_id::exchange_id(args, cx).map_err(no)),
         ArgOp::CreateSession(args) => ResOp::CreateSession(sessions::create_session(args, cx).await.map_err(no)),
         ArgOp::DestroySession(args) => ResOp::DestroySession(sessions::destroy_session(&args, cx).map_err(no)),
         ArgOp::DestroyClientid(args) => {
@@ -102,7 +102,7 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Layoutget(args) => ResOp::Layoutget(
             layoutget::layoutget(args, cx).await.map_err(|refusal| Layoutget4Error::from_status(no(refusal))),
         ),
-        ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(layoutreturn::layoutreturn(args, cx).await.map_err(no)),
+        ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(layoutreturn::layoutreturn(args, cx).map_err(no)),
         ArgOp::Layouterror(args) => ResOp::Layouterror(layoutreturn::layouterror(&args, cx).map_err(no)),
         ArgOp::Layoutstats(args) => ResOp::Layoutstats(layoutreturn::layoutstats(&args, cx).map_err(no)),
         // The executor answers these three by itself.

@@ -209,7 +209,7 @@ async fn create(
         };
         return taken(file, &parent, how, verifier, &changes, cx).await;
     }
-    cx.changeable(directory)?;
+    Compound::changeable(directory)?;
     let placement = cx.server.pooled(client, cx.connection.peer.ip());
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         Option<Inode>,

@@ -15,7 +15,7 @@ use wire::nfs4::{Nfsstat4, Rename4Args, Rename4Ok};
 const ATTEMPTS: usize = 8;
 
 pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<Rename4Ok, Refusal> {
-    let from = cx.changeable(cx.saved_file()?)?;
+    let from = Compound::changeable(cx.saved_file()?)?;
     let to = cx.changeable_directory()?;
     if from.export.number != to.export.number {
         return Err(Nfsstat4::Xdev.into());

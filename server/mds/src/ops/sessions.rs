@@ -99,11 +99,7 @@ pub(crate) async fn create_session(
 }
 
 /// Makes the client's record durable, in place of those of its earlier starts.
-async fn record(
-    client: ClientId,
-    supersedes: &[u64],
-    cx: &Compound<'_>,
-) -> Result<(), Refusal> {
+async fn record(client: ClientId, supersedes: &[u64], cx: &Compound<'_>) -> Result<(), Refusal> {
     let Some(known) = cx.server.state.lock().client_record(client) else {
         return Err(Nfsstat4::StaleClientid.into());
     };

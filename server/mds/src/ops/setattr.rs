@@ -16,7 +16,7 @@ pub(crate) async fn setattr(
     args: Setattr4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Setattr4Ok, Refusal> {
-    let file = cx.changeable(cx.file()?)?;
+    let file = Compound::changeable(cx.file()?)?;
     let changes = Changes::from_wire(args.obj_attributes)?;
     let credential = cx.credential(&file);
     if let Some(size) = changes.size {
