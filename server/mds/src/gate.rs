@@ -13,6 +13,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wire::nfs4::Nfsstat4;
 
+/// What those wait at most whom the holder may be waiting for: longer than a transaction takes,
+/// much shorter than a recall.
+pub(crate) const MOMENT: Duration = Duration::from_millis(200);
+
 #[derive(Default)]
 pub(crate) struct Waiters(Mutex<HashMap<Ticket, oneshot::Sender<()>>>);
 
@@ -88,28 +92,6 @@ impl Server {
                     drop(pass);
                     Err(Nfsstat4::Delay.into())
                 }
-            }
-        }
-    }
-}
-
-impl Server {
-    /// Enters the gate if that takes no waiting.
-    pub(crate) fn try_enter(self: &Arc<Self>, inode: InodeId, mode: GateMode) -> Option<Pass> {
-        let mut state = self.state.lock();
-        let ticket = state.next_ticket();
-        match state.gate_request(inode, mode, ticket) {
-            GateAnswer::Entered => Some(Pass {
-                server: Arc::clone(self),
-                inode,
-                ticket,
-            }),
-            GateAnswer::Full => None,
-            GateAnswer::Queued => {
-                let woken = state.gate_cancel(inode, ticket);
-                drop(state);
-                self.gates.wake(woken);
-                None
             }
         }
     }

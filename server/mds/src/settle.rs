@@ -4,6 +4,7 @@
 //! The objects are the truth about a file's size: every truncate reaches them before it is
 //! answered, so that the largest of them ends where the last write since then ended (invariant 6).
 
+use crate::gate::MOMENT;
 use crate::server::Server;
 use crate::state::{GateMode, Grant};
 use crate::status::Refusal;
@@ -86,9 +87,11 @@ impl Server {
         if !ask {
             return Ok(inode);
         }
-        match self.try_enter(id, GateMode::Shared) {
-            Some(_inside) => self.refresh(id).await,
-            None => Ok(inode),
+        // Who clears an intent or reaps is out in a moment: a size committed before the question was
+        // asked must be in the answer (invariant 9).
+        match self.enter_within(id, GateMode::Shared, MOMENT).await {
+            Ok(_inside) => self.refresh(id).await,
+            Err(_) => Ok(inode),
         }
     }
 

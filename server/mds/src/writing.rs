@@ -186,10 +186,16 @@ impl Server {
     /// Clears the intent when nobody can write `inode` any more and its size is settled; otherwise
     /// leaves it, and the next return or expiry tries again.
     pub(crate) async fn clear_intent(self: &Arc<Self>, inode: InodeId) -> Result<(), Refusal> {
+        let needless = || {
+            self.state.lock().has_rw_holder(inode, None)
+                || self.writing.suspicion(inode) != Suspicion::Holders
+        };
+        // Every return comes here: only one that can clear keeps others out for it.
+        if needless() {
+            return Ok(());
+        }
         let _alone = self.enter(inode, GateMode::Exclusive).await?;
-        if self.state.lock().has_rw_holder(inode, None)
-            || self.writing.suspicion(inode) != Suspicion::Holders
-        {
+        if needless() {
             return Ok(());
         }
         transact!(

@@ -1,12 +1,13 @@
 //! LAYOUTCOMMIT, RFC 8881 §18.42.
 //!
-//! State: the layout named. Gate: shared, if that takes no waiting. Catalog: size, times and change,
+//! State: the layout named. Gate: shared, if that takes a moment at most. Catalog: size, times and change,
 //! as the data servers tell them: what the client says is no more than an occasion to ask.
 //! Linux takes a LAYOUTCOMMIT refused with GRACE, BADLAYOUT or DELEG_REVOKED for done, so the write
 //! intent already knows about these bytes, and settle asks for them (invariant 6).
 
 use crate::attributes::without_set_id;
 use crate::compound::Compound;
+use crate::gate::MOMENT;
 use crate::state::GateMode;
 use crate::status::Refusal;
 use catalog::{FileKind, transact};
@@ -42,11 +43,12 @@ pub(crate) async fn layoutcommit(
         }
     }
     cx.server.writing.unsettle(file.id);
-    let after = match cx.server.try_enter(file.id, GateMode::Shared) {
-        Some(_inside) => cx.server.refresh(file.id).await?,
-        // A truncate, fence or unlink is under way: it takes these bytes into account by itself,
-        // and waits for this client, which must not wait for it.
-        None => return Ok(Layoutcommit4Ok { newsize: None }),
+    let entered = cx.server.enter_within(file.id, GateMode::Shared, MOMENT);
+    let after = match entered.await {
+        Ok(_inside) => cx.server.refresh(file.id).await?,
+        // A truncate is under way: it takes these bytes into account by itself, and waits for this
+        // client, which must not wait for it.
+        Err(_) => return Ok(Layoutcommit4Ok { newsize: None }),
     };
     let credential = cx.credential(&file);
     if !credential.is_root()
