@@ -364,7 +364,11 @@ impl Client {
         ops: impl IntoIterator<Item = ArgOp>,
     ) -> Result<Reply, Failure> {
         let slot = self.hold_slot().await;
-        let request = self.request(self.next_sequence(slot.slotid), ops);
+        let mut request = self.request(self.next_sequence(slot.slotid), ops);
+        if let [ArgOp::Sequence(sequence), ops @ ..] = &mut request.ops[..] {
+            // A reply that is to be kept must be small.
+            sequence.cachethis = !ops.iter().any(has_large_result);
+        }
         self.send_as(&self.connection(), credential, &request).await
     }
 
@@ -372,6 +376,10 @@ impl Client {
     pub async fn ok(&self, ops: impl IntoIterator<Item = ArgOp>) -> Result<Reply, Failure> {
         self.compound(ops).await?.ok()
     }
+}
+
+fn has_large_result(op: &ArgOp) -> bool {
+    matches!(op, ArgOp::Read(_) | ArgOp::Readdir(_) | ArgOp::Readlink)
 }
 
 /// The results of one COMPOUND, to be taken in order.

@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use interop_tests::nfs41::{Client, Failure, OpenFile};
 use wire::nfs3::{Fattr3, Fh3, Nfsstat3, StableHow};
-use wire::nfs4::{Layoutiomode4, Stateid4, flex};
+use wire::nfs4::{Layoutiomode4, Nfsstat4, Stateid4, flex};
 
-use crate::world::World;
+use crate::world::{World, at_last};
 
 /// A layout, and a connection to each of its data servers.
 pub struct Held {
@@ -16,19 +16,41 @@ pub struct Held {
 }
 
 impl World {
-    pub async fn layout(&self, client: &Client, file: &OpenFile, iomode: Layoutiomode4) -> Result<Held, Failure> {
+    pub async fn layout(
+        &self,
+        client: &Client,
+        file: &OpenFile,
+        iomode: Layoutiomode4,
+    ) -> Result<Held, Failure> {
         let (granted, layout) = client.layoutget(&file.fh, file.stateid, iomode).await?;
         let mut stripes = Vec::new();
         for stripe in &layout.mirrors[0].data_servers {
-            let server = self.data_server_of(client, stripe).await.map_err(|error| Failure::Unasked(error.to_string()))?;
-            let handle = Fh3::new(stripe.fh_vers[0].0.clone()).ok_or(Failure::Unasked("a filehandle too long".into()))?;
+            let server = self
+                .data_server_of(client, stripe)
+                .await
+                .map_err(|error| Failure::Unasked(error.to_string()))?;
+            let handle = Fh3::new(stripe.fh_vers[0].clone())
+                .ok_or(Failure::Unasked("a filehandle too long".into()))?;
             stripes.push((server, handle));
         }
-        Ok(Held { stateid: granted.stateid, layout, stripes })
+        Ok(Held {
+            stateid: granted.stateid,
+            layout,
+            stripes,
+        })
     }
 
     pub async fn to_write(&self, client: &Client, file: &OpenFile) -> Result<Held, Failure> {
         self.layout(client, file, Layoutiomode4::Rw).await
+    }
+
+    /// As Linux asks: again after DELAY, RECALLCONFLICT and GRACE.
+    pub async fn to_write_at_last(&self, client: &Client, file: &OpenFile) -> Result<Held> {
+        let again = [Nfsstat4::Delay, Nfsstat4::Recallconflict, Nfsstat4::Grace];
+        at_last("a layout to write", &again, async || {
+            self.to_write(client, file).await
+        })
+        .await
     }
 
     pub async fn to_read(&self, client: &Client, file: &OpenFile) -> Result<Held, Failure> {
@@ -41,19 +63,32 @@ impl Held {
     fn at(&self, offset: u64) -> (&(nfs_client::Client, Fh3), u64) {
         match self.layout.stripe_unit {
             0 => (&self.stripes[0], u64::MAX),
-            unit => (&self.stripes[(offset / unit) as usize % self.stripes.len()], unit - offset % unit),
+            unit => (
+                &self.stripes[(offset / unit) as usize % self.stripes.len()],
+                unit - offset % unit,
+            ),
         }
     }
 
     /// FILE_SYNC, stripe by stripe.
-    pub async fn write(&self, mut offset: u64, data: impl Into<Bytes>) -> Result<(), nfs_client::Error> {
+    pub async fn write(
+        &self,
+        mut offset: u64,
+        data: impl Into<Bytes>,
+    ) -> Result<(), nfs_client::Error> {
         let mut data = data.into();
         while !data.is_empty() {
             let ((server, object), room) = self.at(offset);
             let now = data.split_to(data.len().min(room.min(128 << 10) as usize));
             let length = now.len() as u64;
-            let written = server.write(object, offset, StableHow::FileSync, now.clone()).await?;
-            assert_eq!(u64::from(written.count), length, "a data server takes a small write whole");
+            let written = server
+                .write(object, offset, StableHow::FileSync, now.clone())
+                .await?;
+            assert_eq!(
+                u64::from(written.count),
+                length,
+                "a data server takes a small write whole"
+            );
             offset += length;
         }
         Ok(())
@@ -79,7 +114,12 @@ impl Held {
     pub async fn objects(&self) -> Result<Vec<Fattr3>> {
         let mut all = Vec::new();
         for (server, object) in &self.stripes {
-            all.push(server.getattr(object).await.context("GETATTR of an object")?);
+            all.push(
+                server
+                    .getattr(object)
+                    .await
+                    .context("GETATTR of an object")?,
+            );
         }
         Ok(all)
     }

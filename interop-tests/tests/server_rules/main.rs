@@ -1,10 +1,8 @@
 //! What a client may count on, tried at the level of COMPOUNDs on a running metadata server with data servers
 //! of its own, all on loopback. Rules of sessions alone are in `session_rules`.
 
-mod attributes;
 mod data;
-mod exports;
-mod hostile;
+mod direct;
 mod layouts;
 mod listing;
 mod locks;
@@ -12,6 +10,5 @@ mod names;
 mod opens;
 mod outages;
 mod restart;
-mod rights;
 mod truncate;
 mod world;

@@ -17,7 +17,7 @@ use layout::DataServerId;
 use mds::{Access, Squash, state};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use wire::nfs4::{NfsImplId4, Nfstime4, flex};
+use wire::nfs4::{NfsImplId4, Nfsstat4, Nfstime4, flex};
 
 pub const MIB: u64 = 1 << 20;
 const IDS: (u32, u32) = (2_000_000, 4096);
@@ -85,7 +85,10 @@ impl World {
             listen: vec!["127.0.0.1:0".parse()?],
             state_dir: folder.path().join("mds"),
             limits: state::Limits::default(),
-            net: headrace::net::Limits::default(),
+            net: headrace::net::Limits {
+                callback_timeout: Duration::from_millis(500),
+                ..Default::default()
+            },
             data_servers: specs,
             exports: vec![everything("/")],
             stripe_unit: 64 << 10,
@@ -96,15 +99,26 @@ impl World {
             catalog_cache_bytes: None,
         };
         change(&mut spec);
-        let mut world = Self { address: spec.listen[0], spec, metadata: None, data, folder };
+        let mut world = Self {
+            address: spec.listen[0],
+            spec,
+            metadata: None,
+            data,
+            folder,
+        };
         world.begin().await?;
         Ok(world)
     }
 
     /// Starts the metadata server on the folder as it is.
     pub async fn begin(&mut self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let running = runtime.spawn(Running::start(self.spec.clone(), None)).await??;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let running = runtime
+            .spawn(Running::start(self.spec.clone(), None))
+            .await??;
         self.address = running.addresses[0];
         // Clients find it there again.
         self.spec.listen = vec![self.address];
@@ -137,7 +151,12 @@ impl World {
     }
 
     pub async fn stop_data_server(&mut self, number: usize) -> Result<()> {
-        self.data[number].1.take().context("the data server runs")?.stop().await;
+        self.data[number]
+            .1
+            .take()
+            .context("the data server runs")?
+            .stop()
+            .await;
         Ok(())
     }
 
@@ -162,16 +181,28 @@ impl World {
 
     /// A client whose kernel takes stripes.
     pub async fn new_kernel(&self, name: &str) -> Result<Client, Failure> {
-        kernel(name, "Linux 6.18.0 #1 SMP x86_64").mount(self.address).await
+        kernel(name, "Linux 6.18.0 #1 SMP x86_64")
+            .mount(self.address)
+            .await
     }
 
     /// NFSv3 to the data server that a layout's stripe lies on, with the layout's ids.
-    pub async fn data_server_of(&self, client: &Client, stripe: &flex::DataServer) -> Result<nfs_client::Client> {
+    pub async fn data_server_of(
+        &self,
+        client: &Client,
+        stripe: &flex::DataServer,
+    ) -> Result<nfs_client::Client> {
         let device = client.getdeviceinfo(stripe.deviceid).await?;
-        let address = address_of(&device)?;
+        let address = device.netaddrs[0]
+            .to_socket_addr()
+            .context("an address over TCP")?;
         let id = |text: &Bytes| anyhow::Ok(std::str::from_utf8(text)?.parse::<u32>()?);
         let caller = nfs_client::Caller::sys("client", id(&stripe.user)?, id(&stripe.group)?, &[]);
-        Ok(nfs_client::Client::new(address, caller, &nfs_client::Options::default()))
+        Ok(nfs_client::Client::new(
+            address,
+            caller,
+            &nfs_client::Options::default(),
+        ))
     }
 
     /// Files that the data servers hold, by data server and object id.
@@ -179,7 +210,9 @@ impl World {
         let mut found = BTreeSet::new();
         for number in 0..self.data.len() {
             let root = self.folder.path().join(format!("ds{number}/data"));
-            collect(&root, &mut |name| drop(found.insert((number, name))))?;
+            collect(&root, &mut |name| {
+                found.insert((number, name));
+            })?;
         }
         Ok(found)
     }
@@ -189,14 +222,19 @@ impl World {
         let catalog = self.catalog();
         let numbers = catalog.data_servers().await?;
         let number = |id: DataServerId| -> Result<usize> {
-            let record = numbers.iter().find(|record| record.id == id).context("a data server of no record")?;
+            let record = numbers
+                .iter()
+                .find(|record| record.id == id)
+                .context("a data server of no record")?;
             Ok(record.name.trim_start_matches("ds").parse()?)
         };
         let mut known = BTreeSet::new();
         let mut settled = catalog.delete_queue(None, 1).await?.is_empty();
         for entry in catalog.pool_list().await? {
             match entry {
-                catalog::PoolEntry::Pooled(object) => drop(known.insert((number(object.server)?, object.object.to_string()))),
+                catalog::PoolEntry::Pooled(object) => {
+                    known.insert((number(object.server)?, object.object.to_string()));
+                }
                 catalog::PoolEntry::Reserved { .. } => settled = false,
             }
         }
@@ -215,16 +253,26 @@ impl World {
 
     /// Objects that belong to files, not to the pool.
     pub async fn objects_of_files(&self) -> Result<usize> {
-        let pooled = self.catalog().pool_list().await?.len();
-        Ok(self.objects_in_catalog().await?.0.len().saturating_sub(pooled))
+        let catalog = self.catalog();
+        let mut objects = 0;
+        for server in catalog.data_servers().await? {
+            objects += catalog
+                .extents_on(server.id, None, usize::MAX >> 1)
+                .await?
+                .len();
+        }
+        Ok(objects)
     }
 
     /// Stops the server. The catalog is sound, and the data servers hold what it knows of and nothing else.
     pub async fn ends_without_leak(mut self) -> Result<()> {
-        until("the data servers hold what the catalog knows of", async || {
-            let (known, settled) = self.objects_in_catalog().await?;
-            Ok(settled && known == self.objects_on_disk()?)
-        })
+        until(
+            "the data servers hold what the catalog knows of",
+            async || {
+                let (known, settled) = self.objects_in_catalog().await?;
+                Ok(settled && known == self.objects_on_disk()?)
+            },
+        )
         .await?;
         let catalog = Arc::clone(self.catalog());
         self.stop().await?;
@@ -232,7 +280,16 @@ impl World {
         anyhow::ensure!(faults.is_empty(), "the catalog has faults: {faults:#?}");
         Ok(())
     }
+}
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some((running, runtime)) = self.metadata.take() {
+            drop(running);
+            // To wait for its threads is not allowed here.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Ends when `holds`; fails when it doesn't in time.
@@ -243,6 +300,27 @@ pub async fn until(what: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
+}
+
+/// What `ask` gives, asked again as long as the answer is one of `again`.
+pub async fn at_last<T>(
+    what: &str,
+    again: &[Nfsstat4],
+    ask: impl AsyncFn() -> Result<T, Failure>,
+) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(Failure::Status { status, .. }) if again.contains(&status) => {
+                anyhow::ensure!(
+                    Instant::now() < deadline,
+                    "in vain: {what}, last {status:?}"
+                );
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
 }
 
 async fn end(runtime: Runtime) -> Result<()> {
@@ -267,16 +345,13 @@ pub fn kernel(name: &str, uname: &'static str) -> ClientSetup {
     let implementation = NfsImplId4 {
         domain: Bytes::from_static(b"kernel.org"),
         name: Bytes::from_static(uname.as_bytes()),
-        date: Nfstime4 { seconds: 0, nseconds: 0 },
+        date: Nfstime4 {
+            seconds: 0,
+            nseconds: 0,
+        },
     };
-    ClientSetup { implementation: Some(implementation), ..ClientSetup::named(name) }
-}
-
-/// Of a universal address over IPv4 (RFC 5665 §5.2.3.3): its last two numbers are the port.
-pub fn address_of(device: &flex::DeviceAddr) -> Result<SocketAddr> {
-    let uaddr = std::str::from_utf8(&device.netaddrs.first().context("a device has an address")?.uaddr)?;
-    let mut numbers = uaddr.rsplitn(3, '.');
-    let (low, high, host) = (numbers.next(), numbers.next(), numbers.next());
-    let number = |text: Option<&str>| anyhow::Ok(text.context("six numbers")?.parse::<u16>()?);
-    Ok(SocketAddr::new(host.context("six numbers")?.parse()?, number(high)? * 256 + number(low)?))
+    ClientSetup {
+        implementation: Some(implementation),
+        ..ClientSetup::named(name)
+    }
 }

@@ -1,0 +1,331 @@
+//! The metadata server ends and comes back, by order or by a crash; clients that never come back.
+//! RFC 8881 §8.4, invariants 2, 5 and 7.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use interop_tests::nfs41::{Client, Failure, OpenFile, StatusOf, owner_of_opens, putfh};
+use wire::nfs3::Nfsstat3;
+use wire::nfs4::*;
+
+use crate::direct::Refused;
+use crate::world::{World, at_last, kernel, until};
+
+/// Grace that nobody waits for in vain: it ends when all have reclaimed.
+async fn patient() -> Result<World> {
+    World::with(2, |spec| spec.limits.grace = Duration::from_mins(5)).await
+}
+
+/// Grace that ends by itself, soon.
+async fn hasty() -> Result<World> {
+    World::with(2, |spec| {
+        spec.limits.grace = Duration::from_secs(1);
+        spec.limits.lease = Duration::from_secs(1);
+    })
+    .await
+}
+
+/// The client `name` after the restart, in time to reclaim.
+async fn back(world: &World, name: &str) -> Result<Client, Failure> {
+    kernel(name, "Linux 6.1.0")
+        .mount_without_reclaim_complete(world.address)
+        .await
+}
+
+async fn complete(client: &Client) -> Result<(), Failure> {
+    client
+        .ok([ArgOp::ReclaimComplete(ReclaimComplete4Args {
+            one_fs: false,
+        })])
+        .await
+        .map(|_| ())
+}
+
+async fn reclaim(client: &Client, fh: &Fh4) -> Result<OpenFile, Failure> {
+    let claim = OpenClaim4::Previous(OpenDelegationType4::None);
+    client
+        .open_with(
+            fh,
+            Open4Args {
+                claim,
+                ..client.open_args("", Openflag4::NoCreate)
+            },
+        )
+        .await
+}
+
+async fn grace_is_over(client: &Client, root: &Fh4) -> Result<()> {
+    at_last("an open after grace", &[Nfsstat4::Grace], async || {
+        client.open_create(root, "after").await
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_learns_of_a_restart_by_its_session_and_its_clientid() -> Result<()> {
+    // Fact 30.
+    let mut world = patient().await?;
+    let a = world.client("a").await?;
+    world.restart().await?;
+    a.switch_to(a.connect().await?);
+    assert_eq!(a.root().await.status(), Nfsstat4::Badsession);
+    let again = a
+        .setup
+        .create(&a.connection(), a.setup.create_session(&a.exchanged))
+        .await;
+    assert_eq!(again.status(), Nfsstat4::StaleClientid);
+    Ok(())
+}
+
+#[tokio::test]
+async fn opens_and_locks_are_reclaimed_and_grace_ends_when_everybody_is_done() -> Result<()> {
+    // Fact 30, invariants 2 and 7.
+    let mut world = patient().await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    a.lock(&file, "a", LockType4::WriteLt, (0, 10)).await?;
+    b.open(&root, "f").await?;
+    world.crash_and_restart().await?;
+    let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
+    let mine = reclaim(&a, &file.fh).await?;
+    let open_owner = OpenToLockOwner4 {
+        open_seqid: 0,
+        open_stateid: mine.stateid,
+        lock_seqid: 0,
+        lock_owner: owner_of_opens(&a, "a"),
+    };
+    let lock = Lock4Args {
+        locktype: LockType4::WriteLt,
+        reclaim: true,
+        offset: 0,
+        length: 10,
+        locker: Locker4::New(open_owner),
+    };
+    a.ok([putfh(&file.fh), ArgOp::Lock(lock)]).await?;
+    // Layouts are not reclaimed: Linux asks anew, and waits.
+    assert_eq!(
+        world.to_write(&a, &mine).await.map(|_| ()).status(),
+        Nfsstat4::Grace
+    );
+    let other = reclaim(&b, &file.fh).await?;
+    complete(&a).await?;
+    assert_eq!(
+        a.open(&root, "f").await.map(|_| ()).status(),
+        Nfsstat4::Grace,
+        "b is not done"
+    );
+    complete(&b).await?;
+    grace_is_over(&a, &root).await?;
+    assert_eq!(
+        b.lock(&other, "b", LockType4::WriteLt, (5, 1))
+            .await
+            .status(),
+        Nfsstat4::Denied
+    );
+    world
+        .to_write_at_last(&a, &mine)
+        .await?
+        .write(0, "on we go")
+        .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn during_grace_nobody_takes_anything_new() -> Result<()> {
+    let mut world = patient().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    world.restart().await?;
+    let stranger = world.client("stranger").await?;
+    assert_eq!(
+        stranger.open(&root, "f").await.map(|_| ()).status(),
+        Nfsstat4::Grace
+    );
+    assert_eq!(stranger.lookup(&root, "f").await?, file.fh, "names go on");
+    let refused = reclaim(&stranger, &file.fh).await.map(|_| ());
+    assert!(
+        matches!(refused.status(), Nfsstat4::NoGrace | Nfsstat4::ReclaimBad),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reclaim_after_grace_is_refused() -> Result<()> {
+    let mut world = hasty().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    world.restart().await?;
+    let b = world.client("b").await?;
+    grace_is_over(&b, &root).await?;
+    let a = back(&world, "a").await?;
+    assert_eq!(
+        reclaim(&a, &file.fh).await.map(|_| ()).status(),
+        Nfsstat4::NoGrace
+    );
+    complete(&a).await?;
+    a.open(&root, "f").await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_size_that_was_written_and_never_committed_is_there_after_a_crash() -> Result<()> {
+    // The write intent remembers: invariant 6.
+    let mut world = hasty().await?;
+    let a = world.new_kernel("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, vec![5; 123_456]).await?;
+    world.crash_and_restart().await?;
+    let b = world.client("b").await?;
+    assert_eq!(b.size_of(&file.fh).await?, 123_456);
+    grace_is_over(&b, &root).await?;
+    let same = b.open(&root, "f").await?;
+    let read = b.read(&same.fh, same.stateid, 100_000, 50_000).await?;
+    assert!(read.eof && read.data.len() == 23_456 && read.data.iter().all(|byte| *byte == 5));
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_writer_that_never_comes_back_is_fenced_before_another_one_writes() -> Result<()> {
+    // Invariants 5 and 7.
+    let mut world = hasty().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, "before").await?;
+    world.crash_and_restart().await?;
+    let b = world.client("b").await?;
+    grace_is_over(&b, &root).await?;
+    let same = b.open(&root, "f").await?;
+    world
+        .to_write_at_last(&b, &same)
+        .await?
+        .write(0, "AFTER")
+        .await?;
+    assert_eq!(held.write(0, "late").await.refused(), Some(Nfsstat3::Acces));
+    assert_eq!(
+        &b.read(&same.fh, same.stateid, 0, 100).await?.data[..],
+        b"AFTERe"
+    );
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_file_without_names_that_nobody_reclaims_goes_after_grace() -> Result<()> {
+    let mut world = hasty().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    a.write(&file.fh, file.stateid, 0, "orphan").await?;
+    a.remove(&root, "f").await?;
+    world.crash_and_restart().await?;
+    assert_eq!(world.objects_of_files().await?, 1);
+    until("its object is gone", async || {
+        Ok(world.objects_of_files().await? == 0)
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_file_without_names_is_reclaimed_by_who_had_it_open() -> Result<()> {
+    let mut world = patient().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    a.write(&file.fh, file.stateid, 0, "orphan").await?;
+    a.remove(&root, "f").await?;
+    world.crash_and_restart().await?;
+    let a = back(&world, "a").await?;
+    let mine = reclaim(&a, &file.fh).await?;
+    complete(&a).await?;
+    grace_is_over(&a, &root).await?;
+    assert_eq!(
+        &a.read(&mine.fh, mine.stateid, 0, 100).await?.data[..],
+        b"orphan"
+    );
+    a.close(&mine).await?;
+    until("its object is gone", async || {
+        Ok(world.objects_of_files().await? <= 1)
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_loses_its_opens_and_its_layouts_are_fenced() -> Result<()> {
+    // Invariants 2 and 5.
+    let world = World::with(1, |spec| spec.limits.lease = Duration::from_secs(1)).await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let how = Createhow4::Unchecked(
+        Attributes {
+            mode: Some(0o644),
+            ..Attributes::default()
+        }
+        .into(),
+    );
+    let args = Open4Args {
+        share_deny: OPEN4_SHARE_DENY_BOTH,
+        ..a.open_args("f", Openflag4::Create(how))
+    };
+    let file = a.open_with(&root, args).await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, "before").await?;
+    let same = at_last(
+        "an open once the lease ran out",
+        &[Nfsstat4::ShareDenied],
+        async || b.open(&root, "f").await,
+    )
+    .await?;
+    until("the fence", async || {
+        b.root().await?;
+        Ok(held.write(0, "late").await.refused() == Some(Nfsstat3::Acces))
+    })
+    .await?;
+    assert_eq!(b.size_of(&same.fh).await?, 6);
+    assert_eq!(a.root().await.status(), Nfsstat4::Badsession);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_sequence_renews_the_lease() -> Result<()> {
+    let world = World::with(1, |spec| spec.limits.lease = Duration::from_secs(1)).await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    // The other one falls silent, this one doesn't.
+    until("b is forgotten", async || {
+        a.ok([]).await?;
+        Ok(world.running().server.held().clients == 1)
+    })
+    .await?;
+    a.write(&file.fh, file.stateid, 0, "alive").await?;
+    assert_eq!(b.root().await.status(), Nfsstat4::Badsession);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn what_was_answered_before_a_crash_is_there_after_it() -> Result<()> {
+    let mut world = hasty().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let directory = a.mkdir(&root, "d").await?;
+    let file = a.open_create(&directory, "f").await?;
+    a.write(&file.fh, file.stateid, 0, "kept").await?;
+    let change = a.change_of(&file.fh).await?;
+    world.crash_and_restart().await?;
+    let a = back(&world, "a").await?;
+    assert_eq!(a.walk("/d/f").await?, file.fh);
+    assert_eq!(a.size_of(&file.fh).await?, 4);
+    assert!(a.change_of(&file.fh).await? >= change);
+    complete(&a).await?;
+    world.ends_without_leak().await
+}
