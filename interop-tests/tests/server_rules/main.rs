@@ -1,8 +1,11 @@
 //! What a client may count on, tried at the level of COMPOUNDs on a running metadata server with data servers
 //! of its own, all on loopback. Rules of sessions alone are in `session_rules`.
 
+mod attributes;
 mod data;
 mod direct;
+mod exports;
+mod hostile;
 mod layouts;
 mod listing;
 mod locks;
@@ -10,5 +13,6 @@ mod names;
 mod opens;
 mod outages;
 mod restart;
+mod rights;
 mod truncate;
 mod world;
