@@ -6,7 +6,7 @@
 //! intent already knows about these bytes, and settle asks for them (invariant 6).
 
 use crate::attributes::without_set_id;
-use crate::compound::Compound;
+use crate::compound::{Compound, File};
 use crate::gate::MOMENT;
 use crate::state::GateMode;
 use crate::status::Refusal;
@@ -31,17 +31,8 @@ pub(crate) async fn layoutcommit(
     if before.kind != FileKind::Regular {
         return Err(Nfsstat4::Inval.into());
     }
-    let client = cx.client()?;
-    let stateid = cx.resolve(args.stateid)?;
-    // Of a layout of an earlier start: only while reclaims are admitted (§18.42.3).
-    if args.reclaim {
-        cx.server.state.lock().may_reclaim(client)?;
-    } else {
-        let grant = cx.server.state.lock().layout_of(client, stateid)?;
-        if grant.inode != file.id || !grant.write {
-            return Err(Nfsstat4::Badlayout.into());
-        }
-    }
+    let usable = usable(&args, &file, cx);
+    // Also for a stateid that can't be used: the client will not tell again what it wrote.
     cx.server.writing.unsettle(file.id);
     let entered = cx.server.enter_within(file.id, GateMode::Shared, MOMENT);
     let after = match entered.await {
@@ -50,6 +41,7 @@ pub(crate) async fn layoutcommit(
         // client, which must not wait for it.
         Err(_) => return Ok(Layoutcommit4Ok { newsize: None }),
     };
+    usable?;
     let credential = cx.credential(&file);
     if !credential.is_root()
         && after.kind == FileKind::Regular
@@ -60,6 +52,24 @@ pub(crate) async fn layoutcommit(
     Ok(Layoutcommit4Ok {
         newsize: (after.size != before.size).then_some(after.size),
     })
+}
+
+/// Whether the client holds the layout that it names. BADLAYOUT is the one refusal of a stateid that
+/// Linux takes for an answer: any other, of a layout of an earlier start, it repeats for ever.
+fn usable(args: &Layoutcommit4Args, file: &File, cx: &Compound<'_>) -> Result<(), Refusal> {
+    let client = cx.client()?;
+    if args.reclaim {
+        // Of a layout of an earlier start: only while reclaims are admitted (§18.42.3).
+        cx.server.state.lock().may_reclaim(client)?;
+        return Ok(());
+    }
+    let bad = |_| Nfsstat4::Badlayout;
+    let stateid = cx.resolve(args.stateid).map_err(|_| Nfsstat4::Badlayout)?;
+    let grant = cx.server.state.lock().layout_of(client, stateid).map_err(bad)?;
+    if grant.inode != file.id || !grant.write {
+        return Err(Nfsstat4::Badlayout.into());
+    }
+    Ok(())
 }
 
 impl crate::Server {
