@@ -43,9 +43,7 @@ const fn work(name: &'static str, block_kib: u32, direct: bool, size_mib: u32) -
 impl Work {
     /// Writes, then reads back and checks.
     pub fn write(&self, file: &str) -> String {
-        // Otherwise fio unlinks a file that is shorter than its job, and makes it anew: two clients
-        // on one file would each lose the other's.
-        self.command(file, "--do_verify=1 --end_fsync=1 --create_on_open=1")
+        self.command(file, "--do_verify=1 --end_fsync=1")
     }
 
     /// Only reads and checks what an equal job wrote, here or on another client.
@@ -64,8 +62,10 @@ impl Work {
         } else {
             "--ioengine=psync --direct=0"
         };
+        // create_on_open: otherwise fio looks at the size before it opens, where a cached one may be
+        // shorter than the job, then unlinks the file and makes it anew.
         format!(
-            "cd /run/home && fio --minimal --thread --name={name} --filename={file} --rw={pattern} --bs={block}k \
+            "cd /run/home && fio --minimal --thread --create_on_open=1 --name={name} --filename={file} --rw={pattern} --bs={block}k \
              --size={size}m --offset={offset}m {engine} --verify=crc32c --verify_fatal=1 --verify_state_save=0 \
              --randseed={seed} --fallocate=none --invalidate=1 {more} 2>&1",
             name = self.name,

@@ -143,7 +143,7 @@ async fn a_delegation_of_a_folder_is_unavailable_and_its_attributes_follow() -> 
     let ask = GetDirDelegation4Args {
         signal_deleg_avail: false,
         notification_types: Bitmap4::EMPTY,
-        child_attr_delay: now.clone(),
+        child_attr_delay: now,
         dir_attr_delay: now,
         child_attributes: Bitmap4::EMPTY,
         dir_attributes: Bitmap4::EMPTY,

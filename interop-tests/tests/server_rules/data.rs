@@ -45,7 +45,8 @@ async fn racing_layoutcommits_keep_the_largest_end() -> Result<()> {
         a.layoutcommit(&mine.fh, first.stateid, Some(99_999)),
         b.layoutcommit(&other.fh, second.stateid, Some(9)),
     );
-    (one?, two?);
+    one?;
+    two?;
     assert_eq!(
         (a.size_of(&mine.fh).await?, b.size_of(&mine.fh).await?),
         (100_000, 100_000)
@@ -196,7 +197,7 @@ async fn a_file_keeps_times_set_after_it_was_written() -> Result<()> {
         nseconds: 5,
     };
     let times = Attributes {
-        time_modify_set: Some(Settime4::ClientTime(then.clone())),
+        time_modify_set: Some(Settime4::ClientTime(then)),
         ..Attributes::default()
     };
     a.setattr(&file.fh, file.stateid, times).await?;

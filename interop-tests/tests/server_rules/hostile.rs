@@ -71,7 +71,7 @@ async fn endless_fragments_of_one_record_are_cut_off() -> Result<()> {
 #[tokio::test]
 async fn half_a_record_is_not_waited_for_for_ever() -> Result<()> {
     let world = World::with(1, |spec| {
-        spec.net.record_timeout = Duration::from_millis(200)
+        spec.net.record_timeout = Duration::from_millis(200);
     })
     .await?;
     let good = world.client("good").await?;

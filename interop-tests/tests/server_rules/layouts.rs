@@ -389,7 +389,7 @@ async fn a_layout_of_one_client_is_no_others() -> Result<()> {
         b.layoutcommit(&same.fh, held.stateid, Some(0))
             .await
             .status(),
-        Nfsstat4::BadStateid
+        Nfsstat4::Badlayout
     );
     assert_eq!(
         b.layoutreturn(&same.fh, held.stateid, Layoutiomode4::Any)

@@ -15,4 +15,5 @@ mod outages;
 mod restart;
 mod rights;
 mod truncate;
+mod unfit;
 mod world;

@@ -58,8 +58,8 @@ async fn every_kind_of_file_is_made_and_told() -> Result<()> {
     let kinds = [
         ("dir", Createtype4::Dir, Ftype4::Dir),
         ("lnk", Createtype4::Lnk(name("to/where")), Ftype4::Lnk),
-        ("blk", Createtype4::Blk(device.clone()), Ftype4::Blk),
-        ("chr", Createtype4::Chr(device.clone()), Ftype4::Chr),
+        ("blk", Createtype4::Blk(device), Ftype4::Blk),
+        ("chr", Createtype4::Chr(device), Ftype4::Chr),
         ("sock", Createtype4::Sock, Ftype4::Sock),
         ("fifo", Createtype4::Fifo, Ftype4::Fifo),
     ];
@@ -70,7 +70,7 @@ async fn every_kind_of_file_is_made_and_told() -> Result<()> {
             .await?;
         assert_eq!(attributes.file_type, Some(told));
         if matches!(kind, Createtype4::Blk(_) | Createtype4::Chr(_)) {
-            assert_eq!(attributes.rawdev, Some(device.clone()));
+            assert_eq!(attributes.rawdev, Some(device));
         }
         assert_eq!(a.create(&root, entry, kind).await.status(), Nfsstat4::Exist);
     }

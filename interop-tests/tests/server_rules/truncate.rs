@@ -49,14 +49,13 @@ async fn a_truncate_waits_until_the_other_writer_returned_its_layout() -> Result
             (file.fh, file.stateid.other),
             (mine.fh.clone(), held.stateid.other)
         );
-        assert_eq!(
+        assert!(
             world
                 .catalog()
                 .read()
                 .lookup(catalog::InodeId::ROOT, b"f")
                 .await?
-                .is_some(),
-            true
+                .is_some()
         );
         a.layoutcommit(&mine.fh, held.stateid, Some(999)).await?;
         a.layoutreturn(&mine.fh, file.stateid, Layoutiomode4::Any)
@@ -64,7 +63,8 @@ async fn a_truncate_waits_until_the_other_writer_returned_its_layout() -> Result
         anyhow::Ok(())
     };
     let (truncated, answered) = tokio::join!(b.truncate(&other.fh, other.stateid, 10), answer);
-    (truncated?, answered?);
+    truncated?;
+    answered?;
     assert_eq!(
         (a.size_of(&mine.fh).await?, b.size_of(&mine.fh).await?),
         (10, 10)
@@ -183,7 +183,8 @@ async fn no_layout_is_given_while_one_is_being_recalled() -> Result<()> {
         anyhow::Ok(())
     };
     let (truncated, done) = tokio::join!(b.truncate(&other.fh, other.stateid, 0), meanwhile);
-    (truncated?, done?);
+    truncated?;
+    done?;
     world.to_write_at_last(&a, &mine).await?;
     world.ends_without_leak().await
 }

@@ -67,10 +67,14 @@ impl World {
 
     pub async fn with(data_servers: usize, change: impl FnOnce(&mut Spec)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        // An address of its own: a port that a restart gives up for a moment is nobody else's.
+        let [b, c, d] = rand::random::<[u8; 3]>();
+        let listen = SocketAddr::from(([127, b, c, d.clamp(2, 254)], 0));
         let mut data = Vec::new();
         let mut specs = Vec::new();
         for number in 0..data_servers {
             let mut config = ds::Config::new(folder.path().join(format!("ds{number}")));
+            config.listen = vec![listen];
             config.engine = ds::EngineChoice::Threads;
             config.rings = 1;
             config.workers = 4;
@@ -82,7 +86,7 @@ impl World {
             data.push((config, Some(running)));
         }
         let mut spec = Spec {
-            listen: vec!["127.0.0.1:0".parse()?],
+            listen: vec![listen],
             state_dir: folder.path().join("mds"),
             limits: state::Limits::default(),
             net: headrace::net::Limits {
@@ -112,18 +116,31 @@ impl World {
 
     /// Starts the metadata server on the folder as it is.
     pub async fn begin(&mut self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        let running = runtime
-            .spawn(Running::start(self.spec.clone(), None))
-            .await??;
-        self.address = running.addresses[0];
-        // Clients find it there again.
-        self.spec.listen = vec![self.address];
-        self.metadata = Some((running, runtime));
-        Ok(())
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()?;
+            match runtime
+                .spawn(Running::start(self.spec.clone(), None))
+                .await?
+            {
+                Ok(running) => {
+                    self.address = running.addresses[0];
+                    // Clients find it there again.
+                    self.spec.listen = vec![self.address];
+                    self.metadata = Some((running, runtime));
+                    return Ok(());
+                }
+                Err(error) => {
+                    end(runtime).await?;
+                    // The catalog's own threads end a little after a crash, which ends no process here.
+                    let crashed = error.to_string().contains("in use by another process");
+                    anyhow::ensure!(crashed && Instant::now() < deadline, error);
+                }
+            }
+        }
     }
 
     /// Ends the metadata server as SIGTERM does.
@@ -164,6 +181,10 @@ impl World {
         let (config, running) = &mut self.data[number];
         *running = Some(ds::Server::start(config.clone())?);
         Ok(())
+    }
+
+    pub fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     pub fn running(&self) -> &Running {

@@ -26,6 +26,14 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    pub fn client(status: Nfsstat4, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            reason: reason.into(),
+            blame: Blame::Client,
+        }
+    }
+
     pub fn server(status: Nfsstat4, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,

@@ -65,7 +65,12 @@ fn usable(args: &Layoutcommit4Args, file: &File, cx: &Compound<'_>) -> Result<()
     }
     let bad = |_| Nfsstat4::Badlayout;
     let stateid = cx.resolve(args.stateid).map_err(|_| Nfsstat4::Badlayout)?;
-    let grant = cx.server.state.lock().layout_of(client, stateid).map_err(bad)?;
+    let grant = cx
+        .server
+        .state
+        .lock()
+        .layout_of(client, stateid)
+        .map_err(bad)?;
     if grant.inode != file.id || !grant.write {
         return Err(Nfsstat4::Badlayout.into());
     }

@@ -148,21 +148,24 @@ fn checked(args: &Layoutget4Args, file: &File) -> Result<LayoutMode, Refusal> {
 
 /// What can't change by waiting is LAYOUTUNAVAILABLE: LAYOUTTRYLATER would be asked for ever.
 fn refused(why: NoOffer) -> Refusal {
-    match why {
-        NoOffer::Unbound | NoOffer::Stripes | NoOffer::ManyExtents => {
-            Nfsstat4::Layoutunavailable.into()
-        }
-        NoOffer::TooLarge(_) => Nfsstat4::Toosmall.into(),
-        NoOffer::Frozen | NoOffer::Stale => Nfsstat4::Layouttrylater.into(),
-    }
+    let status = match why {
+        NoOffer::Unbound | NoOffer::Stripes | NoOffer::ManyExtents => Nfsstat4::Layoutunavailable,
+        NoOffer::TooLarge(_) => Nfsstat4::Toosmall,
+        NoOffer::Frozen | NoOffer::Stale => Nfsstat4::Layouttrylater,
+    };
+    Refusal::client(status, why.to_string())
 }
 
 fn body(offer: &layout::Grant<'_>, mode: LayoutMode, cx: &Compound<'_>) -> Result<Bytes, Refusal> {
     let devices = cx.server.devices.read();
     let data_server = |object: &ObjectRef| -> Result<flex::DataServer, Refusal> {
-        let deviceid = devices
-            .id_of(object.server)
-            .ok_or(Nfsstat4::Layoutunavailable)?;
+        // Not reached since this start: it is awaited, and the client waits with us.
+        let Some(deviceid) = devices.id_of(object.server) else {
+            return Err(Refusal::client(
+                Nfsstat4::Delay,
+                "a data server has not been reached yet",
+            ));
+        };
         // A reader's uid never owns: it can't write (RFC 8435 §2.2).
         let owner = match mode {
             LayoutMode::Write => object.owner,

@@ -86,7 +86,8 @@ fn report(body: &bytes::Bytes, cx: &Compound<'_>) {
 pub(crate) fn layouterror(args: &Layouterror4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
     let file = cx.file()?.clone();
     let client = cx.client()?;
-    // Linux sends the layout's stateid; the errors count also when the layout is gone by now.
+    // They count also when the layout is gone by now: it is the data server that they are about.
+    suspect(&args.errors, cx);
     if args.stateid != Stateid4::ANONYMOUS {
         let stateid = cx.resolve(args.stateid)?;
         let grant = cx.server.state.lock().layout_of(client, stateid)?;
@@ -94,7 +95,6 @@ pub(crate) fn layouterror(args: &Layouterror4Args, cx: &mut Compound<'_>) -> Res
             return Err(Nfsstat4::BadStateid.into());
         }
     }
-    suspect(&args.errors, cx);
     Ok(())
 }
 
