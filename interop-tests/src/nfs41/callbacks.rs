@@ -32,17 +32,20 @@ pub struct Callbacks {
 }
 
 struct Inner {
+    minor: u32,
     script: VecDeque<CallbackAnswer>,
     otherwise: CallbackAnswer,
     slots: HashMap<(Sessionid4, u32), (u32, CbCompound4Res)>,
     tell: mpsc::UnboundedSender<CbArgOp>,
 }
 
-impl Default for Callbacks {
-    fn default() -> Self {
+impl Callbacks {
+    /// Of a client that mounted by this minor version: as Linux, it knows its sessions by that alone.
+    pub fn new(minor: u32) -> Self {
         let (tell, came) = mpsc::unbounded_channel();
         let otherwise = CallbackAnswer::Status(Nfsstat4::Ok);
         let inner = Inner {
+            minor,
             script: VecDeque::new(),
             otherwise,
             slots: HashMap::new(),
@@ -53,9 +56,7 @@ impl Default for Callbacks {
             came: tokio::sync::Mutex::new(came),
         }
     }
-}
 
-impl Callbacks {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,13 +104,18 @@ impl Inner {
             }
             None => return Some(ended(tag, Vec::new())),
         };
+        if args.minorversion != self.minor {
+            return Some(refused(tag, Nfsstat4::Badsession));
+        }
         let slot = (sequence.sessionid, sequence.slotid);
         match self.slots.get(&slot) {
             Some((last, answer)) if *last == sequence.sequenceid => return Some(answer.clone()),
             Some((last, _)) if last.wrapping_add(1) != sequence.sequenceid => {
-                return Some(misordered(tag));
+                return Some(refused(tag, Nfsstat4::SeqMisordered));
             }
-            None if sequence.sequenceid != 1 => return Some(misordered(tag)),
+            None if sequence.sequenceid != 1 => {
+                return Some(refused(tag, Nfsstat4::SeqMisordered));
+            }
             _ => {}
         }
         let sequenceid = sequence.sequenceid;
@@ -152,11 +158,8 @@ fn echo(sequence: &CbSequence4Args) -> CbSequence4Ok {
     }
 }
 
-fn misordered(tag: Bytes) -> CbCompound4Res {
-    ended(
-        tag,
-        vec![CbResOp::failed(CbOpnum::Sequence, Nfsstat4::SeqMisordered)],
-    )
+fn refused(tag: Bytes, status: Nfsstat4) -> CbCompound4Res {
+    ended(tag, vec![CbResOp::failed(CbOpnum::Sequence, status)])
 }
 
 fn ended(tag: Bytes, results: Vec<CbResOp>) -> CbCompound4Res {
@@ -217,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_callback_is_answered_by_the_script_and_then_with_ok() {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::new(1);
         callbacks.answer_next(CallbackAnswer::Status(Nfsstat4::Delay));
         assert_eq!(
             callbacks.answer(called(1)).map(|answer| answer.status),
@@ -232,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_callback_sent_again_gets_its_first_answer_and_is_told_once() {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::new(1);
         callbacks.answer_next(CallbackAnswer::Status(Nfsstat4::Delay));
         let first = callbacks.answer(called(1));
         assert_eq!(callbacks.answer(called(1)), first);
@@ -241,8 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn a_callback_of_another_minor_version_finds_no_session() {
+        let callbacks = Callbacks::new(2);
+        assert_eq!(
+            callbacks.answer(called(1)).map(|answer| answer.status),
+            Some(Nfsstat4::Badsession)
+        );
+    }
+
+    #[test]
     fn a_callback_out_of_order_is_refused() {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::new(1);
         assert_eq!(
             callbacks.answer(called(7)).map(|answer| answer.status),
             Some(Nfsstat4::SeqMisordered)

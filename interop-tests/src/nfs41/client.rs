@@ -135,7 +135,7 @@ impl ClientSetup {
         self,
         address: SocketAddr,
     ) -> Result<Client, Failure> {
-        let callbacks = Arc::new(Callbacks::default());
+        let callbacks = Arc::new(Callbacks::new(self.minorversion));
         let connection = Connection::to(address, Arc::clone(&callbacks)).await?;
         let exchanged = self.exchange(&connection).await?;
         let created = self

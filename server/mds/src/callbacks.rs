@@ -174,7 +174,7 @@ fn request(slot: &CallbackSlot, operation: CbArgOp) -> Bytes {
     });
     let compound = CbCompound4Args {
         tag: Bytes::new(),
-        minorversion: 1,
+        minorversion: slot.minor,
         callback_ident: 0,
         ops: vec![sequence, operation],
     };

@@ -19,7 +19,7 @@ impl Peer {
     async fn meet() -> (Self, Arc<Connection>, Arc<Callbacks>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let callbacks = Arc::new(Callbacks::default());
+        let callbacks = Arc::new(Callbacks::new(1));
         let connection = Connection::to(address, Arc::clone(&callbacks))
             .await
             .expect("somebody listens");

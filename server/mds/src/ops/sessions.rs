@@ -75,6 +75,7 @@ pub(crate) async fn create_session(
             fore: channel(&args.fore_chan_attrs),
             back: channel(&args.back_chan_attrs),
             back_channel: args.flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN != 0,
+            minor: cx.minor,
             callback_program: args.cb_program,
             callback_security: security(&args.sec_parms)?,
         },

@@ -55,6 +55,7 @@ pub(super) fn create(client: ClientId, sequence: u32, principal: &str) -> Create
         fore: CHANNEL,
         back: CHANNEL,
         back_channel: true,
+        minor: 2,
         callback_program: 1,
         callback_security: Bytes::new(),
     }

@@ -35,6 +35,9 @@ pub struct CreateSession {
     pub back: Channel,
     /// `CREATE_SESSION4_FLAG_CONN_BACK_CHAN`.
     pub back_channel: bool,
+    /// Minor version of the COMPOUND that asks: Linux knows a session's callbacks by it, and
+    /// refuses those of another with BADSESSION.
+    pub minor: u32,
     pub callback_program: u32,
     /// `csa_sec_parms`, as `callbacks` wants it back.
     pub callback_security: Bytes,
@@ -120,6 +123,7 @@ pub(super) struct Session {
     pub(super) client: ClientId,
     pub(super) fore: Channel,
     pub(super) back: Channel,
+    pub(super) minor: u32,
     pub(super) callback_program: u32,
     pub(super) callback_security: Bytes,
     pub(super) connections: BTreeMap<ConnectionId, BoundDirection>,
@@ -323,6 +327,7 @@ impl State {
                 client: request.client,
                 fore,
                 back,
+                minor: request.minor,
                 callback_program: request.callback_program,
                 callback_security: request.callback_security,
                 connections: BTreeMap::new(),

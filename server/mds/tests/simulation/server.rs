@@ -204,6 +204,7 @@ impl Server {
                     fore: channel(),
                     back: channel(),
                     back_channel: true,
+                    minor: 2,
                     callback_program: 1,
                     callback_security: Bytes::new(),
                 };
