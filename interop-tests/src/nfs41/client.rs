@@ -203,7 +203,7 @@ pub struct Client {
     connections: Mutex<Vec<Arc<Connection>>>,
 }
 
-/// A slot for one request. Given back with the next sequence id: whatever came of it, the server saw it.
+/// A slot for one request, given back with it.
 struct Held<'a> {
     client: &'a Client,
     slotid: u32,
@@ -369,7 +369,14 @@ impl Client {
             // A reply that is to be kept must be small.
             sequence.cachethis = !ops.iter().any(has_large_result);
         }
-        self.send_as(&self.connection(), credential, &request).await
+        let reply = self
+            .send_as(&self.connection(), credential, &request)
+            .await?;
+        if matches!(reply.results.first(), Some(ResOp::Sequence(Err(_)))) {
+            // The slot has not moved (RFC 8881 §18.46.3).
+            self.forget_sequence(slot.slotid);
+        }
+        Ok(reply)
     }
 
     /// As [`Self::compound`], when every operation has to succeed.

@@ -61,6 +61,59 @@ async fn a_denied_share_keeps_other_clients_out_until_the_close() -> Result<()> 
 }
 
 #[tokio::test]
+async fn an_unchecked_create_of_a_file_that_is_there_cuts_it_to_nothing_or_leaves_it() -> Result<()>
+{
+    // RFC 8881 §18.16.3: only a size of 0 counts, and not against others' denies.
+    let world = World::start().await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    a.write(&file.fh, file.stateid, 0, "12345678").await?;
+    a.close(&file).await?;
+    let again = |size| {
+        let attributes = Attributes {
+            size: Some(size),
+            ..Attributes::default()
+        };
+        let how = Openflag4::Create(Createhow4::Unchecked(attributes.into()));
+        a.open_args("f", how)
+    };
+    a.close(&a.open_with(&root, again(3)).await?).await?;
+    assert_eq!(a.size_of(&file.fh).await?, 8);
+    let denied = open_sharing(&b, &root, OPEN4_SHARE_ACCESS_READ, OPEN4_SHARE_DENY_WRITE).await?;
+    let reading = Open4Args {
+        share_access: OPEN4_SHARE_ACCESS_READ,
+        ..again(0)
+    };
+    let refused = a.open_with(&root, reading.clone()).await.map(|_| ());
+    assert_eq!(refused.status(), Nfsstat4::ShareDenied);
+    b.close(&denied).await?;
+    a.close(&a.open_with(&root, reading).await?).await?;
+    assert_eq!(a.size_of(&file.fh).await?, 0);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_downgrade_of_another_file_s_open_is_refused() -> Result<()> {
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let (f, g) = (
+        a.open_create(&root, "f").await?,
+        a.open_create(&root, "g").await?,
+    );
+    let crossed = OpenFile {
+        fh: g.fh.clone(),
+        ..f
+    };
+    let refused = downgrade(&a, &crossed, OPEN4_SHARE_ACCESS_READ, 0)
+        .await
+        .map(|_| ());
+    assert_eq!(refused.status(), Nfsstat4::BadStateid);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn a_second_open_of_one_owner_upgrades_the_first() -> Result<()> {
     let world = World::start().await?;
     let a = world.client("a").await?;

@@ -1,6 +1,7 @@
 //! How connections join a session and how sessions and clients end: RFC 8881 §18.34, §18.37, §18.50.
 
 use anyhow::Result;
+use bytes::Bytes;
 use interop_tests::nfs41::{ClientSetup, StatusOf, user};
 use wire::nfs4::*;
 
@@ -98,6 +99,60 @@ async fn a_session_can_be_destroyed_from_within() -> Result<()> {
     });
     client.ok([destroy]).await?;
     assert_eq!(client.root().await.status(), Nfsstat4::Badsession);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_comes_after_the_end_of_one_s_own_session() -> Result<()> {
+    let server = Server::start().await?;
+    let client = ClientSetup::named("a").mount(server.address).await?;
+    let destroy = ArgOp::DestroySession(DestroySession4Args {
+        sessionid: client.sessionid(),
+    });
+    let refused = client.compound([destroy, ArgOp::Putrootfh]).await?;
+    assert_eq!(
+        refused.statuses().last(),
+        Some(&(Opnum::DestroySession, Nfsstat4::NotOnlyOp))
+    );
+    assert_eq!(client.root().await.status(), Nfsstat4::Ok);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bound_connection_keeps_its_channels_unless_the_server_may_choose() -> Result<()> {
+    let server = Server::start().await?;
+    let client = ClientSetup::named("a").mount(server.address).await?;
+    let second = client.connect().await?;
+    client.bind(&second, ChannelDirFromClient4::Fore).await?;
+    let again = client.bind(&second, ChannelDirFromClient4::Fore).await?;
+    assert_eq!(again.dir, ChannelDirFromServer4::Fore);
+    let demanded = client.bind(&second, ChannelDirFromClient4::Back).await;
+    assert_eq!(demanded.map(|_| ()).status(), Nfsstat4::Inval);
+    let chosen = client
+        .bind(&second, ChannelDirFromClient4::BackOrBoth)
+        .await?;
+    assert_eq!(chosen.dir, ChannelDirFromServer4::Both);
+    Ok(())
+}
+
+#[tokio::test]
+async fn callbacks_come_as_backchannel_ctl_says() -> Result<()> {
+    let server = Server::start().await?;
+    let client = ClientSetup::named("a").mount(server.address).await?;
+    let control = |sec_parms| {
+        ArgOp::BackchannelCtl(BackchannelCtl4Args {
+            cb_program: 0x4000_0001,
+            sec_parms,
+        })
+    };
+    client.ok([control(vec![CallbackSecParms4::None])]).await?;
+    let gss_alone = CallbackSecParms4::Gss(GssCbHandles4 {
+        service: RpcGssSvc::Integrity,
+        handle_from_server: Bytes::from_static(b"s"),
+        handle_from_client: Bytes::from_static(b"c"),
+    });
+    let refused = client.compound([control(vec![gss_alone])]).await?;
+    assert_eq!(refused.status, Nfsstat4::Inval);
     Ok(())
 }
 

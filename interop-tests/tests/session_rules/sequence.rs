@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bytes::Bytes;
-use interop_tests::nfs41::{Client, ClientSetup, Failure, Reply};
+use interop_tests::nfs41::{Client, ClientSetup, Failure, Reply, user};
 use wire::nfs4::*;
 
 use crate::server::Server;
@@ -147,6 +147,19 @@ async fn another_request_under_a_used_sequence_id_is_a_false_retry() -> Result<(
         refused_by_sequence(&client.send(&other).await?),
         Nfsstat4::SeqFalseRetry
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_user_does_not_get_the_first_one_s_reply() -> Result<()> {
+    let server = Server::start().await?;
+    let client = ClientSetup::named("a").mount(server.address).await?;
+    let request = mkdir_request(&server, &client, "mine").await?;
+    client.send(&request).await?.ok()?;
+    let stolen = client
+        .send_as(&client.connection(), user(1000, 1000), &request)
+        .await?;
+    assert_eq!(refused_by_sequence(&stolen), Nfsstat4::SeqFalseRetry);
     Ok(())
 }
 

@@ -51,7 +51,7 @@ impl Server {
 
     /// A connection of nobody's.
     pub async fn connect(&self) -> Result<Arc<Connection>, Failure> {
-        Connection::to(self.address, Arc::new(Callbacks::default())).await
+        Connection::to(self.address, Arc::new(Callbacks::new(2))).await
     }
 
     /// A directory that `client` may change.

@@ -38,6 +38,8 @@ pub(crate) struct Compound<'a> {
     pub time: Time,
     /// Bytes that the reply can still take.
     pub room: usize,
+    /// Whether no operation comes after this one.
+    pub is_last: bool,
 }
 
 impl Compound<'_> {

@@ -19,7 +19,7 @@ use wire::nfs4::{
     ResOp, Sequence4Args, Sequence4Ok,
 };
 use wire::record::{Frame, begin};
-use wire::rpc::{Accepted, AuthStat, CallHeader, Denied, ReplyHeader};
+use wire::rpc::{AUTH_SYS, Accepted, AuthStat, CallHeader, Denied, ReplyHeader};
 use wire::xdr::{Decoder, Encoder};
 
 /// Decoded at most, whatever a session negotiated: more is TOO_MANY_OPS.
@@ -67,7 +67,7 @@ impl Server {
                     let before = arguments.clone();
                     match Compound4Args::decode_bounded(&mut arguments, OPERATIONS_LIMIT) {
                         Ok(request) => {
-                            let digest = digest(before);
+                            let digest = digest(before, &principal);
                             self.compound(
                                 connection,
                                 header.xid,
@@ -120,6 +120,7 @@ impl Server {
             now: self.clock.wall(),
             time: self.clock.monotonic(),
             room: SESSIONLESS_REPLY_BYTES,
+            is_last: true,
         };
         let claimed = request.ops_claimed as usize;
         let mut operations = request.ops.into_iter();
@@ -193,6 +194,8 @@ impl Server {
                 highest_slot: args.highest_slotid,
                 cache_this: args.cachethis,
                 digest,
+                request_bytes,
+                operations: claimed,
             },
         );
         let answer = |answer: crate::state::SequenceAnswer| Sequence4Ok {
@@ -210,18 +213,6 @@ impl Server {
             Err(refusal) => return Err(Unsequenced::Refused(sequence_status(refusal))),
         };
         let slot = admitted.slot;
-        let refused = if request_bytes > admitted.max_request_bytes as usize {
-            Some(Nfsstat4::ReqTooBig)
-        } else if claimed > admitted.max_operations as usize {
-            Some(Nfsstat4::TooManyOps)
-        } else {
-            None
-        };
-        if let Some(status) = refused {
-            // RFC 8881 §2.10.6.4: as the result of SEQUENCE, the slot moves on without a kept reply.
-            self.state.lock().complete(cx.time, slot, Bytes::new());
-            return Err(Unsequenced::Refused(status));
-        }
         cx.room = if admitted.cache_this {
             admitted.max_response_bytes.min(admitted.max_cached_bytes) as usize
         } else {
@@ -256,7 +247,9 @@ impl Drop for SlotGuard<'_> {
 /// Runs operations in order until one fails.
 async fn run(cx: &mut Compound<'_>, reply: &mut Reply, operations: impl Iterator<Item = ArgOp>) {
     let limit = cx.room;
-    for operation in operations {
+    let mut operations = operations.peekable();
+    while let Some(operation) = operations.next() {
+        cx.is_last = operations.peek().is_none();
         let opnum = operation.opnum();
         let started = std::time::Instant::now();
         let row = Row::of(opnum);
@@ -328,16 +321,20 @@ fn caller(header: &CallHeader) -> Result<(Option<Credential>, Bytes), AuthStat> 
             };
             Ok((Some(credential), principal.freeze()))
         }
+        // RFC 5531 §9: a flavor that is known, and a body that makes no sense.
+        wire::rpc::Credential::Other(other) if other.flavor == AUTH_SYS => Err(AuthStat::BadCred),
         wire::rpc::Credential::Other(_) => Err(AuthStat::TooWeak),
     }
 }
 
-/// Tells a false retry from a true one (RFC 8881 §2.10.6.1.3.1): same slot and sequence, other words.
-fn digest(mut arguments: Decoder) -> u64 {
+/// Tells a false retry from a true one (RFC 8881 §2.10.6.1.3.1): same slot and sequence, other words
+/// or another principal, who must not see the first one's reply.
+fn digest(mut arguments: Decoder, principal: &[u8]) -> u64 {
     // Not secret: it guards a client against its own mistakes. The head of a WRITE says enough.
     const ENOUGH: usize = 1024;
     let bytes = arguments.rest();
     let mut hasher = SipHasher13::new();
+    hasher.write(principal);
     hasher.write_usize(bytes.len());
     hasher.write(&bytes[..bytes.len().min(ENOUGH)]);
     hasher.finish()

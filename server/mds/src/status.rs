@@ -117,9 +117,9 @@ impl From<objects::Error> for Refusal {
 
 pub(crate) fn stateid_status(refusal: StateidRefusal) -> Nfsstat4 {
     match refusal {
-        StateidRefusal::Bad => Nfsstat4::BadStateid,
+        // A session tells of a restart by itself: STALE_STATEID is of version 4.0 (RFC 8881 §15.1.16).
+        StateidRefusal::Bad | StateidRefusal::Stale => Nfsstat4::BadStateid,
         StateidRefusal::Old => Nfsstat4::OldStateid,
-        StateidRefusal::Stale => Nfsstat4::StaleStateid,
         StateidRefusal::Expired => Nfsstat4::Expired,
         StateidRefusal::Revoked => Nfsstat4::AdminRevoked,
     }
@@ -175,7 +175,8 @@ refusals! {
     SequenceRefusal: refusal => sequence_status(refusal);
     OpenRefusal:
         ShareDenied => Nfsstat4::ShareDenied,
-        TooMany => Nfsstat4::Resource,
+        // RESOURCE is of version 4.0: there the client would have to be told to ask for less.
+        TooMany => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal),
         ClientGone => Nfsstat4::Expired;
     DowngradeRefusal: Stateid(refusal) => stateid_status(refusal), NoSuchOpens => Nfsstat4::Inval;
@@ -188,9 +189,9 @@ refusals! {
         Denied(_) => Nfsstat4::Denied,
         Stateid(refusal) => stateid_status(refusal),
         OpenMode => Nfsstat4::Openmode,
-        TooMany => Nfsstat4::Resource,
+        TooMany => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal);
-    UnlockRefusal: Stateid(refusal) => stateid_status(refusal), TooMany => Nfsstat4::Resource;
+    UnlockRefusal: Stateid(refusal) => stateid_status(refusal), TooMany => Nfsstat4::Delay;
     FreeRefusal: Stateid(refusal) => stateid_status(refusal), LocksHeld => Nfsstat4::LocksHeld;
     LayoutRefusal:
         Stateid(refusal) => stateid_status(refusal),
@@ -209,6 +210,9 @@ refusals! {
 pub(crate) fn sequence_status(refusal: SequenceRefusal) -> Nfsstat4 {
     match refusal {
         SequenceRefusal::BadSession => Nfsstat4::Badsession,
+        SequenceRefusal::RequestTooBig => Nfsstat4::ReqTooBig,
+        SequenceRefusal::TooManyOperations => Nfsstat4::TooManyOps,
+        SequenceRefusal::ChannelsDiffer => Nfsstat4::Inval,
         SequenceRefusal::BadSlot => Nfsstat4::Badslot,
         SequenceRefusal::BadHighSlot => Nfsstat4::BadHighSlot,
         SequenceRefusal::Misordered => Nfsstat4::SeqMisordered,

@@ -29,7 +29,7 @@ pub(crate) fn open_downgrade(
     args: &OpenDowngrade4Args,
     cx: &mut Compound<'_>,
 ) -> Result<OpenDowngrade4Ok, Refusal> {
-    cx.file()?;
+    let file = cx.file()?.id;
     let stateid = cx.resolve(args.open_stateid)?;
     // Want bits mean nothing here (§18.18.3).
     let access =
@@ -40,7 +40,7 @@ pub(crate) fn open_downgrade(
         .server
         .state
         .lock()
-        .open_downgrade(client, stateid, access, deny)?;
+        .open_downgrade(client, stateid, file, access, deny)?;
     Ok(OpenDowngrade4Ok {
         open_stateid: cx.set_stateid(stateid),
     })

@@ -207,7 +207,7 @@ async fn create(
             id: entry.id,
             export: Arc::clone(&directory.export),
         };
-        return taken(file, &parent, how, verifier, &changes, cx).await;
+        return taken(file, &parent, (how, verifier), &changes, client, cx).await;
     }
     Compound::changeable(directory)?;
     let placement = cx.server.pooled(client, cx.connection.peer.ip());
@@ -260,17 +260,17 @@ async fn create(
 async fn taken(
     file: File,
     parent: &Inode,
-    how: &Createhow4,
-    verifier: Option<[u8; 8]>,
+    (how, verifier): (&Createhow4, Option<[u8; 8]>),
     changes: &Changes,
+    client: ClientId,
     cx: &Compound<'_>,
 ) -> Result<Option<Target>, Refusal> {
     let mut target = existing(file, parent);
     match how {
         Createhow4::Unchecked(_) => {
-            // Of the attributes only a size counts (RFC 8881 §18.16.3).
-            target.truncate_to = changes.size;
-            if changes.size.is_some() {
+            // Of the attributes only a size counts, and of sizes only 0 (RFC 8881 §18.16.3).
+            target.truncate_to = changes.size.filter(|size| *size == 0);
+            if target.truncate_to.is_some() {
                 let inode = cx.server.catalog.read().inode(target.file.id).await?;
                 openable(
                     &inode,
@@ -278,6 +278,14 @@ async fn taken(
                     &cx.credential(&target.file),
                     target.file.export.access,
                 )?;
+                let denied = cx.server.state.lock().share_conflict(
+                    target.file.id,
+                    Access::Write,
+                    Some(client),
+                );
+                if denied {
+                    return Err(Nfsstat4::ShareDenied.into());
+                }
                 target.attrset.set(wire::nfs4::Attr::Size);
             }
             Ok(Some(target))

@@ -7,7 +7,8 @@
 
 use crate::compound::Compound;
 use crate::state::{
-    BindDirection, BoundDirection, Channel, ClientId, ConnectionId, CreateSession, SessionId,
+    BindDirection, BoundDirection, Channel, ClientId, ConnectionId, CreateSession,
+    ReclaimCompleteRefusal, SessionId,
 };
 use crate::status::Refusal;
 use bytes::Bytes;
@@ -174,6 +175,10 @@ pub(crate) fn destroy_session(
     cx: &mut Compound<'_>,
 ) -> Result<(), Refusal> {
     let own_slot = cx.admitted.as_ref().map(|admitted| admitted.slot);
+    // What came after it would have no session (RFC 8881 §18.37.3).
+    if !cx.is_last && own_slot.is_some_and(|own| own.session.0 == args.sessionid.0) {
+        return Err(Nfsstat4::NotOnlyOp.into());
+    }
     let connection = ConnectionId(cx.connection.id);
     let session = SessionId(args.sessionid.0);
     cx.server
@@ -193,8 +198,15 @@ pub(crate) async fn reclaim_complete(
         return Ok(());
     }
     let client = cx.client()?;
-    cx.server.state.lock().reclaim_complete(client)?;
-    record(client, &[], cx).await?;
+    let completed = cx.server.state.lock().reclaim_complete(client);
+    // Also for one who said so before: its record may have failed then, and is what counts.
+    if matches!(
+        completed,
+        Ok(()) | Err(ReclaimCompleteRefusal::AlreadyComplete)
+    ) {
+        record(client, &[], cx).await?;
+    }
+    completed?;
     cx.server.wake_housekeeping();
     Ok(())
 }

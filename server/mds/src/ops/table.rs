@@ -27,6 +27,8 @@ const fn row(minor: u32, without_session: bool, changes: bool, least_reply_bytes
 
 const CHANGE_INFO: usize = 20;
 const STATEID: usize = 16;
+/// Attributes that were set: three words behind their count.
+const BITMAP: usize = 16;
 
 impl Row {
     pub const fn of(operation: Opnum) -> Row {
@@ -35,7 +37,7 @@ impl Row {
             Access => row(1, false, false, 8),
             Close => row(1, false, true, STATEID),
             Commit => row(1, false, true, 8),
-            Create => row(1, false, true, CHANGE_INFO + 12),
+            Create => row(1, false, true, CHANGE_INFO + BITMAP),
             Delegpurge | Delegreturn => row(1, false, true, 0),
             Getattr => row(1, false, false, 8),
             Getfh => row(1, false, false, 36),
@@ -44,7 +46,7 @@ impl Row {
             Lockt => row(1, false, false, 0),
             Locku => row(1, false, true, STATEID),
             Lookup | Lookupp | Nverify | Verify => row(1, false, false, 0),
-            Open => row(1, false, true, STATEID + CHANGE_INFO + 4 + 16 + 8),
+            Open => row(1, false, true, STATEID + CHANGE_INFO + 4 + BITMAP + 8),
             Openattr => row(1, false, true, 0),
             OpenDowngrade => row(1, false, true, STATEID),
             Putfh | Putpubfh | Putrootfh => row(1, false, false, 0),
@@ -55,20 +57,20 @@ impl Row {
             Rename => row(1, false, true, 2 * CHANGE_INFO),
             Restorefh | Savefh => row(1, false, false, 0),
             Secinfo | SecinfoNoName => row(1, false, false, 4),
-            Setattr => row(1, false, true, 4),
+            Setattr => row(1, false, true, BITMAP),
             Write => row(1, false, true, 16),
             BackchannelCtl => row(1, false, true, 0),
             BindConnToSession => row(1, true, true, 24),
-            ExchangeId => row(1, true, true, 24),
+            ExchangeId => row(1, true, true, 256),
             CreateSession => row(1, true, true, 80),
             DestroySession => row(1, true, true, 0),
             FreeStateid => row(1, false, true, 0),
             GetDirDelegation => row(1, false, false, 4),
             Getdeviceinfo => row(1, false, false, 8),
             Getdevicelist => row(1, false, false, 8),
-            Layoutcommit => row(1, false, true, 4),
+            Layoutcommit => row(1, false, true, 12),
             Layoutget => row(1, false, true, STATEID + 8),
-            Layoutreturn => row(1, false, true, 4),
+            Layoutreturn => row(1, false, true, 4 + STATEID),
             Sequence => row(1, true, false, 36),
             SetSsv => row(1, false, true, 4),
             TestStateid => row(1, false, false, 4),

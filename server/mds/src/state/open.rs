@@ -454,6 +454,7 @@ impl State {
         &mut self,
         client: ClientId,
         stateid: Stateid,
+        inode: InodeId,
         access: Access,
         deny: Deny,
     ) -> Result<Stateid, DowngradeRefusal> {
@@ -462,6 +463,9 @@ impl State {
         let asked = Pairs::one(access, deny).union();
         let before = self.opens.bits(index);
         let open = self.opens.opens.at_mut(index).ok_or(StateidRefusal::Bad)?;
+        if open.inode != inode {
+            return Err(StateidRefusal::Bad.into());
+        }
         let kept = open.pairs.within(asked);
         if kept.union() != asked {
             return Err(DowngradeRefusal::NoSuchOpens);

@@ -27,6 +27,9 @@ pub struct SequenceRequest {
     pub cache_this: bool,
     /// Of the whole request with its principal, to tell a false retry.
     pub digest: u64,
+    /// What the whole message and its COMPOUND come to.
+    pub request_bytes: usize,
+    pub operations: usize,
 }
 
 /// What SEQUENCE answers besides the echo of its arguments.
@@ -51,10 +54,8 @@ pub struct Admitted {
     pub slot: SlotRef,
     pub answer: SequenceAnswer,
     pub cache_this: bool,
-    pub max_request_bytes: u32,
     pub max_response_bytes: u32,
     pub max_cached_bytes: u32,
-    pub max_operations: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,12 @@ pub enum Sequenced {
 pub enum SequenceRefusal {
     #[error("no such session")]
     BadSession,
+    #[error("the request is larger than the session's may be")]
+    RequestTooBig,
+    #[error("the request has more operations than the session's may have")]
+    TooManyOperations,
+    #[error("the connection carries other channels of the session already")]
+    ChannelsDiffer,
     #[error("the slot is beyond the session's")]
     BadSlot,
     #[error("the highest slot is beyond the session's")]
@@ -107,6 +114,13 @@ impl State {
             .table
             .get_mut(&request.session)
             .ok_or(SequenceRefusal::BadSession)?;
+        // A SEQUENCE that fails leaves slot and lease as they are (§18.46.3): judged before both.
+        if request.request_bytes > session.fore.max_request_bytes as usize {
+            return Err(SequenceRefusal::RequestTooBig);
+        }
+        if request.operations > session.fore.max_operations as usize {
+            return Err(SequenceRefusal::TooManyOperations);
+        }
         if request.slot >= session.fore.max_requests {
             return Err(SequenceRefusal::BadSlot);
         }
@@ -206,10 +220,8 @@ impl State {
             slot,
             answer,
             cache_this: request.cache_this,
-            max_request_bytes: session.fore.max_request_bytes,
             max_response_bytes: session.fore.max_response_bytes,
             max_cached_bytes: session.fore.max_cached_bytes,
-            max_operations: session.fore.max_operations,
         }))
     }
 

@@ -438,6 +438,15 @@ impl State {
         if bound.is_none() && session.connections.len() >= self.limits.connections_per_session {
             return Err(SequenceRefusal::TooManyConnections);
         }
+        // "Demanding changes" (§18.34.3); what leaves the choice to the server may widen it.
+        let differs = match (bound, asked) {
+            (Some(bound), BindDirection::Fore) => bound != BoundDirection::Fore,
+            (Some(bound), BindDirection::Back) => bound != BoundDirection::Back,
+            _ => false,
+        };
+        if differs {
+            return Err(SequenceRefusal::ChannelsDiffer);
+        }
         let direction = match asked {
             BindDirection::Fore => BoundDirection::Fore,
             BindDirection::Back => BoundDirection::Back,

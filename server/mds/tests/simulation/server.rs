@@ -245,6 +245,8 @@ impl Server {
             highest_slot: SLOTS - 1,
             cache_this: true,
             digest: request.id,
+            request_bytes: 1000,
+            operations: 4,
         };
         let client = request.client;
         match self.state.sequence(now, asked) {

@@ -32,10 +32,10 @@ fn a_downgrade_goes_back_to_earlier_opens_only() {
     open(&mut state, a, Access::Both, Deny::None).unwrap();
     let stateid = open(&mut state, a, Access::Write, Deny::None).unwrap();
     assert_eq!(stateid.seqid, 2);
-    let never = state.open_downgrade(a, stateid, Access::Read, Deny::None);
+    let never = state.open_downgrade(a, stateid, FILE, Access::Read, Deny::None);
     assert_eq!(never, Err(DowngradeRefusal::NoSuchOpens));
     let down = state
-        .open_downgrade(a, stateid, Access::Write, Deny::None)
+        .open_downgrade(a, stateid, FILE, Access::Write, Deny::None)
         .unwrap();
     assert_eq!(state.open_of(a, down).unwrap().access, Access::Write);
     assert_eq!(state.open_of(a, stateid), Err(StateidRefusal::Old));

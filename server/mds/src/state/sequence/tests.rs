@@ -11,6 +11,8 @@ fn request(session: SessionId, slot: u32, sequence: u32) -> SequenceRequest {
         highest_slot: slot,
         cache_this: true,
         digest: u64::from(sequence),
+        request_bytes: 1000,
+        operations: 4,
     }
 }
 
@@ -35,6 +37,29 @@ fn a_retry_over_another_connection_gets_the_first_reply() {
     };
     let answer = state.sequence(Time::ZERO, retry);
     assert_eq!(answer, Ok(Sequenced::Replay(Bytes::from(vec![0; 1000]))));
+}
+
+#[test]
+fn a_request_beyond_its_session_changes_neither_slot_nor_lease() {
+    let mut state = open_for_business(Limits::default());
+    let (client, session) = join(&mut state, "a");
+    run(&mut state, session, 0, 1);
+    let late = Time(1_000_000_000);
+    let renewed = state.clients.table[&client].renewed;
+    let too_big = SequenceRequest {
+        request_bytes: usize::MAX,
+        ..request(session, 0, 2)
+    };
+    let too_many = SequenceRequest {
+        operations: usize::MAX,
+        ..request(session, 0, 2)
+    };
+    let answers = [too_big, too_many].map(|request| state.sequence(late, request));
+    assert_eq!(answers[0], Err(SequenceRefusal::RequestTooBig));
+    assert_eq!(answers[1], Err(SequenceRefusal::TooManyOperations));
+    assert_eq!(state.clients.table[&client].renewed, renewed);
+    let retry = state.sequence(Time::ZERO, request(session, 0, 1));
+    assert_eq!(retry, Ok(Sequenced::Replay(Bytes::from(vec![0; 1000]))));
 }
 
 #[test]
