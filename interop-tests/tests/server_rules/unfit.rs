@@ -3,6 +3,7 @@
 use anyhow::Result;
 use headrace::check::{Asking, check};
 use headrace::metadata::Running;
+use std::fmt::Write as _;
 
 use crate::world::World;
 
@@ -67,10 +68,11 @@ fn file_of(world: &World, folder: &std::path::Path) -> Result<std::path::PathBuf
         folder.join("mds").display()
     );
     for server in &world.spec().data_servers {
-        text += &format!(
+        write!(
+            text,
             "\n[[data_server]]\nname = \"{}\"\naddress = \"{}:{}\"\nexport = \"{}\"\n",
             server.name, server.host, server.port, server.export
-        );
+        )?;
     }
     text += "\n[[export]]\npath = \"/\"\nclients = [\"127.0.0.0/8\"]\n";
     let path = folder.join("mds.toml");
