@@ -9,6 +9,7 @@ mod geometry;
 mod kernel;
 mod offer;
 mod placement;
+mod stripe;
 
 pub use device::{Device, DeviceChange, DeviceId, DeviceTable, universal_address};
 pub use extent::{
@@ -19,3 +20,4 @@ pub use geometry::{Locate, Segment, locate, object_size_for, stripe_of, written_
 pub use kernel::{Capability, ClientKernel};
 pub use offer::{Access, Grant, NoOffer, data_server_bytes, grant, most_objects, result_bytes};
 pub use placement::{Candidate, NoPlace, Want, place};
+pub use stripe::Stripe;

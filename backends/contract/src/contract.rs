@@ -1,8 +1,10 @@
 //! The trait, and the words that it uses.
 
+use crate::ranges::{self, Origin, RangeAbilities, Seek, Sought};
 use async_trait::async_trait;
 use bytes::Bytes;
-use layout::{ObjectId, Owner};
+use layout::{ObjectId, Owner, Stripe};
+use std::ops::Range;
 use std::time::Duration;
 
 /// How surely a fence keeps the fenced client's bytes out of the object.
@@ -25,6 +27,7 @@ pub struct Capabilities {
     pub read_bytes: u32,
     pub write_bytes: u32,
     pub largest_object_bytes: u64,
+    pub ranges: RangeAbilities,
 }
 
 /// Nanoseconds since 1970.
@@ -153,4 +156,68 @@ pub trait DataServer: Send + Sync + 'static {
 
     /// Also the probe: it answers only if the server can reach its storage.
     async fn space(&self) -> Result<Space, Error>;
+
+    /// The first byte of `within`, of those that `stripe` owns, that is data, or that is a hole; past
+    /// the object's end all is hole. A server that can't tell calls everything data.
+    async fn seek(
+        &self,
+        handle: &Bytes,
+        within: Range<u64>,
+        stripe: Stripe,
+        what: Seek,
+    ) -> Result<Sought, Error> {
+        ranges::seek_by_size(self, handle, within, stripe, what).await
+    }
+
+    /// Makes a beginning of the range read as zeros, and gives its space back where the server can;
+    /// answers with the offset that it reached, past `range.start` unless the range is empty. Never
+    /// changes the size. Durable on return where the server is `sparse`, else after a COMMIT.
+    async fn deallocate(&self, handle: &Bytes, range: Range<u64>) -> Result<u64, Error> {
+        ranges::deallocate_by_zeros(self, handle, range).await
+    }
+
+    /// Sets space aside for what `stripe` owns of a beginning of the range, so that writes there find
+    /// it; answers with the offset that it reached. Changes neither content nor size. Durable on
+    /// return. [`ErrorKind::Full`] may leave a part set aside.
+    async fn allocate(
+        &self,
+        _handle: &Bytes,
+        _range: Range<u64>,
+        _stripe: Stripe,
+    ) -> Result<u64, Error> {
+        Err(ranges::cannot("set space aside"))
+    }
+
+    /// Makes a beginning of `range` what `source`, an object of the same server, holds from
+    /// `source_offset` on, holes included, by sharing its blocks; grows the object up to there.
+    /// Answers with the offset that it reached in `range`. Both offsets are multiples of
+    /// `clone_block_bytes`, and `source` holds as many bytes. Durable on return.
+    async fn clone_range(
+        &self,
+        _source: &Bytes,
+        _source_offset: u64,
+        _handle: &Bytes,
+        _range: Range<u64>,
+    ) -> Result<u64, Error> {
+        Err(ranges::cannot("share blocks"))
+    }
+
+    /// How servers that can [`DataServer::pull`] read an object of this one; `None` where they can't.
+    fn origin(&self, _handle: &Bytes, _owner: Owner) -> Option<Origin> {
+        None
+    }
+
+    /// Has the server fetch `length` bytes from `origin`, or at least one, and write them: as
+    /// [`DataServer::write`], unstable. Bytes past the origin's end count as zeros.
+    /// [`ErrorKind::Unsupported`] where it can't read there.
+    async fn pull(
+        &self,
+        _origin: &Origin,
+        _origin_offset: u64,
+        _handle: &Bytes,
+        _offset: u64,
+        _length: u32,
+    ) -> Result<Written, Error> {
+        Err(ranges::cannot("fetch bytes"))
+    }
 }

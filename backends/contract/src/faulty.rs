@@ -3,15 +3,16 @@
 //!
 //! Never here: a fault that the contract forbids and no real server shows.
 
-use crate::memory::Chance;
+use crate::chance::Chance;
 use crate::{
-    Capabilities, DataServer, Error, ErrorKind, Fetched, ObjectStat, Space, Stability,
-    WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, Fetched, ObjectStat, Origin, Seek, Sought, Space,
+    Stability, WriteVerifier, Written,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use layout::{ObjectId, Owner};
+use layout::{ObjectId, Owner, Stripe};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,6 +49,18 @@ pub struct Faulty {
 struct Fate {
     lose_reply: bool,
     shorten: bool,
+}
+
+impl Fate {
+    /// What is asked for of a range.
+    fn half(&self, range: &Range<u64>) -> Range<u64> {
+        let length = range.end.saturating_sub(range.start);
+        if self.shorten {
+            range.start..range.start + length.div_ceil(2)
+        } else {
+            range.clone()
+        }
+    }
 }
 
 impl Faulty {
@@ -237,6 +250,83 @@ impl DataServer for Faulty {
     async fn space(&self) -> Result<Space, Error> {
         let fate = self.fate().await?;
         let answer = self.inner.space().await;
+        self.reply(&fate, answer)
+    }
+
+    async fn seek(
+        &self,
+        handle: &Bytes,
+        within: Range<u64>,
+        stripe: Stripe,
+        what: Seek,
+    ) -> Result<Sought, Error> {
+        let fate = self.fate().await?;
+        let half = fate.half(&within);
+        let answer = self.inner.seek(handle, half.clone(), stripe, what).await;
+        let answer = answer.map(|found| match found {
+            Sought::Nowhere if half.end < within.end => Sought::NotBefore(half.end),
+            found => found,
+        });
+        self.reply(&fate, answer)
+    }
+
+    async fn deallocate(&self, handle: &Bytes, range: Range<u64>) -> Result<u64, Error> {
+        let fate = self.fate().await?;
+        let answer = self.inner.deallocate(handle, fate.half(&range)).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn allocate(
+        &self,
+        handle: &Bytes,
+        range: Range<u64>,
+        stripe: Stripe,
+    ) -> Result<u64, Error> {
+        let fate = self.fate().await?;
+        self.room()?;
+        let answer = self.inner.allocate(handle, fate.half(&range), stripe).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn clone_range(
+        &self,
+        source: &Bytes,
+        source_offset: u64,
+        handle: &Bytes,
+        range: Range<u64>,
+    ) -> Result<u64, Error> {
+        let fate = self.fate().await?;
+        self.room()?;
+        let answer = self
+            .inner
+            .clone_range(source, source_offset, handle, range)
+            .await;
+        self.reply(&fate, answer)
+    }
+
+    fn origin(&self, handle: &Bytes, owner: Owner) -> Option<Origin> {
+        self.inner.origin(handle, owner)
+    }
+
+    async fn pull(
+        &self,
+        origin: &Origin,
+        origin_offset: u64,
+        handle: &Bytes,
+        offset: u64,
+        length: u32,
+    ) -> Result<Written, Error> {
+        let fate = self.fate().await?;
+        self.room()?;
+        let length = if fate.shorten {
+            length.div_ceil(2)
+        } else {
+            length
+        };
+        let answer = self
+            .inner
+            .pull(origin, origin_offset, handle, offset, length)
+            .await;
         self.reply(&fate, answer)
     }
 }

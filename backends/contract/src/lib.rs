@@ -3,15 +3,18 @@
 //!
 //! Never here: NFS status codes, policy.
 
+mod chance;
 pub mod conformance;
 mod content;
 mod contract;
 mod faulty;
 mod memory;
+pub mod ranges;
 
 pub use contract::{
     Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
     Stability, WriteVerifier, Written,
 };
 pub use faulty::{Faults, Faulty};
-pub use memory::{LateWrite, MemoryServer};
+pub use memory::{LateWrite, MemoryServer, Rack};
+pub use ranges::{Origin, RangeAbilities, Seek, Sought};

@@ -3,17 +3,26 @@
 //!
 //! Never here: faults that a healthy server doesn't have (they are in `faulty`).
 
+use crate::chance::Chance;
 use crate::content::Content;
 use crate::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
-    Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Origin,
+    RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written, ranges as fallback,
 };
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
-use layout::{ObjectId, Owner};
+use layout::{ObjectId, Owner, Stripe};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
+
+mod client;
+mod ranges;
+
+pub use client::LateWrite;
+pub use ranges::Rack;
 
 #[derive(Debug)]
 struct Object {
@@ -60,6 +69,8 @@ struct Inner {
     next_incarnation: u64,
     starts: u64,
     capacity_bytes: u64,
+    /// Bytes of READs and WRITEs that were not a client's.
+    served_bytes: u64,
 }
 
 /// Clones share one server.
@@ -68,16 +79,8 @@ pub struct MemoryServer {
     name: String,
     capabilities: Capabilities,
     inner: Arc<Mutex<Inner>>,
-}
-
-/// A client's WRITE that has passed its permission check and has not touched the object yet.
-#[derive(Debug)]
-pub struct LateWrite {
-    server: MemoryServer,
-    handle: Bytes,
-    fences: u64,
-    offset: u64,
-    data: Bytes,
+    /// Where its neighbours find it.
+    place: Option<(SocketAddr, Rack)>,
 }
 
 impl MemoryServer {
@@ -89,13 +92,16 @@ impl MemoryServer {
                 read_bytes: 1 << 20,
                 write_bytes: 1 << 20,
                 largest_object_bytes: i64::MAX as u64,
+                ranges: RangeAbilities::default(),
             },
+            place: None,
             inner: Arc::new(Mutex::new(Inner {
                 objects: BTreeMap::new(),
                 now: 1_000_000_000,
                 next_incarnation: 1,
                 starts: 1,
                 capacity_bytes: 1 << 40,
+                served_bytes: 0,
             })),
         }
     }
@@ -110,6 +116,11 @@ impl MemoryServer {
 
     pub fn set_capacity(&self, bytes: u64) {
         self.inner.lock().capacity_bytes = bytes;
+    }
+
+    /// Bytes that the metadata server has read and written here.
+    pub fn served_bytes(&self) -> u64 {
+        self.inner.lock().served_bytes
     }
 
     /// Every object that is there.
@@ -148,55 +159,6 @@ impl MemoryServer {
         let mut inner = self.inner.lock();
         inner.starts += 1;
         inner.objects.clear();
-    }
-
-    /// What a client with these ids gets, as the data server checks it (mode 0640).
-    pub fn client_read(
-        &self,
-        client: Owner,
-        handle: &Bytes,
-        offset: u64,
-        count: u32,
-    ) -> Result<Fetched, Error> {
-        self.on(handle, |object, _| {
-            if client.uid != object.owner.uid && client.gid != object.owner.gid {
-                return Err(self.error(ErrorKind::Fenced, "READ by an id that may not read"));
-            }
-            Ok(fetch(&object.current, offset, count))
-        })
-    }
-
-    pub fn client_write(
-        &self,
-        client: Owner,
-        handle: &Bytes,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<(), Error> {
-        self.begin_client_write(client, handle, offset, data)?
-            .land()
-    }
-
-    /// Stops a client's WRITE between its check and its effect.
-    pub fn begin_client_write(
-        &self,
-        client: Owner,
-        handle: &Bytes,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<LateWrite, Error> {
-        self.on(handle, |object, _| {
-            if client.uid != object.owner.uid {
-                return Err(self.error(ErrorKind::Fenced, "WRITE by an id that doesn't own"));
-            }
-            Ok(LateWrite {
-                server: self.clone(),
-                handle: handle.clone(),
-                fences: object.fences,
-                offset,
-                data,
-            })
-        })
     }
 
     fn verifier(starts: u64) -> WriteVerifier {
@@ -249,7 +211,8 @@ impl MemoryServer {
         {
             return Err(self.error(ErrorKind::Unsupported, "WRITE past the largest object"));
         }
-        if moment.free < take as u64 {
+        let range = offset..offset + take as u64;
+        if moment.free < object.current.needs(&range) {
             return Err(self.error(ErrorKind::Full, "WRITE: no space"));
         }
         object.current.write(offset, &data);
@@ -277,32 +240,6 @@ struct Moment {
     now: Nanos,
     verifier: WriteVerifier,
     free: u64,
-}
-
-impl LateWrite {
-    /// The effect. An exact fence since the check keeps it out; a windowed one can't.
-    pub fn land(self) -> Result<(), Error> {
-        let Self {
-            server,
-            handle,
-            fences,
-            offset,
-            data,
-        } = self;
-        server.on(&handle, |object, moment| {
-            if object.fences != fences && server.capabilities.fence == FenceGrade::Exact {
-                return Err(server.error(ErrorKind::Fenced, "WRITE drained by a fence"));
-            }
-            let mut rest = data;
-            let mut at = offset;
-            while !rest.is_empty() {
-                let written = server.put(object, moment, at, &rest, Stability::Unstable)?;
-                at += u64::from(written.count);
-                rest = rest.slice(written.count as usize..);
-            }
-            Ok(())
-        })
-    }
 }
 
 fn handle_of(id: ObjectId, incarnation: u64) -> Bytes {
@@ -417,9 +354,11 @@ impl DataServer for MemoryServer {
 
     async fn read(&self, handle: &Bytes, offset: u64, count: u32) -> Result<Fetched, Error> {
         let count = count.min(self.capabilities.read_bytes);
-        self.on(handle, |object, _| {
+        let got = self.on(handle, |object, _| {
             Ok(fetch(&object.current, offset, count))
-        })
+        })?;
+        self.inner.lock().served_bytes += got.data.len() as u64;
+        Ok(got)
     }
 
     async fn write(
@@ -429,9 +368,11 @@ impl DataServer for MemoryServer {
         data: Bytes,
         stability: Stability,
     ) -> Result<Written, Error> {
-        self.on(handle, |object, moment| {
+        let written = self.on(handle, |object, moment| {
             self.put(object, moment, offset, &data, stability)
-        })
+        })?;
+        self.inner.lock().served_bytes += u64::from(written.count);
+        Ok(written)
     }
 
     async fn commit(&self, handle: &Bytes) -> Result<WriteVerifier, Error> {
@@ -459,23 +400,66 @@ impl DataServer for MemoryServer {
             free: inner.capacity_bytes.saturating_sub(used),
         })
     }
-}
 
-/// Numbers from a seed (SplitMix64): the same ones each time.
-#[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+    async fn seek(
+        &self,
+        handle: &Bytes,
+        within: Range<u64>,
+        stripe: Stripe,
+        what: Seek,
+    ) -> Result<Sought, Error> {
+        if self.capabilities.ranges.sparse {
+            self.find(handle, &within, stripe, what)
+        } else {
+            fallback::seek_by_size(self, handle, within, stripe, what).await
+        }
     }
 
-    /// 0 for a bound of 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).checked_rem(bound).unwrap_or(0)
+    async fn deallocate(&self, handle: &Bytes, range: Range<u64>) -> Result<u64, Error> {
+        if self.capabilities.ranges.sparse {
+            self.punch(handle, &range)
+        } else {
+            fallback::deallocate_by_zeros(self, handle, range).await
+        }
+    }
+
+    async fn allocate(
+        &self,
+        handle: &Bytes,
+        range: Range<u64>,
+        stripe: Stripe,
+    ) -> Result<u64, Error> {
+        if !self.capabilities.ranges.reserve {
+            return Err(fallback::cannot("set space aside"));
+        }
+        self.set_aside(handle, &range, stripe)
+    }
+
+    async fn clone_range(
+        &self,
+        source: &Bytes,
+        source_offset: u64,
+        handle: &Bytes,
+        range: Range<u64>,
+    ) -> Result<u64, Error> {
+        if self.capabilities.ranges.clone_block_bytes.is_none() {
+            return Err(fallback::cannot("share blocks"));
+        }
+        self.share(source, source_offset, handle, &range)
+    }
+
+    fn origin(&self, handle: &Bytes, owner: Owner) -> Option<Origin> {
+        self.reached_at(handle, owner)
+    }
+
+    async fn pull(
+        &self,
+        origin: &Origin,
+        origin_offset: u64,
+        handle: &Bytes,
+        offset: u64,
+        length: u32,
+    ) -> Result<Written, Error> {
+        self.pull_in(origin, origin_offset, handle, offset, length)
     }
 }

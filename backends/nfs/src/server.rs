@@ -7,8 +7,8 @@ use crate::failure::failure;
 use crate::place::{Tree, name};
 use async_trait::async_trait;
 use backend::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
-    Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat,
+    RangeAbilities, Space, Stability, WriteVerifier, Written,
 };
 use bytes::Bytes;
 use layout::{ObjectId, Owner};
@@ -143,6 +143,7 @@ impl NfsDataServer {
             read_bytes: facts.rtmax.clamp(512, largest),
             write_bytes: facts.wtmax.clamp(512, largest),
             largest_object_bytes: facts.maxfilesize.min(i64::MAX as u64),
+            ranges: RangeAbilities::default(),
         };
         Ok(Self {
             address,

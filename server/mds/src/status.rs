@@ -110,6 +110,10 @@ impl From<objects::Error> for Refusal {
             // Data servers that are away come back, or the operator adds others.
             NoPlace(_) => Self::server(Nfsstat4::Delay, reason),
             Pending | Unbound => Nfsstat4::Delay.into(),
+            // Not NOTSUPP, after which Linux never asks for a CLONE again.
+            Apart => Nfsstat4::Xdev.into(),
+            Unaligned { .. } => Nfsstat4::Inval.into(),
+            TooLarge => Nfsstat4::Fbig.into(),
             UnknownServer(_) | NoCopy | Setup(_) => Self::server(Nfsstat4::Io, reason),
         }
     }

@@ -20,6 +20,13 @@ pub enum Error {
     Pending,
     #[error("every copy of the range has missed writes")]
     NoCopy,
+    /// Blocks are shared within one data server alone.
+    #[error("the files don't lie on the same data servers in the same way")]
+    Apart,
+    #[error("blocks are shared from multiples of {block} bytes on")]
+    Unaligned { block: u32 },
+    #[error("the range ends past the largest offset")]
+    TooLarge,
     #[error("{0}")]
     Setup(String),
 }

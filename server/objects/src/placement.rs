@@ -8,8 +8,8 @@ use crate::{Error, Objects};
 use backend::FenceGrade;
 use catalog::Tx;
 use layout::{
-    Candidate, Capability, DataServerId, Extent, Mirror, NoPlace, ObjectRef, Want, most_objects,
-    place,
+    Candidate, Capability, DataServerId, Extent, ExtentState, Mirror, NoPlace, ObjectRef, Want,
+    most_objects, place,
 };
 use std::net::IpAddr;
 use std::sync::Weak;
@@ -100,9 +100,46 @@ impl Objects {
     /// Objects for a file that has none yet, made now if the pool has none.
     pub async fn bind(&self, stripes: bool, writer: Option<IpAddr>) -> Result<Placement, Error> {
         let copies = self.choose(stripes, writer)?;
+        let taken = self.obtain(&copies).await?;
+        Ok(self.placement(&copies, taken))
+    }
+
+    /// Objects for a file that is to share blocks with another (see [`Objects::clone_range`]): on the
+    /// same servers, in the same order, made now if the pool has none.
+    pub async fn bind_like(&self, like: &[Extent]) -> Result<Placement, Error> {
+        let mut placement = Placement {
+            extents: Vec::new(),
+            objects: self.weak(),
+            settled: false,
+        };
+        for extent in like {
+            let mirrors = extent.mirrors.iter().filter(|mirror| !mirror.stale);
+            let copies: Vec<Vec<DataServerId>> = mirrors
+                .map(|mirror| mirror.stripes.iter().map(|object| object.server).collect())
+                .collect();
+            let mirrors = if copies.is_empty() {
+                Vec::new()
+            } else {
+                mirrors_of(&copies, self.obtain(&copies).await?)
+            };
+            placement.extents.push(Extent {
+                state: if mirrors.is_empty() {
+                    ExtentState::Unbound
+                } else {
+                    ExtentState::Bound
+                },
+                mirrors,
+                ..extent.clone()
+            });
+        }
+        Ok(placement)
+    }
+
+    /// An object on each of the servers, out of the pool if it has them.
+    async fn obtain(&self, copies: &[Vec<DataServerId>]) -> Result<Vec<ObjectRef>, Error> {
         let servers: Vec<DataServerId> = copies.iter().flatten().copied().collect();
         if let Some(taken) = self.pool.take(&servers, self.options.pool_low) {
-            return Ok(self.placement(&copies, taken));
+            return Ok(taken);
         }
         let mut taken = Vec::with_capacity(servers.len());
         for server in &servers {
@@ -115,18 +152,11 @@ impl Objects {
                 }
             }
         }
-        Ok(self.placement(&copies, taken))
+        Ok(taken)
     }
 
     fn placement(&self, copies: &[Vec<DataServerId>], taken: Vec<ObjectRef>) -> Placement {
-        let mut taken = taken.into_iter();
-        let mirrors = copies
-            .iter()
-            .map(|copy| Mirror {
-                stripes: taken.by_ref().take(copy.len()).collect(),
-                stale: false,
-            })
-            .collect();
+        let mirrors = mirrors_of(copies, taken);
         let extents = vec![Extent::bound(self.options.stripe_unit, mirrors)];
         Placement {
             extents,
@@ -202,6 +232,15 @@ impl Objects {
             }
         }
     }
+}
+
+fn mirrors_of(copies: &[Vec<DataServerId>], taken: Vec<ObjectRef>) -> Vec<Mirror> {
+    let mut taken = taken.into_iter();
+    let mirror = |copy: &Vec<DataServerId>| Mirror {
+        stripes: taken.by_ref().take(copy.len()).collect(),
+        stale: false,
+    };
+    copies.iter().map(mirror).collect()
 }
 
 /// What Linux allows for a layout.

@@ -216,7 +216,7 @@ pub(crate) async fn read_object(
     Ok(data.freeze())
 }
 
-type Said = Vec<(layout::DataServerId, WriteVerifier)>;
+pub(crate) type Said = Vec<(layout::DataServerId, WriteVerifier)>;
 
 /// All of it, in as many calls as it takes; and what each of them said.
 pub(crate) async fn write_object(

@@ -5,16 +5,17 @@ use crate::clock::wall;
 use anyhow::Context;
 use async_trait::async_trait;
 use backend::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Space, Stability,
-    WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Origin,
+    RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
 };
 use backend_nfs::{Address, NfsDataServer, Options};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
-use layout::{DataServerId, Device, DeviceTable, ObjectId, Owner};
+use layout::{DataServerId, Device, DeviceTable, ObjectId, Owner, Stripe};
 use mds::Server;
 use objects::{Member, Objects, OwnerRange};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::lookup_host;
@@ -266,6 +267,13 @@ impl DataServer for Away {
             read_bytes: 1 << 20,
             write_bytes: 1 << 20,
             largest_object_bytes: i64::MAX as u64,
+            // What it can is seen when it is there; until then nothing is refused for good.
+            ranges: RangeAbilities {
+                sparse: true,
+                reserve: true,
+                clone_block_bytes: Some(1),
+                pull: true,
+            },
         }
     }
     async fn create(&self, _: ObjectId, _: Owner) -> Result<Bytes, Error> {
@@ -296,6 +304,21 @@ impl DataServer for Away {
         Err(self.error())
     }
     async fn space(&self) -> Result<Space, Error> {
+        Err(self.error())
+    }
+    async fn seek(&self, _: &Bytes, _: Range<u64>, _: Stripe, _: Seek) -> Result<Sought, Error> {
+        Err(self.error())
+    }
+    async fn deallocate(&self, _: &Bytes, _: Range<u64>) -> Result<u64, Error> {
+        Err(self.error())
+    }
+    async fn allocate(&self, _: &Bytes, _: Range<u64>, _: Stripe) -> Result<u64, Error> {
+        Err(self.error())
+    }
+    async fn clone_range(&self, _: &Bytes, _: u64, _: &Bytes, _: Range<u64>) -> Result<u64, Error> {
+        Err(self.error())
+    }
+    async fn pull(&self, _: &Origin, _: u64, _: &Bytes, _: u64, _: u32) -> Result<Written, Error> {
         Err(self.error())
     }
 }

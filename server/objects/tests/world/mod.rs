@@ -3,16 +3,34 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use backend::{DataServer, Faults, Faulty, FenceGrade, MemoryServer, Stability};
+use backend::{DataServer, Faults, Faulty, FenceGrade, MemoryServer, Rack, Stability};
 use bytes::Bytes;
 use catalog::store::MemoryStore;
 use catalog::{Catalog, FileKind, Inode, InodeId, NewInode, PoolEntry, Timestamp};
 use layout::{DataServerId, Extent, ObjectId};
-use objects::{Error, Member, Objects, Options, OwnerRange};
+use objects::{Error, Member, Objects, Options, OwnerRange, Place, Placement};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+pub const PAGE: u64 = 4096;
+
+/// Bytes none of which is zero.
+pub fn pattern(length: u64, salt: u8) -> Vec<u8> {
+    (0..length)
+        .map(|at| ((at % 251) as u8 | 1) ^ (salt & 0xfe))
+        .collect()
+}
+
+pub fn at(extents: &[Extent], offset: u64) -> Place<'_> {
+    Place { extents, offset }
+}
+
+pub fn on_and_on(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 pub struct DataServers {
     pub memory: Vec<MemoryServer>,
@@ -58,9 +76,24 @@ pub async fn world_of(
     faults: Faults,
     seed: u64,
 ) -> World {
-    let memory: Vec<_> = (1..=servers)
-        .map(|n| MemoryServer::new(&format!("ds{n}"), fence))
-        .collect();
+    let strangers = (1..=servers).map(|n| MemoryServer::new(&format!("ds{n}"), fence));
+    world_on(strangers.collect(), options, faults, seed).await
+}
+
+/// Data servers that can do everything with ranges, and fetch from each other.
+pub async fn world_of_ours(servers: usize, options: Options, faults: Faults, seed: u64) -> World {
+    let rack = Rack::default();
+    let ours = (1..=servers)
+        .map(|n| MemoryServer::new(&format!("ds{n}"), FenceGrade::Exact).in_rack(&rack));
+    world_on(ours.collect(), options, faults, seed).await
+}
+
+pub async fn world_on(
+    memory: Vec<MemoryServer>,
+    options: Options,
+    faults: Faults,
+    seed: u64,
+) -> World {
     let front = memory
         .iter()
         .enumerate()
@@ -180,6 +213,30 @@ impl World {
             .expect("a file can be made")
     }
 
+    /// On the servers of another file, in its order.
+    pub async fn create_like(&self, name: &str, like: &Inode) -> Inode {
+        let placement = self.objects.bind_like(&like.extents).await;
+        create_on(&self.catalog, placement.expect("it finds its place"), name)
+            .await
+            .expect("a file can be made")
+    }
+
+    /// As the metadata server makes a size visible.
+    pub async fn set_size(&self, inode: &Inode, size: u64) {
+        let current = self.inode(inode.id).await;
+        let size = current.size.max(size);
+        self.objects
+            .pad(&current.extents, size)
+            .await
+            .expect("padding succeeds");
+        catalog::transact!(self.catalog, now(), |tx| -> Result<(), catalog::Error> {
+            let mut inode = tx.inode(inode.id).await?;
+            inode.size = size;
+            tx.put(&inode).await
+        })
+        .expect("the size can be committed");
+    }
+
     pub async fn inode(&self, id: InodeId) -> Inode {
         self.catalog
             .read()
@@ -205,18 +262,7 @@ impl World {
             .write(&inode.extents, offset, data, Stability::Durable)
             .await
             .expect("a write succeeds");
-        let current = self.inode(inode.id).await;
-        let size = current.size.max(end);
-        self.objects
-            .pad(&current.extents, size)
-            .await
-            .expect("padding succeeds");
-        catalog::transact!(self.catalog, now(), |tx| -> Result<(), catalog::Error> {
-            let mut inode = tx.inode(inode.id).await?;
-            inode.size = size;
-            tx.put(&inode).await
-        })
-        .expect("the size can be committed");
+        self.set_size(inode, end).await;
     }
 
     pub async fn read_all(&self, id: InodeId) -> Vec<u8> {
@@ -308,6 +354,10 @@ pub async fn create(catalog: &Catalog, objects: &Arc<Objects>, name: &str) -> Re
         Some(placement) => placement,
         None => objects.bind(true, None).await?,
     };
+    create_on(catalog, placement, name).await
+}
+
+async fn create_on(catalog: &Catalog, placement: Placement, name: &str) -> Result<Inode, Error> {
     let claim = placement.claim();
     let new = NewInode {
         extents: placement.extents(),
