@@ -5,7 +5,7 @@ use crate::codec::{ColdInode, Record};
 use crate::core::Core;
 use crate::error::{Error, OpenError};
 use crate::hot::{HotCounters, max_value};
-use crate::inode::{Counts, Done, FileKind, Inode, InodeId, Timestamp};
+use crate::inode::{Counts, Done, FileKind, Inode, InodeId, Timestamp, XattrTotals};
 use crate::keys;
 use crate::store::{
     Failpoint, FjallOptions, FjallStore, IdempotencyKey, Outcome, Store, StoreStats, Transaction,
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Format of the keys and records as a whole. Records have versions of their own besides.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// A transaction gives up after losing so often.
 pub(crate) const ATTEMPTS: u32 = 200;
 /// The same for the transaction that opens the catalog.
@@ -187,6 +187,12 @@ async fn boot(
     if let Some(format) = read(keys::FORMAT).await? {
         let corrupt = || Error::Corrupt("the catalog's format is not a number".into());
         let found = u32::from_be_bytes(*format.as_array().ok_or_else(corrupt)?);
+        if found < FORMAT {
+            return Err(OpenError::OlderFormat {
+                found,
+                known: FORMAT,
+            });
+        }
         if found > FORMAT {
             return Err(OpenError::NewerFormat {
                 found,
@@ -276,5 +282,8 @@ fn root(options: &Options) -> Inode {
         birth_epoch: 0,
         data_mtime: 0,
         used: 0,
+        acl: None,
+        label: None,
+        xattrs: XattrTotals::default(),
     }
 }

@@ -1,12 +1,12 @@
 //! A whole scan that proves what every transaction promises: links, entries, parents, totals, the
-//! reverse index, and the one place of each object. For tests and for an operator in doubt: it holds
+//! reverse index, extended attributes, and the one place of each object. For tests and for an operator in doubt: it holds
 //! a line for every inode in memory. Never repairs.
 
 use crate::catalog::Catalog;
-use crate::codec::{Bucket, ColdInode, Record};
+use crate::codec::{Bucket, ColdInode, Record, XattrBucket, XattrValue};
 use crate::error::Error;
 use crate::hot::{HotCounters, max_value};
-use crate::inode::{Counts, FileKind, Inode, InodeId, NAME_MAX_BYTES};
+use crate::inode::{Counts, FileKind, Inode, InodeId, NAME_MAX_BYTES, XattrTotals};
 use crate::keys::{self, InodePart, Kind};
 use crate::records::{ClientRecord, DataServerRecord, DeadObject, Order, PoolEntry, WriteIntent};
 use crate::store::KeyRange;
@@ -28,6 +28,7 @@ struct Seen {
     /// Directory of its last name.
     named_in: Option<u64>,
     is_orphan: bool,
+    xattrs: XattrTotals,
     /// Of a directory.
     entries: u64,
     subdirectories: u64,
@@ -41,6 +42,9 @@ struct Scan {
     entries: Vec<(u64, Bytes, InodeId, FileKind)>,
     orphans: Vec<InodeId>,
     writing: Vec<InodeId>,
+    /// Extended attributes: inode, cookie and length of the value, by their names and by their values.
+    xattr_names: BTreeMap<(InodeId, u64), (u64, u32)>,
+    xattr_values: BTreeMap<(InodeId, u64), u32>,
     index: BTreeSet<(DataServerId, InodeId)>,
     /// Where each object was found.
     objects: BTreeMap<DeadObject, &'static str>,
@@ -88,6 +92,11 @@ impl Scan {
                     return Err(Error::Corrupt("a write intent of another inode".into()));
                 }
                 self.writing.push(id);
+            }
+            Kind::XattrName(id, hash) => self.xattr_names(names, id, hash, value)?,
+            Kind::XattrValue(id, cookie) => {
+                let value = XattrValue::decode(value)?.0;
+                self.xattr_values.insert((id, cookie), value.len() as u32);
             }
             Kind::Index(server, id) => {
                 self.index.insert((server, id));
@@ -146,6 +155,7 @@ impl Scan {
                     names: 0,
                     named_in: None,
                     is_orphan: false,
+                    xattrs: XattrTotals::default(),
                     entries: 0,
                     subdirectories: 0,
                 };
@@ -195,6 +205,32 @@ impl Scan {
         Ok(())
     }
 
+    fn xattr_names(
+        &mut self,
+        names: &keys::NameHash,
+        id: InodeId,
+        hash: u64,
+        value: &Bytes,
+    ) -> Result<(), Error> {
+        let bucket = XattrBucket::decode(value)?.0;
+        let empty = bucket.is_empty();
+        for named in bucket {
+            let fits = named.tiebreak < keys::TIEBREAKS && names.of(&named.name) == hash;
+            let cookie = keys::cookie(hash, named.tiebreak);
+            let found = (named.name.len() as u64, named.bytes);
+            if self.xattr_names.insert((id, cookie), found).is_some() || !fits {
+                self.fault(format!(
+                    "the extended attribute {:?} is misplaced",
+                    named.name
+                ));
+            }
+        }
+        if empty {
+            return Err(Error::Corrupt("no name of an extended attribute".into()));
+        }
+        Ok(())
+    }
+
     fn object(&mut self, object: DeadObject, place: &'static str) {
         if let Some(other) = self.objects.insert(object, place) {
             self.fault(format!("{object:?} is {place} and {other}"));
@@ -222,6 +258,7 @@ impl Scan {
                 self.fault(format!("a write intent of {id:?}, which is no inode"));
             }
         }
+        self.check_xattrs();
         self.check_inodes();
         self.check_paths();
         self.faults
@@ -255,6 +292,32 @@ impl Scan {
         }
     }
 
+    /// Each name has a value of its length, each value a name, and each an inode.
+    fn check_xattrs(&mut self) {
+        let mut values = std::mem::take(&mut self.xattr_values);
+        for ((id, cookie), (name_bytes, bytes)) in std::mem::take(&mut self.xattr_names) {
+            if values.remove(&(id, cookie)) != Some(bytes) {
+                self.fault(format!("an extended attribute of {id:?} lacks its value"));
+            }
+            match self
+                .inodes
+                .get_mut(&id.number)
+                .filter(|seen| seen.inode.id == id)
+            {
+                Some(seen) => {
+                    seen.xattrs.count += 1;
+                    seen.xattrs.bytes += name_bytes + u64::from(bytes);
+                }
+                None => self.fault(format!(
+                    "an extended attribute of {id:?}, which is no inode"
+                )),
+            }
+        }
+        for (id, _) in values.into_keys() {
+            self.fault(format!("a value without a name among {id:?}'s"));
+        }
+    }
+
     fn check_inodes(&mut self) {
         let mut faults = Vec::new();
         let mut expected_index = BTreeSet::new();
@@ -265,6 +328,10 @@ impl Scan {
             counts.inodes += 1;
             if id.number >= self.ceiling {
                 faults.push(format!("{id:?} has a number that was not given yet"));
+            }
+            if seen.xattrs != inode.xattrs {
+                let (counted, found) = (inode.xattrs, seen.xattrs);
+                faults.push(format!("{id:?} counts {counted:?}, has {found:?}"));
             }
             for object in inode
                 .extents

@@ -25,6 +25,10 @@ pub enum Error {
     IntoItself,
     #[error("the name is empty or longer than {} bytes", crate::NAME_MAX_BYTES)]
     NameTooLong,
+    #[error("no extended attribute of that name")]
+    NoXattr,
+    #[error("the inode has as many extended attributes as it can have")]
+    XattrsFull,
     /// A record, or a transaction, larger than every engine takes.
     #[error("the {what} would take {bytes} bytes, and the catalog takes {limit}")]
     TooLarge {
@@ -64,6 +68,10 @@ pub enum OpenError {
         "the catalog has format {found}, and this program knows formats up to {known}: start a newer one"
     )]
     NewerFormat { found: u32, known: u32 },
+    #[error(
+        "the catalog has format {found}, of an older program, and this one reads format {known} alone: start with a new folder"
+    )]
+    OlderFormat { found: u32, known: u32 },
     #[error("the folder {} can't be used: {source}", path.display())]
     Folder {
         path: PathBuf,

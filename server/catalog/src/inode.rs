@@ -1,8 +1,10 @@
 //! Inodes, entries, and what the namespace's calls take and give, as plain data.
 //! Never how they are stored (`keys`, `codec`), never rules about them (`namespace`).
 
+use crate::acl::{Acl, Label};
 use bytes::Bytes;
 use layout::Extent;
+use std::sync::Arc;
 
 /// Longest name of an entry, bytes.
 pub const NAME_MAX_BYTES: usize = 255;
@@ -80,6 +82,18 @@ pub struct Inode {
     pub data_mtime: i128,
     /// Bytes that its data objects take on disk, as of the last time they were asked.
     pub used: u64,
+    /// Most have none: the mode says it all.
+    pub acl: Option<Arc<Acl>>,
+    pub label: Option<Label>,
+    pub xattrs: XattrTotals,
+}
+
+/// What an inode's extended attributes come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct XattrTotals {
+    pub count: u32,
+    /// Names and values.
+    pub bytes: u64,
 }
 
 /// What a create gives; times and the change attribute come from the transaction.
@@ -93,6 +107,8 @@ pub struct NewInode {
     pub target: Option<Bytes>,
     pub create_verifier: Option<[u8; 8]>,
     pub extents: Vec<Extent>,
+    pub acl: Option<Arc<Acl>>,
+    pub label: Option<Label>,
 }
 
 impl NewInode {
@@ -107,6 +123,8 @@ impl NewInode {
             target: None,
             create_verifier: None,
             extents: Vec::new(),
+            acl: None,
+            label: None,
         }
     }
 }
@@ -146,10 +164,10 @@ pub struct Renamed {
     pub same_file: bool,
 }
 
-/// Change attribute of a directory right before and right after a transaction, in the order of
-/// commits: nothing came between (`change_info4.atomic`).
+/// Change attribute of an inode right before and right after a transaction, in the order of commits:
+/// nothing came between (`change_info4.atomic`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DirectoryChange {
+pub struct InodeChange {
     pub id: InodeId,
     pub before: u64,
     pub after: u64,
@@ -162,12 +180,12 @@ pub struct Done<T> {
     /// Version of the store's commit; 0 when nothing was written.
     pub version: u64,
     /// Every directory whose change attribute the transaction moved.
-    pub directories: Vec<DirectoryChange>,
+    pub directories: Vec<InodeChange>,
 }
 
 impl<T> Done<T> {
     /// Before and after of `directory`, if the transaction changed it.
-    pub fn change_of(&self, directory: InodeId) -> Option<DirectoryChange> {
+    pub fn change_of(&self, directory: InodeId) -> Option<InodeChange> {
         self.directories
             .iter()
             .copied()

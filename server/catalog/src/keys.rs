@@ -19,6 +19,9 @@ const POOL: u8 = b'p';
 const DATA_SERVER: u8 = b's';
 const ORPHAN: u8 = b'u';
 const WRITING: u8 = b'w';
+/// Names of an inode's extended attributes, by hash.
+const XATTR_NAME: u8 = b'a';
+const XATTR_VALUE: u8 = b'v';
 /// Data server → inodes with objects there.
 const INDEX: u8 = b'x';
 
@@ -196,6 +199,49 @@ pub(crate) fn all_writing() -> KeyRange {
     beginning_with(&[WRITING])
 }
 
+pub(crate) fn xattr_name(id: InodeId, hash: u64) -> Bytes {
+    key(XATTR_NAME, |to| {
+        to.put_u64(id.home);
+        to.put_u64(id.number);
+        to.put_u64(hash);
+    })
+}
+
+pub(crate) fn xattr_names(id: InodeId) -> KeyRange {
+    beginning_with(&inode_key(XATTR_NAME, id))
+}
+
+/// Names from that hash on.
+pub(crate) fn xattr_names_from(id: InodeId, hash: u64) -> KeyRange {
+    KeyRange {
+        start: xattr_name(id, hash),
+        end: xattr_names(id).end,
+    }
+}
+
+pub(crate) fn xattr_name_parts(key: &[u8]) -> Option<(InodeId, u64)> {
+    let (id, hash) = split_inode(key.strip_prefix(&[XATTR_NAME])?)?;
+    Some((id, u64::from_be_bytes(*hash.as_array()?)))
+}
+
+pub(crate) fn xattr_value(id: InodeId, hash: u64, tiebreak: u8) -> Bytes {
+    key(XATTR_VALUE, |to| {
+        to.put_u64(id.home);
+        to.put_u64(id.number);
+        to.put_u64(cookie(hash, tiebreak));
+    })
+}
+
+pub(crate) fn xattr_values(id: InodeId) -> KeyRange {
+    beginning_with(&inode_key(XATTR_VALUE, id))
+}
+
+/// Inode, and cookie of the name.
+fn xattr_value_parts(key: &[u8]) -> Option<(InodeId, u64)> {
+    let (id, cookie) = split_inode(key.strip_prefix(&[XATTR_VALUE])?)?;
+    Some((id, u64::from_be_bytes(*cookie.as_array()?)))
+}
+
 pub(crate) fn order(id: OrderId) -> Bytes {
     key(ORDER, |to| to.put_u64(id.0))
 }
@@ -329,6 +375,10 @@ pub(crate) enum Kind {
     Entry(u64, u64),
     Orphan(InodeId),
     Writing(InodeId),
+    /// With the hash.
+    XattrName(InodeId, u64),
+    /// With the name's cookie.
+    XattrValue(InodeId, u64),
     Index(DataServerId, InodeId),
     Pool(DeadObject),
     Dead(DeadObject),
@@ -352,6 +402,8 @@ pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
         ENTRY => entry_parts(key).map(|(directory, hash)| Kind::Entry(directory, hash))?,
         ORPHAN => Kind::Orphan(id()?),
         WRITING => Kind::Writing(id()?),
+        XATTR_NAME => xattr_name_parts(key).map(|(id, hash)| Kind::XattrName(id, hash))?,
+        XATTR_VALUE => xattr_value_parts(key).map(|(id, at)| Kind::XattrValue(id, at))?,
         INDEX => index_parts(key).map(|(server, id)| Kind::Index(server, id))?,
         POOL => Kind::Pool(object_of(POOL, key)?),
         DEAD => Kind::Dead(dead_object(key)?),

@@ -6,6 +6,7 @@
 //! - [`Tx`]: what a transaction can write. [`Reader`]: what both can read.
 //! - `inode`, `records`: the plain data that goes in and out.
 
+mod acl;
 mod attempts;
 mod catalog;
 mod check;
@@ -24,13 +25,15 @@ mod records;
 pub mod store;
 mod tx;
 mod view;
+mod xattrs;
 
+pub use acl::{Ace, AceKind, Acl, Label, Who};
 pub use attempts::Attempts;
 pub use catalog::{Catalog, FORMAT, Options};
 pub use error::{Error, OpenError};
 pub use inode::{
-    Counts, DirectoryChange, Done, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES,
-    NewInode, RemoveWhat, Removed, Renamed, Timestamp,
+    Counts, Done, Entry, FileKind, Inode, InodeChange, InodeId, LINKS_MAX, NAME_MAX_BYTES,
+    NewInode, RemoveWhat, Removed, Renamed, Timestamp, XattrTotals,
 };
 pub use records::{
     ClientRecord, DataServerRecord, DeadObject, Order, OrderId, OrderKind, PoolEntry, WriteIntent,
@@ -38,3 +41,4 @@ pub use records::{
 pub use store::failpoint;
 pub use tx::Tx;
 pub use view::Reader;
+pub use xattrs::{SetXattr, Xattr, XattrLimits};

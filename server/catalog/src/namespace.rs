@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::hot::{HotCounters, hot_time};
 use crate::inode::{
     Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat, Removed,
-    Renamed,
+    Renamed, XattrTotals,
 };
 use crate::keys;
 use crate::tx::Tx;
@@ -79,6 +79,9 @@ impl Tx {
             birth_epoch: 0,
             data_mtime: 0,
             used: 0,
+            acl: new.acl,
+            label: new.label,
+            xattrs: XattrTotals::default(),
         };
         if is_directory {
             let counters = HotCounters {
@@ -212,8 +215,8 @@ impl Tx {
         })
     }
 
-    /// Stores the attributes, size, extents and times of an inode that is there. Its kind, links, parent
-    /// and birth are the namespace's and stay. The change attribute of a directory moves by itself; of
+    /// Stores the attributes, size, extents and times of an inode that is there. Its kind, links, parent,
+    /// birth and extended attributes are others' to change and stay. The change attribute of a directory moves by itself; of
     /// anything else it is the caller's, from [`Tx::next_change`].
     ///
     /// `inode` comes from a read of this same transaction: what others changed since would be undone.
@@ -228,6 +231,7 @@ impl Tx {
         new.inode.parent = old.inode.parent;
         new.inode.btime = old.inode.btime;
         new.inode.birth_epoch = old.inode.birth_epoch;
+        new.inode.xattrs = old.inode.xattrs;
         let (before, after) = (servers(&old.inode), servers(&new.inode));
         for gone in before.difference(&after) {
             self.delete(keys::index(*gone, inode.id));
@@ -250,7 +254,7 @@ impl Tx {
         Ok(())
     }
 
-    fn store_inode(&mut self, inode: &Inode, times_mark: u64) {
+    pub(crate) fn store_inode(&mut self, inode: &Inode, times_mark: u64) {
         let mut cold = ColdInode {
             inode: inode.clone(),
             times_mark,
@@ -261,7 +265,7 @@ impl Tx {
         self.set_record(keys::inode(inode.id), &cold);
     }
 
-    fn restamp(&self, inode: &mut Inode) {
+    pub(crate) fn restamp(&self, inode: &mut Inode) {
         inode.ctime = self.now;
         inode.change = self.next_change();
     }
@@ -290,6 +294,7 @@ impl Tx {
             ] {
                 self.delete(key);
             }
+            self.forget_xattrs(&inode);
             self.untouch(inode.id);
             self.count(-1, -1);
             inode.nlink = 0;

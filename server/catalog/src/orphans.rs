@@ -23,6 +23,7 @@ impl Tx {
         if inode.kind == FileKind::Directory || inode.nlink > 0 {
             return Ok(false);
         }
+        self.forget_xattrs(&inode);
         let mirrors = inode.extents.into_iter().flat_map(|extent| extent.mirrors);
         let objects: Vec<ObjectRef> = mirrors.flat_map(|mirror| mirror.stripes).collect();
         for object in &objects {

@@ -1,14 +1,14 @@
 //! A transaction: a reader that also writes. Holds its writes until the commit; the rules about what
-//! is written are in `namespace`, `orphans`, `pool` and `intents`.
+//! is written are in `namespace`, `xattrs`, `orphans`, `pool` and `intents`.
 
 use crate::codec::Record;
 use crate::core::Core;
 use crate::error::Error;
 use crate::hot::{HotCounters, hot_time, packed};
-use crate::inode::{DirectoryChange, InodeId, Timestamp};
+use crate::inode::{InodeChange, InodeId, Timestamp};
 use crate::keys;
 use crate::overlay::Overlay;
-use crate::store::{Committed, Transaction};
+use crate::store::{Committed, KeyRange, Transaction};
 use crate::view::Reader;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct Tx {
     pub(crate) now: Timestamp,
     /// Directories whose change attribute moves.
     touched: BTreeMap<Bytes, InodeId>,
+    /// Cleared before anything is written.
+    clears: Vec<KeyRange>,
 }
 
 impl Deref for Tx {
@@ -37,6 +39,7 @@ impl Tx {
             reader: Reader::transactional(core),
             now,
             touched: BTreeMap::new(),
+            clears: Vec::new(),
         }
     }
 
@@ -76,6 +79,11 @@ impl Tx {
 
     pub(crate) fn max(&mut self, key: Bytes, operand: u64) {
         self.overlay().max(key, operand);
+    }
+
+    /// Deletes all of a range. The transaction's own reads don't see that: for what it reads no more.
+    pub(crate) fn clear(&mut self, range: KeyRange) {
+        self.clears.push(range);
     }
 
     /// Merges a change of a directory into its hot keys; `now` says whether its times move too.
@@ -120,7 +128,7 @@ impl Tx {
             read_version,
             reads: overlay.reads,
             read_ranges: overlay.read_ranges,
-            clears: Vec::new(),
+            clears: self.clears,
             writes: overlay.writes,
         };
         (transaction, Touched(self.touched))
@@ -131,7 +139,7 @@ impl Tx {
 pub(crate) struct Touched(BTreeMap<Bytes, InodeId>);
 
 impl Touched {
-    pub(crate) fn changes(&self, committed: &Committed) -> Result<Vec<DirectoryChange>, Error> {
+    pub(crate) fn changes(&self, committed: &Committed) -> Result<Vec<InodeChange>, Error> {
         let of_touched = committed
             .merged
             .iter()
@@ -140,7 +148,7 @@ impl Touched {
             .map(|(id, merged)| {
                 let change =
                     |bytes: &Bytes| HotCounters::from_bytes(bytes).map(|counters| counters.change);
-                Ok(DirectoryChange {
+                Ok(InodeChange {
                     id,
                     before: merged.before.as_ref().map(change).transpose()?.unwrap_or(0),
                     after: change(&merged.after)?,

@@ -1,9 +1,12 @@
 //! Every record survives its bytes, and no bytes do harm.
 
 use super::*;
+use crate::acl::{Ace, AceKind, Acl, Label, Who};
+use crate::inode::{Inode, XattrTotals};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..max).prop_map(Bytes::from)
@@ -67,6 +70,46 @@ fn extent() -> impl Strategy<Value = Extent> {
     )
 }
 
+fn acl() -> impl Strategy<Value = Acl> {
+    let who = prop_oneof![
+        Just(Who::Owner),
+        Just(Who::OwningGroup),
+        Just(Who::Everyone),
+        any::<u32>().prop_map(Who::User),
+        any::<u32>().prop_map(Who::Group),
+    ];
+    let kind = prop_oneof![Just(AceKind::Allow), Just(AceKind::Deny)];
+    let ace = (kind, any::<(u32, u32)>(), who).prop_map(|(kind, (flags, mask), who)| Ace {
+        kind,
+        flags,
+        mask,
+        who,
+    });
+    (any::<(u32, bool)>(), vec(ace, 0..4)).prop_map(|((flags, masked), aces)| Acl {
+        flags,
+        masked,
+        aces,
+    })
+}
+
+fn label() -> impl Strategy<Value = Label> {
+    (any::<(u32, u32)>(), bytes(30)).prop_map(|((format, policy), data)| Label {
+        format,
+        policy,
+        data,
+    })
+}
+
+fn xattrs() -> impl Strategy<Value = XattrBucket> {
+    let named =
+        (bytes(20), any::<u8>(), any::<u32>()).prop_map(|(name, tiebreak, bytes)| XattrNamed {
+            name,
+            tiebreak,
+            bytes,
+        });
+    vec(named, 0..3).prop_map(XattrBucket)
+}
+
 fn cold_inode() -> impl Strategy<Value = ColdInode> {
     let times = (time(), time(), time(), time());
     let numbers = any::<(
@@ -80,6 +123,8 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
         option::of(id()),
         option::of(any::<[u8; 8]>()),
         any::<u64>(),
+        option::of(acl()),
+        option::of(label()),
     );
     (kind(), times, numbers, vec(extent(), 0..3), rest).prop_map(
         |(kind, (atime, mtime, ctime, btime), numbers, extents, rest)| {
@@ -89,7 +134,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 rdev,
                 (data_mtime, used),
             ) = numbers;
-            let (target, parent, create_verifier, times_mark) = rest;
+            let (target, parent, create_verifier, times_mark, acl, label) = rest;
             let inode = Inode {
                 id: InodeId { home: 0, number: 0 },
                 kind,
@@ -113,6 +158,12 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 birth_epoch,
                 data_mtime,
                 used,
+                acl: acl.map(Arc::new),
+                label,
+                xattrs: XattrTotals {
+                    count: nlink,
+                    bytes: size,
+                },
             };
             ColdInode { inode, times_mark }
         },
@@ -142,6 +193,12 @@ proptest! {
     fn names_survive_their_bytes(names in vec((bytes(255), id(), kind(), 0..2_u8), 0..3)) {
         let named = |(name, id, kind, tiebreak)| Named { name, id, kind, tiebreak };
         survives(&Bucket(names.into_iter().map(named).collect()))?;
+    }
+
+    #[test]
+    fn extended_attributes_survive_their_bytes(names in xattrs(), value in bytes(999)) {
+        survives(&names)?;
+        survives(&XattrValue(value))?;
     }
 
     #[test]
@@ -188,6 +245,7 @@ proptest! {
         bytes.insert(0, VERSION);
         let _ = ColdInode::decode(&bytes);
         let _ = Bucket::decode(&bytes);
+        let _ = XattrBucket::decode(&bytes);
         let _ = Order::decode(&bytes);
         let _ = DataServerRecord::decode(&bytes);
         let _ = ClientRecord::decode(&bytes);

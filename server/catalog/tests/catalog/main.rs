@@ -8,3 +8,4 @@ mod objects;
 mod opening;
 mod store;
 mod world;
+mod xattrs;

@@ -66,7 +66,7 @@ fn a_catalog_of_a_newer_format_is_refused_in_words() {
             .unwrap();
         assert_eq!(
             refused.to_string(),
-            "the catalog has format 2, and this program knows formats up to 1: start a newer one"
+            "the catalog has format 3, and this program knows formats up to 2: start a newer one"
         );
     });
 }
