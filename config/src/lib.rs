@@ -22,7 +22,10 @@ pub use any::AnyConfig;
 pub use ds::{DataServerProcess, DsConfig, DsLimits, Engine};
 pub use fault::{Fault, Faults, Place};
 pub use log::{LogFormat, LogLevel};
-pub use mds::{Access, DataServer, Export, Layout, Limits, MdsConfig, Placement, Server, Squash};
+pub use mds::{
+    Access, DataServer, Export, Layout, Limits, MdsConfig, Placement, SecurityLabels, Server,
+    Squash,
+};
 pub use reference::reference_markdown;
 pub use reload::ReloadDiff;
 pub use units::{Bytes, Seconds};

@@ -35,6 +35,15 @@ words! {
 }
 
 words! {
+    /// What becomes of clients' security labels.
+    SecurityLabels {
+        /// Clients are told that there are none.
+        None = "none",
+        Kept = "kept",
+    }
+}
+
+words! {
     /// How data servers are chosen for a new file.
     Placement {
         /// By free space, weight and load.
@@ -85,6 +94,13 @@ section! {
         metrics_listen: Option<SocketAddr> = {
             default: Unset("not served"),
             example: r#""127.0.0.1:9649""#,
+        };
+        /// Whether files have security labels (SELinux's, of clients that use them). A client that labels
+        /// by them sees files without one as unlabeled, and programs under its policy may lose them:
+        /// only for clients that are meant to.
+        security_labels: SecurityLabels = {
+            default: Toml(r#""none""#),
+            example: r#""kept""#,
         };
         /// Form of the log on standard error: for people, or one JSON object a line.
         log_format: LogFormat = {
@@ -306,6 +322,26 @@ section! {
         /// Layouts that one client holds.
         layouts_per_client: u64 = {
             default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
+        };
+        /// Value of one extended attribute.
+        xattr_value_bytes: Bytes = {
+            default: Toml(r#""64KiB""#), range: (256, 64 << 10), example: r#""4KiB""#,
+        };
+        /// Extended attributes of one file or folder.
+        xattrs_per_file: u32 = {
+            default: Toml("1024"), range: (1, 65_536), example: "64",
+        };
+        /// Names and values of one file's extended attributes, all together.
+        xattr_bytes_per_file: Bytes = {
+            default: Toml(r#""1MiB""#), range: (256, 8 << 20), example: r#""64KiB""#,
+        };
+        /// Entries of one access control list.
+        acl_entries: u32 = {
+            default: Toml("256"), range: (8, 1024), example: "64",
+        };
+        /// One security label, where there are any.
+        label_bytes: Bytes = {
+            default: Toml(r#""2KiB""#), range: (64, 4096), example: r#""256""#,
         };
         /// Memory for cached folders and inodes.
         catalog_cache_bytes: Bytes = {

@@ -382,7 +382,7 @@ fn every_attribute_that_is_absent_is_listed_with_its_reason() {
             (!is_served(name)).then_some(field.split(':').next()?)
         })
         .collect();
-    assert!(absent.contains("acl"), "{absent:?}");
+    assert!(absent.contains("sacl"), "{absent:?}");
     let page = read("docs/SEMANTICS.md");
     let listed = first_cells(&page, "## Attributes that are absent");
     assert_eq!(in_backticks(&listed).collect::<BTreeSet<_>>(), absent);

@@ -9,7 +9,7 @@ use crate::net;
 use crate::observe::{Later, Source};
 use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
-use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig};
+use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig, SecurityLabels};
 use mds::state::Limits;
 use mds::{Access, Squash};
 use std::net::{IpAddr, SocketAddr};
@@ -153,6 +153,14 @@ fn spec(config: &MdsConfig) -> Spec {
             locks_per_client: limits.locks_per_client as usize,
             layouts: limits.layouts as usize,
             layouts_per_client: limits.layouts_per_client as usize,
+            xattr_value_bytes: limits.xattr_value_bytes.0 as u32,
+            xattrs_per_file: limits.xattrs_per_file,
+            xattr_bytes_per_file: limits.xattr_bytes_per_file.0,
+            acl_entries: limits.acl_entries as usize,
+            label_bytes: match config.server.security_labels {
+                SecurityLabels::Kept => limits.label_bytes.0 as usize,
+                SecurityLabels::None => 0,
+            },
             ..Limits::default()
         },
         net: net::Limits {

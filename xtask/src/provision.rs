@@ -71,6 +71,16 @@ const FOR_TESTS: &[Package] = &[
     ),
     package("rpcbind", "rpcbind", "NFS-Ganesha wants it for NFSv3"),
     package(
+        "attr",
+        "setfattr",
+        "extended attributes, for what clients see",
+    ),
+    package(
+        "nfs4-acl-tools",
+        "nfs4_setfacl",
+        "access control lists, for what clients see",
+    ),
+    package(
         "nfs-kernel-server",
         "rpc.mountd",
         "sets up a kernel's own NFS server, inside a guest",

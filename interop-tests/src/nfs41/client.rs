@@ -386,7 +386,14 @@ impl Client {
 }
 
 fn has_large_result(op: &ArgOp) -> bool {
-    matches!(op, ArgOp::Read(_) | ArgOp::Readdir(_) | ArgOp::Readlink)
+    matches!(
+        op,
+        ArgOp::Read(_)
+            | ArgOp::Readdir(_)
+            | ArgOp::Readlink
+            | ArgOp::Getxattr(_)
+            | ArgOp::Listxattrs(_)
+    )
 }
 
 /// The results of one COMPOUND, to be taken in order.
@@ -423,10 +430,12 @@ take! {
     getattr -> Getattr, Getattr4Ok;
     getdeviceinfo -> Getdeviceinfo, Getdeviceinfo4Ok;
     getfh -> Getfh, Getfh4Ok;
+    getxattr -> Getxattr, Getxattr4Ok;
     layoutcommit -> Layoutcommit, Layoutcommit4Ok;
     layoutget -> Layoutget, Layoutget4Ok;
     layoutreturn -> Layoutreturn, Layoutreturn4Ok;
     link -> Link, Link4Ok;
+    listxattrs -> Listxattrs, Listxattrs4Ok;
     lock -> Lock, Lock4Ok;
     locku -> Locku, Locku4Ok;
     open -> Open, Open4Ok;
@@ -435,9 +444,11 @@ take! {
     readdir -> Readdir, Readdir4Ok;
     readlink -> Readlink, Readlink4Ok;
     remove -> Remove, Remove4Ok;
+    removexattr -> Removexattr, Removexattr4Ok;
     rename -> Rename, Rename4Ok;
     sequence -> Sequence, Sequence4Ok;
     setattr -> Setattr, Setattr4Ok;
+    setxattr -> Setxattr, Setxattr4Ok;
     test_stateid -> TestStateid, TestStateid4Ok;
     write -> Write, Write4Ok;
 }

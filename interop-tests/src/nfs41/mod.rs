@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod failure;
 mod verbs;
+mod xattrs;
 
 pub use callbacks::{CallbackAnswer, Callbacks};
 pub use client::{Client, ClientSetup, Reply, anyone, root_user, user};

@@ -41,6 +41,21 @@ expect 'i=0; while [ $i -lt 500 ]; do : >many$i; i=$((i+1)); done; [ "$(ls | gre
 expect 'df -k . | tail -1 | grep -q "[1-9]" && df -i . >/dev/null && [ "$(stat -f -c %l .)" -ge 255 ]'
 expect 'cp -a /etc/passwd kept && cmp /etc/passwd kept && sync kept'
 expect '[ "$(du -k sparse | cut -f1)" -lt 1024 ] && rm sparse'
+alice() { setpriv --reuid=1001 --regid=1001 --clear-groups "$@" 2>/dev/null; }
+expect 'echo listed >l && chmod 600 l && ! alice cat l && nfs4_getfacl l | grep -q "^A::OWNER@:rw"'
+expect 'nfs4_setfacl -a A::1001:R l && nfs4_getfacl l | grep -q "^A::1001:r" && [ "$(alice cat l)" = listed ] && ! alice sh -c "echo more >>l"'
+expect 'chmod 600 l && ! alice cat l && chmod 640 l && [ "$(alice cat l)" = listed ] && [ "$(stat -c %a l)" = 640 ]'
+expect 'mkdir h && nfs4_setfacl -a A:fd:1001:RX h && (umask 027; echo heir >h/f) && [ "$(alice cat h/f)" = heir ] && [ "$(stat -c %a h/f)" = 640 ]'
+expect 'mkdir h/d && (umask 077; echo deep >h/d/f; umask 022; echo shut >h/d/g; chmod 600 h/d/g) && ! alice cat h/d/g'
+if [ "$V" = v4.2 ]; then
+expect '[ "$(alice cat h/d/f)" = deep ] && [ "$(stat -c %a h/d/f)" = 600 ]'
+expect 'setfattr -n user.color -v blue l && [ "$(getfattr --only-values -n user.color l)" = blue ] && setfattr -n user.color -v red l'
+expect 'head -c 65536 /dev/zero | tr "\0" x >big && setfattr -n user.big -v "$(head -c 60000 big)" l && [ "$(getfattr --only-values -n user.big l | wc -c)" = 60000 ]'
+expect 'i=0; while [ $i -lt 100 ]; do setfattr -n user.many$i -v $i h; i=$((i+1)); done; [ "$(getfattr h | grep -c user.many)" = 100 ]'
+expect 'setfattr -x user.color l && ! getfattr -n user.color l 2>/dev/null && cp -a l l2 && [ "$(getfattr --only-values -n user.big l2 | wc -c)" = 60000 ]'
+expect '! alice setfattr -n user.no -v x l && ! alice getfattr -n user.big h/d/g'
+fi
+expect 'rm -r h l'
 "#;
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {

@@ -16,9 +16,19 @@ async fn everything_supported_that_can_be_read_is_answered() -> Result<()> {
         .await?
         .supported_attrs
         .unwrap_or_default();
+    let set_only = [
+        Attr::TimeAccessSet,
+        Attr::TimeModifySet,
+        Attr::ModeSetMasked,
+        Attr::ModeUmask,
+    ];
+    for attr in set_only {
+        assert!(supported.contains(attr));
+        assert_eq!(a.getattr(&root, &[attr]).await.status(), Nfsstat4::Inval);
+    }
     let readable: Vec<Attr> = supported
         .attributes()
-        .filter(|attr| !matches!(attr, Attr::TimeAccessSet | Attr::TimeModifySet))
+        .filter(|attr| !set_only.contains(attr))
         .collect();
     let told = a.getattr(&root, &readable).await?;
     assert_eq!(told.mask(), readable.iter().copied().collect());

@@ -1,11 +1,13 @@
 //! What a client may count on, tried at the level of COMPOUNDs on a running metadata server with data servers
 //! of its own, all on loopback. Rules of sessions alone are in `session_rules`.
 
+mod acls;
 mod attributes;
 mod data;
 mod direct;
 mod exports;
 mod hostile;
+mod labels;
 mod layouts;
 mod listing;
 mod locks;
@@ -17,3 +19,4 @@ mod rights;
 mod truncate;
 mod unfit;
 mod world;
+mod xattrs;

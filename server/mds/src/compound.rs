@@ -4,12 +4,12 @@
 use crate::connection::Connection;
 use crate::exports::{Access, ExportRule};
 use crate::filehandle::Named;
-use crate::identity::{Credential, Want, may};
+use crate::identity::{self, Credential, TakeAway, Want, may};
 use crate::server::Server;
 use crate::state::{Admitted, ClientId, Stateid, Time};
 use crate::status::Refusal;
 use bytes::Bytes;
-use catalog::{FileKind, Inode, InodeId, Timestamp};
+use catalog::{FileKind, Inode, InodeChange, InodeId, Timestamp};
 use std::sync::Arc;
 use wire::nfs4::{ChangeInfo4, Nfsstat4, Stateid4};
 
@@ -162,21 +162,18 @@ pub(crate) fn in_directory(
     }
 }
 
-/// The sticky bit (`S_ISVTX`): in such a folder only the owner of the folder or of the entry takes it away.
+/// Refuses whoever may not take the name away; in a folder with the sticky bit (`S_ISVTX`) that are all but
+/// the owners of the folder and of the entry.
 pub(crate) fn may_take_away(
     credential: &Credential,
     directory: &Inode,
     entry: &Inode,
 ) -> Result<(), Refusal> {
-    let free = directory.mode & 0o1000 == 0;
-    if free
-        || credential.is_root()
-        || credential.uid == directory.uid
-        || credential.uid == entry.uid
-    {
-        return Ok(());
+    match identity::may_take_away(credential, directory, entry) {
+        TakeAway::Granted => Ok(()),
+        TakeAway::Sticky => Err(Nfsstat4::Perm.into()),
+        TakeAway::Refused => Err(Nfsstat4::Access.into()),
     }
-    Err(Nfsstat4::Perm.into())
 }
 
 /// `change_info4` of a folder after a transaction. What didn't touch the folder (a rename between
@@ -193,6 +190,17 @@ pub(crate) fn change_info<T>(done: &catalog::Done<T>, directory: InodeId) -> Cha
             before: 0,
             after: 0,
         },
+    }
+}
+
+/// `change_info4` of an inode whose own attributes a transaction changed: a folder's is known with the
+/// commit, any other's is in the record that nobody else can have changed meanwhile.
+pub(crate) fn change_of_itself(done: &catalog::Done<InodeChange>) -> ChangeInfo4 {
+    let change = done.change_of(done.value.id).unwrap_or(done.value);
+    ChangeInfo4 {
+        atomic: true,
+        before: change.before,
+        after: change.after,
     }
 }
 

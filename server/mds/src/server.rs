@@ -6,7 +6,7 @@ use crate::exports::Exports;
 use crate::filehandle::HandleKey;
 use crate::gate::Waiters;
 use crate::metrics::Metrics;
-use crate::state::{ClientId, ConnectionId, State};
+use crate::state::{ClientId, ConnectionId, Limits, State};
 use crate::writing::Writing;
 use bytes::Bytes;
 use catalog::Catalog;
@@ -62,6 +62,8 @@ pub struct Server {
     pub(crate) state: Mutex<State>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) identity: Identity,
+    /// The state's, for what never changes while it runs: read without its lock.
+    pub(crate) limits: Limits,
     pub(crate) handle_key: HandleKey,
     pub(crate) gates: Waiters,
     pub(crate) writing: Writing,
@@ -85,6 +87,7 @@ impl Server {
         Arc::new(Self {
             catalog: parts.catalog,
             objects: parts.objects,
+            limits: parts.state.limits().clone(),
             state: Mutex::new(parts.state),
             clock: parts.clock,
             identity: parts.identity,

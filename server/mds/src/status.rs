@@ -64,6 +64,8 @@ impl From<catalog::Error> for Refusal {
             NotEmpty => Nfsstat4::Notempty,
             Stale => Nfsstat4::Stale,
             TooManyLinks => Nfsstat4::Mlink,
+            NoXattr => Nfsstat4::Noxattr,
+            XattrsFull => Nfsstat4::Nospc,
             IntoItself => Nfsstat4::Inval,
             NameTooLong => Nfsstat4::Nametoolong,
             TooLarge { .. } => Nfsstat4::Fbig,

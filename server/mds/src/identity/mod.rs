@@ -1,8 +1,11 @@
-//! Who asks, after the export's squash, and what the mode bits let them do.
+//! Who asks, after the export's squash, and what mode bits and access control lists let them do.
 
 mod access;
+pub mod acl;
 
-pub use access::{Want, may, owns};
+pub use access::{
+    TakeAway, Want, may, may_not_see, may_take_away, may_take_names, owns, shown as entries_of,
+};
 
 use crate::exports::Squash;
 

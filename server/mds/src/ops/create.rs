@@ -4,9 +4,11 @@
 
 use crate::attributes::Changes;
 use crate::compound::{Compound, File, Name, change_info, in_directory};
+use crate::identity::acl;
 use crate::identity::{Credential, Want};
 use crate::status::Refusal;
 use catalog::{FileKind, Inode, NewInode, transact};
+use std::sync::Arc;
 use wire::nfs4::{Create4Args, Create4Ok, Createtype4, Nfsstat4};
 
 pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<Create4Ok, Refusal> {
@@ -39,23 +41,19 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
         return Err(Nfsstat4::Perm.into());
     }
     let name = Name::checked(args.objname)?;
-    let changes = Changes::from_wire(args.createattrs)?;
+    let changes = Changes::of_new(args.createattrs, cx)?;
+    changes.fits(kind)?;
     if changes.size.is_some() {
         return Err(Nfsstat4::Inval.into());
     }
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<Inode, Refusal> {
         let parent = tx.inode(directory.id).await?;
-        in_directory(&credential, &parent, Want::CHANGE_ENTRIES)?;
+        in_directory(&credential, &parent, Want::to_add(kind))?;
         let mut new = birth(kind, &changes, &credential, &parent);
         new.rdev = rdev;
         new.target = target.clone();
         let mut inode = tx.create(directory.id, &name, new).await?;
-        if changes.atime.is_some() || changes.mtime.is_some() {
-            let times = Changes {
-                atime: changes.atime,
-                mtime: changes.mtime,
-                ..Changes::default()
-            };
+        if let Some(times) = changes.times() {
             times.apply(&credential, &mut inode, cx.now);
             tx.put(&inode).await?;
         }
@@ -74,8 +72,8 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
 /// `PATH_MAX` less its NUL: what `symlink(2)` takes.
 const SYMLINK_MAX_BYTES: usize = 4095;
 
-/// A new inode's owner and mode (POSIX open, mkdir): in a set-group-id folder the group is the
-/// folder's, and a new folder hands the bit on.
+/// A new inode's owner, mode and list (POSIX open, mkdir; RFC 8881 §6.4.3): in a set-group-id folder the
+/// group is the folder's, and a new folder hands the bit on.
 pub(super) fn birth(
     kind: FileKind,
     changes: &Changes,
@@ -88,9 +86,17 @@ pub(super) fn birth(
         FileKind::Symlink => 0o777,
         _ => 0o644,
     };
-    let mut mode = changes.mode.unwrap_or(default_mode);
+    let is_directory = kind == FileKind::Directory;
+    let asked = changes.birth_mode(default_mode);
+    // A list that is given is taken as it is, and nothing inherited.
+    let heir = kind != FileKind::Symlink && changes.acl.is_none();
+    let inherited = parent.acl.as_deref().filter(|_| heir);
+    let (mut mode, mut list) = acl::at_birth(inherited, asked, is_directory);
+    if let Some(new) = &changes.acl {
+        (mode, list) = acl::set(mode, new.aces.clone(), new.flags, is_directory);
+    }
     let gid = if inherits { parent.gid } else { credential.gid };
-    if inherits && kind == FileKind::Directory {
+    if inherits && is_directory {
         mode |= 0o2000;
     } else if mode & 0o2010 == 0o2010 && !credential.is_root() && !credential.in_group(gid) {
         mode &= !0o2000;
@@ -104,5 +110,9 @@ pub(super) fn birth(
         .gid
         .filter(|gid| credential.is_root() || credential.in_group(*gid))
         .unwrap_or(gid);
-    NewInode::plain(kind, mode, uid, gid)
+    NewInode {
+        acl: list.map(Arc::new),
+        label: changes.label.clone(),
+        ..NewInode::plain(kind, mode, uid, gid)
+    }
 }

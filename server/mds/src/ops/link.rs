@@ -21,11 +21,7 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
         if inode.kind == FileKind::Directory {
             return Err(Nfsstat4::Isdir.into());
         }
-        in_directory(
-            &credential,
-            &tx.inode(directory.id).await?,
-            Want::CHANGE_ENTRIES,
-        )?;
+        in_directory(&credential, &tx.inode(directory.id).await?, Want::ADD_FILE)?;
         tx.link(directory.id, &name, source.id).await?;
         Ok(())
     })?;

@@ -8,21 +8,25 @@ mod exchange_id;
 mod filehandles;
 mod getattr;
 mod getdeviceinfo;
+mod getxattr;
 mod io;
 mod layoutcommit;
 mod layoutget;
 mod layoutreturn;
 mod link;
+mod listxattrs;
 mod lock;
 mod lookup;
 mod open;
 mod readdir;
 mod readlink;
 mod remove;
+mod removexattr;
 mod rename;
 mod secinfo;
 mod sessions;
 mod setattr;
+mod setxattr;
 mod table;
 mod verify;
 
@@ -104,6 +108,10 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ),
         ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(layoutreturn::layoutreturn(args, cx).map_err(no)),
         ArgOp::Layouterror(args) => ResOp::Layouterror(layoutreturn::layouterror(&args, cx).map_err(no)),
+        ArgOp::Getxattr(args) => ResOp::Getxattr(getxattr::getxattr(args, cx).await.map_err(no)),
+        ArgOp::Setxattr(args) => ResOp::Setxattr(setxattr::setxattr(args, cx).await.map_err(no)),
+        ArgOp::Listxattrs(args) => ResOp::Listxattrs(listxattrs::listxattrs(args, cx).await.map_err(no)),
+        ArgOp::Removexattr(args) => ResOp::Removexattr(removexattr::removexattr(args, cx).await.map_err(no)),
         ArgOp::Layoutstats(args) => ResOp::Layoutstats(layoutreturn::layoutstats(&args, cx).map_err(no)),
         // The executor answers these three by itself.
         ArgOp::Sequence(_) => ResOp::failed(opnum, Nfsstat4::SequencePos),
@@ -126,10 +134,6 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         | ArgOp::Seek(_)
         | ArgOp::WriteSame(_)
         | ArgOp::Clone(_)
-        | ArgOp::Getxattr(_)
-        | ArgOp::Setxattr(_)
-        | ArgOp::Listxattrs(_)
-        | ArgOp::Removexattr(_)
         // Of NFSv4.0 alone (RFC 8881 §18.49).
         | ArgOp::OpenConfirm(_)
         | ArgOp::Renew(_)

@@ -197,7 +197,8 @@ async fn create(
         Createhow4::Exclusive(verifier) => (wire::nfs4::Fattr4::empty(), Some(verifier.0)),
         Createhow4::Exclusive41(both) => (both.attrs.clone(), Some(both.verf.0)),
     };
-    let changes = Changes::from_wire(fattr)?;
+    let changes = Changes::of_new(fattr, cx)?;
+    changes.fits(FileKind::Regular)?;
     let credential = cx.credential(directory);
     let reader = cx.server.catalog.read();
     let parent = reader.inode(directory.id).await?;
@@ -216,7 +217,7 @@ async fn create(
         Refusal,
     > {
         let parent = tx.inode(directory.id).await?;
-        in_directory(&credential, &parent, Want::CHANGE_ENTRIES)?;
+        in_directory(&credential, &parent, Want::ADD_FILE)?;
         if tx.lookup(directory.id, &name).await?.is_some() {
             return Ok(None);
         }
@@ -227,12 +228,7 @@ async fn create(
             placement.claim().take(tx).await?;
         }
         let mut inode = tx.create(directory.id, &name, new).await?;
-        if changes.atime.is_some() || changes.mtime.is_some() {
-            let times = Changes {
-                atime: changes.atime,
-                mtime: changes.mtime,
-                ..Changes::default()
-            };
+        if let Some(times) = changes.times() {
             times.apply(&credential, &mut inode, cx.now);
             tx.put(&inode).await?;
         }

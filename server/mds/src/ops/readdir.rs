@@ -4,13 +4,14 @@
 //! folder's own order, which no create or remove moves: a folder under change shows every entry that
 //! stays, once. The verifier is constant, since cookies never get stale.
 
-use crate::attributes::readable;
 use crate::compound::{Compound, File, in_directory};
 use crate::identity::Want;
 use crate::status::Refusal;
 use catalog::{Entry, Inode};
 use std::sync::Arc;
-use wire::nfs4::{Bitmap4, Entry4, Nfsstat4, Readdir4Args, Readdir4Ok, Verifier4};
+use wire::nfs4::{
+    Attr, Attributes, Bitmap4, Entry4, Nfsstat4, Readdir4Args, Readdir4Ok, Verifier4,
+};
 use wire::xdr::Encoder;
 
 /// Entries read from the catalog at once.
@@ -37,7 +38,7 @@ pub(crate) async fn readdir(
         return Err(Nfsstat4::NotSame.into());
     }
     // A file system without a named attribute must not be asked to set one.
-    let asked = args.attr_request.intersection(readable(cx.minor));
+    let asked = cx.readable(args.attr_request)?;
     let mut page = Page::new(&args, cx.room)?;
     if directory.export.is_pseudo() {
         page.pseudo(cx, &directory, args.cookie, asked).await?;
@@ -171,7 +172,14 @@ async fn shown(
         id: entry.id,
         export: Arc::clone(&directory.export),
     };
-    let attrs = cx.attributes(&file, inode, asked).await?;
+    let attrs = match cx.attributes(&file, inode, asked).await {
+        // A client that can be told of one file's refusal gets the other files (§18.23.3).
+        Err(refusal) if asked.contains(Attr::RdattrError) => Attributes {
+            rdattr_error: Some(refusal.status),
+            ..Attributes::default()
+        },
+        attrs => attrs?,
+    };
     Ok(Entry4 {
         cookie: entry.cookie,
         name: entry.name,

@@ -23,7 +23,7 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
         in_directory(
             &credential,
             &reader.inode(directory.id).await?,
-            Want::CHANGE_ENTRIES,
+            Want::EXECUTE,
         )?;
         let Some(entry) = reader.lookup(directory.id, &name).await? else {
             return Err(Nfsstat4::Noent.into());
@@ -34,7 +34,7 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
             Refusal,
         > {
             let parent = tx.inode(directory.id).await?;
-            in_directory(&credential, &parent, Want::CHANGE_ENTRIES)?;
+            in_directory(&credential, &parent, Want::EXECUTE)?;
             match tx.lookup(directory.id, &name).await? {
                 Some(now) if now.id == entry.id => {}
                 _ => return Ok(None),

@@ -76,12 +76,12 @@ async fn permitted(
     replaced: Option<InodeId>,
 ) -> Result<bool, Refusal> {
     let source = tx.inode(from.id).await?;
-    in_directory(credential, &source, Want::CHANGE_ENTRIES)?;
+    in_directory(credential, &source, Want::EXECUTE)?;
     let target = tx.inode(to.id).await?;
-    in_directory(credential, &target, Want::CHANGE_ENTRIES)?;
     let entry = tx.lookup(from.id, oldname).await?.ok_or(Nfsstat4::Noent)?;
     let moved = tx.inode(entry.id).await?;
     may_take_away(credential, &source, &moved)?;
+    in_directory(credential, &target, Want::to_add(moved.kind))?;
     // A folder that changes its parent has its ".." rewritten.
     if moved.kind == FileKind::Directory
         && from.id != to.id

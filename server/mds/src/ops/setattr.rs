@@ -17,7 +17,7 @@ pub(crate) async fn setattr(
     cx: &mut Compound<'_>,
 ) -> Result<Setattr4Ok, Refusal> {
     let file = Compound::changeable(cx.file()?)?;
-    let changes = Changes::from_wire(args.obj_attributes)?;
+    let changes = Changes::of_old(args.obj_attributes, cx)?;
     let credential = cx.credential(&file);
     if let Some(size) = changes.size {
         let inode = cx.inode().await?;
@@ -27,6 +27,7 @@ pub(crate) async fn setattr(
             _ => return Err(Nfsstat4::Inval.into()),
         }
         // Judged as a whole before anything is done.
+        changes.fits(inode.kind)?;
         changes.permitted(&credential, &inode)?;
         let stateid = cx.resolve(args.stateid)?;
         let client = cx.client()?;
@@ -45,6 +46,7 @@ pub(crate) async fn setattr(
         }
         transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
             let mut inode = tx.inode(file.id).await?;
+            changes.fits(inode.kind)?;
             changes.permitted(&credential, &inode)?;
             changes.apply(&credential, &mut inode, cx.now);
             inode.change = tx.next_change();

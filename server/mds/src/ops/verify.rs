@@ -2,7 +2,6 @@
 //!
 //! State, gate: as GETATTR. An attribute that can only be set, or that isn't there, can't be compared.
 
-use crate::attributes::readable;
 use crate::compound::Compound;
 use crate::status::Refusal;
 use wire::nfs4::{Attr, Fattr4, Nfsstat4};
@@ -15,11 +14,10 @@ async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> 
     };
     let file = cx.file()?.clone();
     let mask = expected.mask();
-    let never = [Attr::RdattrError, Attr::TimeAccessSet, Attr::TimeModifySet];
-    if never.iter().any(|attribute| mask.contains(*attribute)) {
+    if mask.contains(Attr::RdattrError) {
         return Err(Nfsstat4::Inval.into());
     }
-    if !mask.difference(readable(cx.minor)).is_empty() {
+    if mask != cx.readable(mask)? {
         return Err(Nfsstat4::Attrnotsupp.into());
     }
     let asker = cx.admitted.as_ref().map(|admitted| admitted.client);

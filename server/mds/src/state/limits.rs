@@ -43,6 +43,15 @@ pub struct Limits {
     pub layouts: usize,
     /// Requests waiting at one inode's gate.
     pub gate_queue: usize,
+    /// Value of one extended attribute; 64 KiB at most.
+    pub xattr_value_bytes: u32,
+    pub xattrs_per_file: u32,
+    /// Names and values of one file's extended attributes.
+    pub xattr_bytes_per_file: u64,
+    /// Entries of one access control list.
+    pub acl_entries: usize,
+    /// Of one security label; 0: there are none.
+    pub label_bytes: usize,
 }
 
 impl Default for Limits {
@@ -72,6 +81,11 @@ impl Default for Limits {
             layouts_per_client: 1_000_000,
             layouts: 8_000_000,
             gate_queue: 1_024,
+            xattr_value_bytes: 65_536,
+            xattrs_per_file: 1_024,
+            xattr_bytes_per_file: 1 << 20,
+            acl_entries: 256,
+            label_bytes: 0,
         }
     }
 }

@@ -17,6 +17,44 @@ pub const FH4_VOL_RENAME: u32 = 8;
 pub const ACL4_SUPPORT_ALLOW_ACL: u32 = 1;
 pub const ACL4_SUPPORT_DENY_ACL: u32 = 2;
 
+pub const ACE4_ACCESS_ALLOWED_ACE_TYPE: u32 = 0;
+pub const ACE4_ACCESS_DENIED_ACE_TYPE: u32 = 1;
+pub const ACE4_SYSTEM_AUDIT_ACE_TYPE: u32 = 2;
+pub const ACE4_SYSTEM_ALARM_ACE_TYPE: u32 = 3;
+
+/// Of a folder: LIST_DIRECTORY.
+pub const ACE4_READ_DATA: u32 = 0x1;
+/// Of a folder: ADD_FILE.
+pub const ACE4_WRITE_DATA: u32 = 0x2;
+/// Of a folder: ADD_SUBDIRECTORY.
+pub const ACE4_APPEND_DATA: u32 = 0x4;
+pub const ACE4_READ_NAMED_ATTRS: u32 = 0x8;
+pub const ACE4_WRITE_NAMED_ATTRS: u32 = 0x10;
+pub const ACE4_EXECUTE: u32 = 0x20;
+pub const ACE4_DELETE_CHILD: u32 = 0x40;
+pub const ACE4_READ_ATTRIBUTES: u32 = 0x80;
+pub const ACE4_WRITE_ATTRIBUTES: u32 = 0x100;
+pub const ACE4_WRITE_RETENTION: u32 = 0x200;
+pub const ACE4_WRITE_RETENTION_HOLD: u32 = 0x400;
+pub const ACE4_DELETE: u32 = 0x1_0000;
+pub const ACE4_READ_ACL: u32 = 0x2_0000;
+pub const ACE4_WRITE_ACL: u32 = 0x4_0000;
+pub const ACE4_WRITE_OWNER: u32 = 0x8_0000;
+pub const ACE4_SYNCHRONIZE: u32 = 0x10_0000;
+
+pub const ACE4_FILE_INHERIT_ACE: u32 = 0x1;
+pub const ACE4_DIRECTORY_INHERIT_ACE: u32 = 0x2;
+pub const ACE4_NO_PROPAGATE_INHERIT_ACE: u32 = 0x4;
+pub const ACE4_INHERIT_ONLY_ACE: u32 = 0x8;
+pub const ACE4_SUCCESSFUL_ACCESS_ACE_FLAG: u32 = 0x10;
+pub const ACE4_FAILED_ACCESS_ACE_FLAG: u32 = 0x20;
+pub const ACE4_IDENTIFIER_GROUP: u32 = 0x40;
+pub const ACE4_INHERITED_ACE: u32 = 0x80;
+
+pub const ACL4_AUTO_INHERIT: u32 = 0x1;
+pub const ACL4_PROTECTED: u32 = 0x2;
+pub const ACL4_DEFAULTED: u32 = 0x4;
+
 pub const FSCHARSET_CAP4_CONTAINS_NON_UTF8: u32 = 1;
 pub const FSCHARSET_CAP4_ALLOWS_ONLY_UTF8: u32 = 2;
 

@@ -145,13 +145,13 @@ messages! {
     }
 
     pub struct Getxattr4Ok {
-        pub value: Bytes = XATTR_VALUE_LIMIT,
+        pub value: Bytes = DATA_LIMIT,
     }
 
     pub struct Setxattr4Args {
         pub option: SetxattrOption4,
         pub key: Bytes = NAME_LIMIT,
-        pub value: Bytes = XATTR_VALUE_LIMIT,
+        pub value: Bytes = DATA_LIMIT,
     }
 
     pub struct Setxattr4Ok {

@@ -27,7 +27,6 @@ pub const PATH_LIMIT: usize = 8192;
 pub const DATA_LIMIT: usize = 64 << 20;
 pub const LIST_LIMIT: usize = 65_536;
 pub const TAG_LIMIT: usize = 1024;
-pub const XATTR_VALUE_LIMIT: usize = 1 << 20;
 /// Words of a bitmap that a decoder still reads.
 pub const BITMAP_WORDS_LIMIT: usize = 64;
 
