@@ -311,9 +311,35 @@ section! {
         opens_per_client: u64 = {
             default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
         };
+        /// Open-owners of one client: a Linux client has one for each user that has files open.
+        open_owners_per_client: u32 = {
+            default: Toml("65536"), range: (1, 1 << 24), example: "4096",
+        };
         /// Byte-range locks of one client.
         locks_per_client: u64 = {
             default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
+        };
+        /// Byte-range locks on one file.
+        locks_per_file: u64 = {
+            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
+        };
+        /// Lock-owners of one client, counted for each file: a Linux client has one for each
+        /// process that locks.
+        lock_owners_per_client: u32 = {
+            default: Toml("262144"), range: (1, 1 << 28), example: "10000",
+        };
+        /// Those who wait for a lock of one file and are told of their turn; others ask again
+        /// from time to time.
+        lock_waiters_per_file: u32 = {
+            default: Toml("256"), range: (1, 4096), example: "64",
+        };
+        /// Those of one client who wait for a lock and are told of their turn.
+        lock_waiters_per_client: u32 = {
+            default: Toml("1024"), range: (1, 1 << 20), example: "256",
+        };
+        /// How long a lock that came free is kept for the one whose turn it is.
+        lock_turn_seconds: Seconds = {
+            default: Toml("5"), range: (1, 600), example: "2",
         };
         /// Layouts that clients hold.
         layouts: u64 = {

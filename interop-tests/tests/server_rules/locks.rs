@@ -1,10 +1,12 @@
 //! Byte-range locks and the stateids that stand for them: RFC 8881 §9.5, §18.10 to §18.12.
 
 use anyhow::Result;
-use interop_tests::nfs41::{Client, Failure, OpenFile, Reply, StatusOf, owner_of_opens, putfh};
+use interop_tests::nfs41::{
+    CallbackAnswer, Client, ClientSetup, Failure, OpenFile, Reply, StatusOf, owner_of_opens, putfh,
+};
 use wire::nfs4::*;
 
-use crate::world::World;
+use crate::world::{World, at_last};
 
 const END: u64 = u64::MAX;
 
@@ -168,13 +170,14 @@ async fn an_own_lock_is_in_nobodys_own_way() -> Result<()> {
 async fn ranges_that_make_no_sense_are_invalid() -> Result<()> {
     let world = World::start().await?;
     let (a, mine, _b, _other) = two(&world).await?;
-    for range in [(0, 0), (3, END - 1), (END, 2)] {
+    for range in [(0, 0), (3, END - 1), (END, 1), (END, 2), (2, END - 1)] {
         assert_eq!(
             a.lock(&mine, "a", LockType4::WriteLt, range).await.status(),
             Nfsstat4::Inval,
             "{range:?}"
         );
     }
+    a.lock(&mine, "a", LockType4::WriteLt, (1, END - 1)).await?;
     a.lock(&mine, "a", LockType4::WriteLt, (END, END)).await?;
     world.ends_without_leak().await
 }
@@ -280,5 +283,131 @@ async fn a_close_with_locks_held_releases_them_or_is_refused() -> Result<()> {
         a.close(&mine).await?;
     }
     b.lock(&other, "b", LockType4::WriteLt, (0, END)).await?;
+    world.ends_without_leak().await
+}
+
+/// The handle and the lock-owner of the CB_NOTIFY_LOCK that comes next.
+async fn told(client: &Client) -> Result<(Fh4, StateOwner4)> {
+    match client.callbacks.next().await? {
+        CbArgOp::NotifyLock(args) => Ok((args.fh, args.lock_owner)),
+        other => anyhow::bail!("{other:?} instead of CB_NOTIFY_LOCK"),
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_lock_is_told_when_it_comes_free() -> Result<()> {
+    let world = World::start().await?;
+    let (a, mine, b, other) = two(&world).await?;
+    let held = a.lock(&mine, "a", LockType4::WriteLt, (0, 10)).await?;
+    let denied = b.lock(&other, "b", LockType4::WritewLt, (5, 10)).await;
+    assert_eq!(denied.status(), Nfsstat4::Denied);
+    assert!(b.callbacks.is_quiet().await);
+    a.unlock(&mine, held, (0, 10)).await?;
+    let expected = (other.fh.clone(), owner_of_opens(&b, "b"));
+    assert_eq!(told(&b).await?, expected);
+    // It is b's turn, and nobody else's.
+    let again = a.lock(&mine, "a", LockType4::WriteLt, (0, 10)).await;
+    assert_eq!(again.status(), Nfsstat4::Denied);
+    b.lock(&other, "b", LockType4::WritewLt, (5, 10)).await?;
+    assert_eq!(world.running().server.held().lock_waiters, 0);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn waiters_get_a_lock_in_the_order_in_which_they_came() -> Result<()> {
+    let world = World::start().await?;
+    let (a, mine, b, other) = two(&world).await?;
+    let c = world.client("c").await?;
+    let third = c.open(&c.root().await?, "f").await?;
+    let held = a.lock(&mine, "a", LockType4::WriteLt, (0, END)).await?;
+    for (waiter, file, owner) in [(&c, &third, "c"), (&b, &other, "b")] {
+        let denied = waiter.lock(file, owner, LockType4::WritewLt, (0, 1)).await;
+        assert_eq!(denied.status(), Nfsstat4::Denied);
+    }
+    a.unlock(&mine, held, (0, END)).await?;
+    assert_eq!(told(&c).await?.1, owner_of_opens(&c, "c"));
+    let early = b.lock(&other, "b", LockType4::WritewLt, (0, 1)).await;
+    assert_eq!(early.status(), Nfsstat4::Denied);
+    let held = c.lock(&third, "c", LockType4::WritewLt, (0, 1)).await?;
+    assert!(b.callbacks.is_quiet().await);
+    c.unlock(&third, held, (0, 1)).await?;
+    assert_eq!(told(&b).await?.1, owner_of_opens(&b, "b"));
+    b.lock(&other, "b", LockType4::WritewLt, (0, 1)).await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_waiter_that_doesnt_come_back_loses_its_turn() -> Result<()> {
+    let world = World::with(1, |spec| {
+        spec.limits.lock_turn = std::time::Duration::from_millis(300);
+    })
+    .await?;
+    let (a, mine, b, other) = two(&world).await?;
+    let held = a.lock(&mine, "a", LockType4::WriteLt, (0, 10)).await?;
+    let denied = b.lock(&other, "b", LockType4::WritewLt, (0, 10)).await;
+    assert_eq!(denied.status(), Nfsstat4::Denied);
+    a.unlock(&mine, held, (0, 10)).await?;
+    told(&b).await?;
+    at_last("the end of b's turn", &[Nfsstat4::Denied], async || {
+        a.lock(&mine, "a", LockType4::WriteLt, (0, 10)).await
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_waiter_that_refuses_its_turn_is_passed_over_at_once() -> Result<()> {
+    let world = World::with(1, |spec| {
+        spec.limits.lock_turn = std::time::Duration::from_mins(10);
+    })
+    .await?;
+    let (a, mine, b, other) = two(&world).await?;
+    b.callbacks
+        .answer_all(CallbackAnswer::Status(Nfsstat4::Notsupp));
+    let held = a.lock(&mine, "a", LockType4::WriteLt, (0, 10)).await?;
+    let denied = b.lock(&other, "b", LockType4::ReadwLt, (0, 10)).await;
+    assert_eq!(denied.status(), Nfsstat4::Denied);
+    a.unlock(&mine, held, (0, 10)).await?;
+    told(&b).await?;
+    at_last("the lock", &[Nfsstat4::Denied], async || {
+        a.lock(&mine, "a", LockType4::WriteLt, (0, 10)).await
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn word_of_locks_is_promised_only_to_who_can_be_called_back() -> Result<()> {
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    a.open_create(&root, "f").await?;
+    let deaf = ClientSetup {
+        session_flags: 0,
+        ..ClientSetup::named("deaf")
+    }
+    .mount(world.address)
+    .await?;
+    for (client, promised) in [(&a, OPEN4_RESULT_MAY_NOTIFY_LOCK), (&deaf, 0)] {
+        let open = ArgOp::Open(client.open_args("f", Openflag4::NoCreate));
+        let opened = client.ok([putfh(&root), open]).await?.open()?;
+        assert_eq!(opened.rflags & OPEN4_RESULT_MAY_NOTIFY_LOCK, promised);
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn locks_beyond_the_limit_of_a_client_are_refused() -> Result<()> {
+    let world = World::with(1, |spec| spec.limits.lock_states_per_client = 3).await?;
+    let (a, mine, b, other) = two(&world).await?;
+    let mut last = Nfsstat4::Ok;
+    for number in 0..10 {
+        let owner = format!("owner {number}");
+        let locked = a.lock(&mine, &owner, LockType4::ReadLt, (0, 1)).await;
+        last = locked.status();
+    }
+    assert_eq!(last, Nfsstat4::Delay);
+    assert_eq!(world.running().server.held().lock_states, 3);
+    b.lock(&other, "b", LockType4::ReadLt, (0, 1)).await?;
     world.ends_without_leak().await
 }

@@ -1,8 +1,10 @@
-//! The back channel (RFC 8881 §2.10.3.1, §20): one callback behind its CB_SEQUENCE, and recalls of layouts.
+//! The back channel (RFC 8881 §2.10.3.1, §20): one callback behind its CB_SEQUENCE, recalls of
+//! layouts, and word to those who wait for a lock.
 
 use crate::server::Server;
 use crate::state::{
-    CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, LayoutMode, RecallOrder,
+    CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, LayoutMode, LockNotice,
+    RecallOrder,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -11,8 +13,8 @@ use std::time::Duration;
 use wire::Xdr;
 use wire::nfs4::{
     Bitmap4, CB_COMPOUND, CallbackSecParms4, CbArgOp, CbCompound4Args, CbCompound4Res,
-    CbLayoutrecall4Args, CbRecallAny4Args, CbSequence4Args, LAYOUT4_FLEX_FILES, Layoutiomode4,
-    Layoutrecall4, LayoutrecallFile4, Nfsstat4, Sessionid4, Stateid4,
+    CbLayoutrecall4Args, CbNotifyLock4Args, CbRecallAny4Args, CbSequence4Args, Clientid4, LAYOUT4_FLEX_FILES, Layoutiomode4,
+    Layoutrecall4, LayoutrecallFile4, Nfsstat4, Sessionid4, StateOwner4, Stateid4,
 };
 use wire::rpc::{AuthSys, Credential, Gids, MachineName};
 use wire::xdr::{Decoder, Encoder};
@@ -95,6 +97,59 @@ impl Server {
             };
             let _ = server.callback(client, CbArgOp::RecallAny(ask)).await;
         });
+    }
+
+    /// Something of a file was unlocked: whoever waits for it first is told, in the background.
+    pub(crate) fn tell_lock_waiters(self: &Arc<Self>, file: catalog::InodeId) {
+        let turns = self.state.lock().lock_turns(self.clock.monotonic(), file);
+        self.send_lock_notices(turns);
+    }
+
+    pub(crate) fn send_lock_notices(self: &Arc<Self>, notices: Vec<LockNotice>) {
+        if notices.is_empty() {
+            return;
+        }
+        for notice in notices {
+            let server = Arc::clone(self);
+            self.tasks
+                .spawn(async move { server.send_lock_notice(notice).await });
+        }
+        self.wake_housekeeping();
+    }
+
+    /// CB_NOTIFY_LOCK, §20.11. Who can't be told loses the turn at once.
+    async fn send_lock_notice(self: &Arc<Self>, notice: LockNotice) {
+        while self.state.lock().has_lock_turn(&notice) {
+            let told = self.callback(notice.client, self.lock_notice(&notice)).await;
+            match told {
+                Ok(Nfsstat4::Ok) => return,
+                Err(CallbackFailure::Unreachable)
+                    if self.state.lock().can_call_back(notice.client) =>
+                {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Ok(Nfsstat4::Delay) => tokio::time::sleep(RETRY).await,
+                Ok(_) | Err(_) => {
+                    let now = self.clock.monotonic();
+                    let next = self.state.lock().lock_turn_lost(now, &notice);
+                    return self.send_lock_notices(next);
+                }
+            }
+        }
+    }
+
+    fn lock_notice(&self, notice: &LockNotice) -> CbArgOp {
+        let file = crate::filehandle::Named {
+            export: notice.tag,
+            id: notice.inode,
+        };
+        CbArgOp::NotifyLock(CbNotifyLock4Args {
+            fh: self.handle_key.seal(file),
+            lock_owner: StateOwner4 {
+                clientid: Clientid4(notice.client.0),
+                owner: notice.owner.clone(),
+            },
+        })
     }
 
     async fn send_recall(self: &Arc<Self>, order: RecallOrder) {

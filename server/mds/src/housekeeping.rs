@@ -73,6 +73,8 @@ impl Server {
                 self.clean_up(dropped);
             }
         }
+        let turns = self.state.lock().lock_turns_due(now);
+        self.send_lock_notices(turns);
         let overdue = self.state.lock().overdue(now);
         self.metrics
             .recalls_timed_out
@@ -148,6 +150,7 @@ impl Server {
     /// Ends what a client left behind that is gone for good.
     pub(crate) fn clean_up(self: &Arc<Self>, dropped: Dropped) {
         for file in dropped.closed {
+            self.tell_lock_waiters(file);
             self.reap_if_free(file);
         }
         let server = Arc::clone(self);

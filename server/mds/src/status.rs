@@ -181,6 +181,7 @@ refusals! {
     SequenceRefusal: refusal => sequence_status(refusal);
     OpenRefusal:
         ShareDenied => Nfsstat4::ShareDenied,
+        ReclaimConflict => Nfsstat4::ReclaimConflict,
         // RESOURCE is of version 4.0: there the client would have to be told to ask for less.
         TooMany => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal),
@@ -194,7 +195,9 @@ refusals! {
         // `ops::lock` answers this one with the lock in the way.
         Denied(_) => Nfsstat4::Denied,
         Stateid(refusal) => stateid_status(refusal),
+        ReclaimConflict => Nfsstat4::ReclaimConflict,
         OpenMode => Nfsstat4::Openmode,
+        // The only status of §15.2 for LOCK that says "not now": NOSPC isn't among them.
         TooMany => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal);
     UnlockRefusal: Stateid(refusal) => stateid_status(refusal), TooMany => Nfsstat4::Delay;

@@ -15,6 +15,7 @@ pub(crate) fn close(args: &Close4Args, cx: &mut Compound<'_>) -> Result<Close4Ok
     let stateid = cx.resolve(args.open_stateid)?;
     let client = cx.client()?;
     let released = cx.server.state.lock().close(client, stateid, file.id)?;
+    cx.server.tell_lock_waiters(file.id);
     if released.last {
         cx.server.reap_if_free(file.id);
     }

@@ -1,7 +1,9 @@
 //! LOCK, LOCKT, LOCKU, FREE_STATEID, TEST_STATEID: RFC 8881 §18.10 to §18.12, §18.38, §18.48.
 //!
-//! State: byte-range locks alone; the catalog has no part in them. A client that would wait
-//! (READW, WRITEW) polls: OPEN doesn't promise CB_NOTIFY_LOCK.
+//! State: byte-range locks, and those who wait for one (READW, WRITEW: §9.6). Gate, catalog: none.
+//! Linux: a waiter that OPEN promised CB_NOTIFY_LOCK asks again when it comes, and else each 30
+//! seconds; one that a signal stopped says nothing. A LOCK of a lock-owner that is known keeps the
+//! stateid's `other`.
 
 use crate::compound::Compound;
 use crate::state::{
@@ -59,6 +61,10 @@ fn kind(locktype: LockType4) -> LockKind {
     }
 }
 
+fn waits(locktype: LockType4) -> bool {
+    matches!(locktype, LockType4::ReadwLt | LockType4::WritewLt)
+}
+
 async fn regular(cx: &Compound<'_>) -> Result<catalog::InodeId, Refusal> {
     let inode = cx.inode().await?;
     match inode.kind {
@@ -87,13 +93,18 @@ pub(crate) async fn lock(args: Lock4Args, cx: &mut Compound<'_>) -> Result<Lock4
         range,
         kind: kind(args.locktype),
         reclaim: args.reclaim,
+        wait: waits(args.locktype).then_some(cx.file()?.export.number),
         who,
     };
-    let locked = cx.server.state.lock().lock(request);
+    let locked = cx.server.state.lock().lock(cx.time, request);
     match locked {
-        Ok(stateid) => Ok(Lock4Ok {
-            lock_stateid: cx.set_stateid(stateid),
-        }),
+        Ok(stateid) => {
+            // A write lock may have become one for reading.
+            cx.server.tell_lock_waiters(inode);
+            Ok(Lock4Ok {
+                lock_stateid: cx.set_stateid(stateid),
+            })
+        }
         Err(LockRefusal::Denied(lock)) => Err(denied(lock)),
         Err(refusal) => Err(Refusal::from(refusal).into()),
     }
@@ -120,6 +131,7 @@ pub(crate) async fn locku(args: Locku4Args, cx: &mut Compound<'_>) -> Result<Loc
         .state
         .lock()
         .unlock(client, stateid, inode, range)?;
+    cx.server.tell_lock_waiters(inode);
     Ok(Locku4Ok {
         lock_stateid: cx.set_stateid(stateid),
     })

@@ -20,7 +20,7 @@ use objects::Placement;
 use std::sync::Arc;
 use wire::nfs4::{
     Bitmap4, ChangeInfo4, Createhow4, Nfsstat4, OPEN4_RESULT_LOCKTYPE_POSIX,
-    OPEN4_RESULT_PRESERVE_UNLINKED, OPEN4_SHARE_ACCESS_BOTH, OPEN4_SHARE_ACCESS_WANT_CANCEL,
+    OPEN4_RESULT_MAY_NOTIFY_LOCK, OPEN4_RESULT_PRESERVE_UNLINKED, OPEN4_SHARE_ACCESS_BOTH, OPEN4_SHARE_ACCESS_WANT_CANCEL,
     OPEN4_SHARE_ACCESS_WANT_DELEG_MASK, OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
     OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE, Open4Args, Open4Ok, OpenClaim4, OpenDelegation4,
     OpenNoneDelegation4, Openflag4,
@@ -80,12 +80,17 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             cx.server.reap_if_free(file.id);
             return Err(refusal);
         }
-        let stateid = cx.server.state.lock().open_confirm(reservation)?;
+        let (stateid, may_notify) = {
+            let mut state = cx.server.state.lock();
+            let stateid = state.open_confirm(reservation)?;
+            (stateid, state.can_call_back(client))
+        };
+        let notify = if may_notify { OPEN4_RESULT_MAY_NOTIFY_LOCK } else { 0 };
         cx.set_current(file);
         return Ok(Open4Ok {
             stateid: cx.set_stateid(stateid),
             cinfo: target.cinfo,
-            rflags: OPEN4_RESULT_LOCKTYPE_POSIX | OPEN4_RESULT_PRESERVE_UNLINKED,
+            rflags: OPEN4_RESULT_LOCKTYPE_POSIX | OPEN4_RESULT_PRESERVE_UNLINKED | notify,
             attrset: target.attrset,
             delegation: no_delegation(args.share_access),
         });

@@ -368,6 +368,7 @@ impl State {
         }
         let client = self.clients.remove(id)?;
         self.leases.lapsed.remove(&id);
+        self.waiters.drop_client(id);
         self.locks.drop_client(id);
         let closed = self.opens.drop_client(id);
         let grants = self.grants.drop_client(id);

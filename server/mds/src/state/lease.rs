@@ -344,6 +344,7 @@ impl State {
             self.leases.next(),
             self.grants.next_deadline(),
             self.grace.next(),
+            self.waiters.next_deadline(),
         ]
         .into_iter()
         .flatten()

@@ -39,6 +39,11 @@ pub struct Limits {
     /// Byte ranges held on one file, over all owners.
     pub locks_per_file: usize,
     pub locks_per_client: usize,
+    /// Those who wait for a lock of one file, and those of one client: beyond it they poll.
+    pub lock_waiters_per_file: usize,
+    pub lock_waiters_per_client: usize,
+    /// How long a lock that came free is kept for the one whose turn it is.
+    pub lock_turn: Duration,
     pub layouts_per_client: usize,
     pub layouts: usize,
     /// Requests waiting at one inode's gate.
@@ -78,6 +83,9 @@ impl Default for Limits {
             lock_states_per_client: 262_144,
             locks_per_file: 1_000_000,
             locks_per_client: 1_000_000,
+            lock_waiters_per_file: 256,
+            lock_waiters_per_client: 1_024,
+            lock_turn: Duration::from_secs(5),
             layouts_per_client: 1_000_000,
             layouts: 8_000_000,
             gate_queue: 1_024,

@@ -13,7 +13,8 @@ use super::range::{LockKind, LockRange, Ranges};
 use super::share::Access;
 use super::stateid::{Parts, StateKind, check_seqid, next_seqid};
 use super::table::{Keyed, Map, Table};
-use super::{ClientId, Limits, State, Stateid, StateidRefusal};
+use super::waiter::Wanted;
+use super::{ClientId, Limits, State, Stateid, StateidRefusal, Time};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockRequest {
@@ -22,6 +23,9 @@ pub struct LockRequest {
     pub range: LockRange,
     pub kind: LockKind,
     pub reclaim: bool,
+    /// The client waits when it is denied, and is to be told of its turn (READW_LT, WRITEW_LT):
+    /// through which export it knows the file.
+    pub wait: Option<u32>,
     pub who: Locker,
 }
 
@@ -51,6 +55,8 @@ pub struct DeniedLock {
 pub enum LockRefusal {
     #[error("another owner holds a lock in this range")]
     Denied(DeniedLock),
+    #[error("what is reclaimed is another's")]
+    ReclaimConflict,
     #[error(transparent)]
     Stateid(#[from] StateidRefusal),
     #[error("the file is not open for this kind of lock")]
@@ -242,6 +248,12 @@ impl Locks {
         })
     }
 
+    /// The lock in the way of somebody who waits.
+    pub(super) fn stands_against(&self, wanted: &Wanted) -> Option<DeniedLock> {
+        let own = self.state_of(wanted.client, &wanted.owner, wanted.inode);
+        self.conflict(wanted.inode, wanted.range, wanted.kind, own)
+    }
+
     /// Whether a change may add as many pieces as it can: two.
     fn has_room(&self, client: ClientId, inode: InodeId, limits: &Limits) -> bool {
         let on_file = self.files.get(&inode).map_or(0, |file| file.all.len());
@@ -354,13 +366,14 @@ fn may_lock(open: &OpenRef, kind: LockKind) -> bool {
 
 impl State {
     /// LOCK, §18.10.
-    pub fn lock(&mut self, request: LockRequest) -> Result<Stateid, LockRefusal> {
+    pub fn lock(&mut self, now: Time, request: LockRequest) -> Result<Stateid, LockRefusal> {
         let LockRequest {
             client,
             inode,
             range,
             kind,
             reclaim,
+            wait,
             who,
         } = request;
         self.honour(client)?;
@@ -377,7 +390,9 @@ impl State {
                 if state.inode != inode {
                     return Err(StateidRefusal::Bad.into());
                 }
-                (state.open, Some(index), Bytes::new())
+                let owner = self.locks.owners.at(state.owner);
+                let name = owner.map(|owner| owner.name.clone()).unwrap_or_default();
+                (state.open, Some(index), name)
             }
         };
         let behind = self.opens.view(open).ok_or(StateidRefusal::Bad)?;
@@ -388,7 +403,23 @@ impl State {
             return Err(LockRefusal::OpenMode);
         }
         self.admit(client, reclaim)?;
-        if let Some(denied) = self.locks.conflict(inode, range, kind, known) {
+        let wanted = Wanted {
+            client,
+            inode,
+            owner: owner.clone(),
+            range,
+            kind,
+        };
+        let held = self.locks.conflict(inode, range, kind, known);
+        if reclaim && held.is_some() {
+            return Err(LockRefusal::ReclaimConflict);
+        }
+        if let Some(denied) = held.or_else(|| self.waiters.in_turn(&wanted)) {
+            if let Some(tag) = wait
+                && self.can_call_back(client)
+            {
+                self.waiters.wait(now, wanted, tag, &self.limits);
+            }
             return Err(LockRefusal::Denied(denied));
         }
         if !self.locks.has_room(client, inode, &self.limits) {
@@ -406,6 +437,7 @@ impl State {
             self.locks.add(client, owner, inode, open)
         };
         self.locks.set(index, range, Some(kind));
+        self.waiters.served(&wanted);
         Ok(self.locks.bump(index).ok_or(StateidRefusal::Bad)?)
     }
 

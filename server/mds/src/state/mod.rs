@@ -26,6 +26,7 @@ mod share;
 mod slot;
 mod stateid;
 mod table;
+mod waiter;
 
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub use session::{
 };
 pub use share::{Access, Deny};
 pub use stateid::{SpecialStateid, Stateid, StateidRefusal};
+pub use waiter::LockNotice;
 
 /// Monotonic nanoseconds since some start of the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -135,6 +137,7 @@ pub struct Metrics {
     pub opens: usize,
     pub lock_states: usize,
     pub locks: usize,
+    pub lock_waiters: usize,
     pub layouts: usize,
     pub recalls: usize,
     pub fences: usize,
@@ -151,6 +154,7 @@ pub struct State {
     grace: lease::Grace,
     opens: open::Opens,
     locks: lock::Locks,
+    waiters: waiter::Waiters,
     grants: grant::Grants,
     gates: gate::Gates,
 }
@@ -165,6 +169,7 @@ impl State {
             grace: lease::Grace::new(boot.now.plus(limits.grace), boot.on_record),
             opens: open::Opens::new(boot.epoch, keyed),
             locks: lock::Locks::new(boot.epoch, keyed),
+            waiters: waiter::Waiters::new(keyed),
             grants: grant::Grants::new(boot.epoch, keyed),
             gates: gate::Gates::new(keyed),
             limits,
@@ -187,6 +192,7 @@ impl State {
             opens,
             lock_states,
             locks,
+            lock_waiters: self.waiters.len(),
             layouts,
             recalls,
             fences,

@@ -42,6 +42,8 @@ pub struct OpenReservation {
 pub enum OpenRefusal {
     #[error("another open denies this, or has what this would deny")]
     ShareDenied,
+    #[error("what is reclaimed is denied by another")]
+    ReclaimConflict,
     #[error("there are as many opens as the limits allow")]
     TooMany,
     #[error(transparent)]
@@ -293,6 +295,14 @@ impl Opens {
         })
     }
 
+    fn has(&self, client: ClientId, inode: InodeId) -> bool {
+        let short = client.short();
+        self.files.get(&inode).is_some_and(|file| {
+            let mut own = file.by_owner.range((short, 0)..=(short, u32::MAX));
+            own.next().is_some()
+        })
+    }
+
     fn reserve(
         &mut self,
         request: OpenRequest,
@@ -408,7 +418,11 @@ impl State {
     /// Claims an open for the time of its transaction.
     pub fn open_reserve(&mut self, request: OpenRequest) -> Result<OpenReservation, OpenRefusal> {
         self.admit(request.client, request.reclaim)?;
-        self.opens.reserve(request, &self.limits)
+        let reclaim = request.reclaim;
+        match self.opens.reserve(request, &self.limits) {
+            Err(OpenRefusal::ShareDenied) if reclaim => Err(OpenRefusal::ReclaimConflict),
+            answer => answer,
+        }
     }
 
     /// The transaction is durable: the open stands.
@@ -501,6 +515,9 @@ impl State {
             open.pairs = Pairs::default();
         }
         self.opens.recount(index, before);
+        if !self.opens.has(client, inode) {
+            self.waiters.drop_file_of(client, inode);
+        }
         Ok(Released {
             inode,
             last: !self.file_is_held(inode),

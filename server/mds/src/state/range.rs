@@ -23,17 +23,25 @@ impl LockRange {
     };
 
     /// From the wire (RFC 8881 §18.10.3): a length of all ones means to the end of the file;
-    /// `None` for a length of zero, and for an end beyond 64 bits.
+    /// `None` for a length of zero, and for a sum beyond 64 bits.
     pub fn new(offset: u64, length: u64) -> Option<LockRange> {
         let last = match length {
             0 => return None,
             u64::MAX => u64::MAX,
-            _ => offset.checked_add(length - 1)?,
+            _ => offset.checked_add(length)? - 1,
         };
         Some(LockRange {
             first: offset,
             last,
         })
+    }
+
+    pub(super) fn covers(self, other: LockRange) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
+    pub(super) fn overlaps(self, other: LockRange) -> bool {
+        self.first <= other.last && other.first <= self.last
     }
 
     pub fn offset(&self) -> u64 {
@@ -202,7 +210,11 @@ mod tests {
     fn a_length_of_zero_or_beyond_64_bits_is_no_range() {
         assert_eq!(LockRange::new(7, 0), None);
         assert_eq!(LockRange::new(u64::MAX, 2), None);
-        assert_eq!(LockRange::new(u64::MAX, 1), Some(range(u64::MAX, u64::MAX)));
+        assert_eq!(LockRange::new(u64::MAX, 1), None, "the sum counts");
+        let end = range(u64::MAX - 1, u64::MAX - 1);
+        assert_eq!(LockRange::new(u64::MAX - 1, 1), Some(end));
+        let last = range(u64::MAX, u64::MAX);
+        assert_eq!(LockRange::new(u64::MAX, u64::MAX), Some(last));
     }
 
     proptest! {

@@ -33,6 +33,9 @@ struct Held {
     lock: Option<Stateid>,
     bytes: Vec<(LockRange, LockKind)>,
     layout: Option<Layout>,
+    /// Denied, and waited for; told that it may be had.
+    wanted: Option<(LockRange, LockKind)>,
+    called: bool,
     /// A request for this file has no answer yet.
     busy: bool,
     reclaim: bool,
@@ -116,6 +119,7 @@ impl Client {
         for held in &mut self.files {
             held.layout = None;
             held.lock = None;
+            held.wanted = None;
             held.reclaim = held.open.is_some();
             if !held.reclaim {
                 held.bytes.clear();
@@ -214,6 +218,17 @@ impl Client {
                 }
             });
         };
+        if let Some((range, kind)) = held.wanted
+            && (held.called || rng.percent(10))
+        {
+            return Some(Op::Lock {
+                open,
+                lock: held.lock,
+                range,
+                kind,
+                wait: true,
+            });
+        }
         match rng.below(12) {
             0 if held.bytes.is_empty() => Some(Op::Close { stateid: open }),
             1 => Some(Op::Open {
@@ -234,7 +249,7 @@ impl Client {
                     lock: held.lock,
                     range: LockRange::new(first as u64, length as u64)?,
                     kind,
-                    reclaim: false,
+                    wait: rng.percent(50),
                 })
             }
             4 | 5 => {
@@ -408,8 +423,22 @@ impl Client {
             (Op::Close { .. }, Answer::Done) => {
                 held.open = None;
                 held.lock = None;
+                held.wanted = None;
+            }
+            (
+                Op::Lock {
+                    range,
+                    kind,
+                    wait: true,
+                    ..
+                },
+                Answer::Refused(Refused::Denied),
+            ) => {
+                held.wanted = Some((range, kind));
+                held.called = false;
             }
             (Op::Lock { range, kind, .. }, Answer::Stateid(stateid)) => {
+                held.wanted = None;
                 held.lock = Some(*stateid);
                 held.bytes.push((range, kind));
             }
@@ -441,6 +470,11 @@ impl Client {
             (Op::ReclaimComplete, Answer::Done) => self.phase = Phase::Ready,
             _ => {}
         }
+    }
+
+    /// CB_NOTIFY_LOCK.
+    pub fn called_to_lock(&mut self, file: usize) {
+        self.files[file].called = self.files[file].wanted.is_some();
     }
 
     /// CB_LAYOUTRECALL: whether the client knows of no such layout.

@@ -96,7 +96,7 @@ enum Op {
         lock: Option<Stateid>,
         range: LockRange,
         kind: LockKind,
-        reclaim: bool,
+        wait: bool,
     },
     Unlock {
         lock: Stateid,
@@ -208,6 +208,11 @@ enum Packet {
     Forgotten {
         boot: u32,
         grant: GrantId,
+    },
+    /// CB_NOTIFY_LOCK.
+    Turn {
+        client: ClientId,
+        file: usize,
     },
     Write {
         client: usize,

@@ -55,7 +55,7 @@ impl Server {
                         }
                         Ok(Ok(Work::Opening(reservation)))
                     }
-                    Err(OpenRefusal::ShareDenied) if *reclaim => Err(format!(
+                    Err(OpenRefusal::ReclaimConflict) => Err(format!(
                         "invariant 7: a reclaim of file {file} met a conflicting open"
                     )),
                     Err(OpenRefusal::ShareDenied) => {
@@ -90,6 +90,7 @@ impl Server {
             (_, Op::Close { stateid }) => match self.state.close(client, *stateid, id) {
                 Ok(_) => {
                     oracle.closed(client, *stateid);
+                    self.tell_waiters(now, file, oracle, net)?;
                     Ok(Err(Answer::Done))
                 }
                 Err(CloseRefusal::Stateid(_)) => refused(Refused::Stateid),
@@ -102,7 +103,7 @@ impl Server {
                     lock,
                     range,
                     kind,
-                    reclaim,
+                    wait,
                 },
             ) => {
                 let who = match lock {
@@ -117,17 +118,21 @@ impl Server {
                     inode: id,
                     range: *range,
                     kind: *kind,
-                    reclaim: *reclaim,
+                    reclaim: false,
+                    wait: wait.then_some(0),
                     who,
                 };
-                match self.state.lock(asked) {
+                match self.state.lock(now, asked) {
                     Ok(stateid) => {
                         oracle.locked(client, file, *range, Some(*kind))?;
+                        self.tell_waiters(now, file, oracle, net)?;
                         Ok(Err(Answer::Stateid(stateid)))
                     }
                     Err(LockRefusal::Denied(_)) => {
                         self.count("denied locks");
-                        oracle.lock_denied(client, file, *range, *kind)?;
+                        if !self.others_turn(client, file) {
+                            oracle.lock_denied(client, file, *range, *kind)?;
+                        }
                         refused(Refused::Denied)
                     }
                     Err(LockRefusal::Stateid(_)) => refused(Refused::Stateid),
@@ -141,6 +146,7 @@ impl Server {
             (_, Op::Unlock { lock, range }) => match self.state.unlock(client, *lock, id, *range) {
                 Ok(stateid) => {
                     oracle.locked(client, file, *range, None)?;
+                    self.tell_waiters(now, file, oracle, net)?;
                     Ok(Err(Answer::Stateid(stateid)))
                 }
                 Err(_) => refused(Refused::Stateid),

@@ -171,6 +171,18 @@ impl Oracle {
         }
     }
 
+    /// Only a client that has the file open can be told of its turn to lock it.
+    pub fn may_take_a_turn(&self, client: ClientId, file: usize) -> Check {
+        let holds = |open: &Opened| open.client == client && open.file == file;
+        if self.opens.values().any(holds) {
+            Ok(())
+        } else {
+            Err(format!(
+                "invariant 2: {client:?} waits for a lock of file {file}, which it has not open"
+            ))
+        }
+    }
+
     pub fn lapsed(&mut self, client: ClientId) {
         self.lapsed.insert(client);
     }

@@ -70,6 +70,8 @@ pub struct Server {
     pub(super) sabotage: Sabotage,
     tasks: Vec<Task>,
     answers: BTreeMap<u64, Answer>,
+    /// Whose turn it is to lock.
+    turns: Vec<LockNotice>,
     pub(super) last_serial: u64,
 }
 
@@ -78,6 +80,7 @@ pub fn limits() -> Limits {
         lease: Duration::from_nanos(900),
         grace: Duration::from_nanos(900),
         recall: Duration::from_nanos(250),
+        lock_turn: Duration::from_nanos(200),
         slots: SLOTS,
         gate_queue: 4,
         ..Limits::default()
@@ -134,6 +137,7 @@ impl Server {
             sabotage,
             tasks: Vec::new(),
             answers: BTreeMap::new(),
+            turns: Vec::new(),
             last_serial: 0,
         }
     }
@@ -155,6 +159,7 @@ impl Server {
         self.count("server restarts");
         self.boot += 1;
         self.tasks.clear();
+        self.turns.clear();
         oracle.crashed();
         for (file, floor) in self.files.iter_mut().zip(&mut oracle.floor) {
             if let Some(size) = file.order.take() {
@@ -283,7 +288,18 @@ impl Server {
     }
 
     /// What time brings about.
-    pub fn housekeeping(&mut self, now: Time, oracle: &mut Oracle) {
+    pub fn housekeeping(
+        &mut self,
+        now: Time,
+        oracle: &mut Oracle,
+        net: &mut Vec<Packet>,
+    ) -> Check {
+        let turns = self.state.lock_turns_due(now);
+        self.tell(turns, oracle, net)?;
+        // Of clients that went meanwhile.
+        for file in 0..FILES {
+            self.tell_waiters(now, file, oracle, net)?;
+        }
         for lapsed in self.state.lapse(now) {
             oracle.lapsed(lapsed.client);
             let known = self
@@ -326,6 +342,41 @@ impl Server {
                 self.push(Work::Settle(file, false), None);
             }
         }
+        Ok(())
+    }
+
+    /// Something of the file was unlocked.
+    pub(super) fn tell_waiters(
+        &mut self,
+        now: Time,
+        file: usize,
+        oracle: &Oracle,
+        net: &mut Vec<Packet>,
+    ) -> Check {
+        let turns = self.state.lock_turns(now, inode(file));
+        self.tell(turns, oracle, net)
+    }
+
+    fn tell(&mut self, turns: Vec<LockNotice>, oracle: &Oracle, net: &mut Vec<Packet>) -> Check {
+        for turn in turns {
+            self.count("turns to lock");
+            let file = (turn.inode.number - 10) as usize;
+            oracle.may_take_a_turn(turn.client, file)?;
+            net.push(Packet::Turn {
+                client: turn.client,
+                file,
+            });
+            self.turns.push(turn);
+        }
+        Ok(())
+    }
+
+    /// Whether a lock of the file is kept for somebody else.
+    pub(super) fn others_turn(&mut self, client: ClientId, file: usize) -> bool {
+        self.turns.retain(|turn| self.state.has_lock_turn(turn));
+        self.turns
+            .iter()
+            .any(|turn| turn.client != client && turn.inode == inode(file))
     }
 
     pub(super) fn enter(&mut self, task: &mut Task, file: usize, mode: GateMode) -> GateAnswer {

@@ -46,7 +46,10 @@ impl World {
                     self.clients[client].act(&mut self.rng, &mut self.last_request, &mut self.net);
                 }
             }
-            96..99 => self.server.housekeeping(self.now, &mut self.oracle),
+            96..99 => {
+                self.server
+                    .housekeeping(self.now, &mut self.oracle, &mut self.net)?;
+            }
             _ => self.chaos(),
         }
         self.check()
@@ -173,6 +176,11 @@ impl World {
                     self.net.push(Packet::Forgotten { boot, grant });
                 }
             }
+            Packet::Turn { client, file } => {
+                if let Some(waiter) = self.clients.iter_mut().find(|waiter| waiter.is(client)) {
+                    waiter.called_to_lock(file);
+                }
+            }
             Packet::Forgotten { boot, grant } => self.server.forgotten(boot, grant),
             Packet::Write {
                 client,
@@ -222,7 +230,8 @@ impl World {
         }
         for _ in 0..20_000 {
             self.now = self.now.plus(Duration::from_nanos(5));
-            self.server.housekeeping(self.now, &mut self.oracle);
+            self.server
+                .housekeeping(self.now, &mut self.oracle, &mut self.net)?;
             self.server
                 .step(self.now, &mut self.rng, &mut self.oracle, &mut self.net)?;
             self.check()?;
@@ -267,6 +276,7 @@ impl World {
             "stale commits",
             "denied opens",
             "denied locks",
+            "turns to lock",
             "reclaims",
             "waits at a gate",
             "writes refused by a fence",

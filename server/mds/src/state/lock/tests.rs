@@ -14,6 +14,7 @@ fn first_lock(
         range: LockRange::new(0, 10).expect("ten bytes"),
         kind,
         reclaim: false,
+        wait: None,
         who: Locker::New {
             open,
             owner: Bytes::from_static(owner),
@@ -27,10 +28,10 @@ fn a_lock_owner_keeps_its_stateid_when_it_comes_as_new_again() {
     let a = ready(&mut state, "a");
     let stateid = open(&mut state, a, Access::Both, Deny::None).unwrap();
     let first = state
-        .lock(first_lock(a, stateid, b"p", LockKind::Write))
+        .lock(Time::ZERO, first_lock(a, stateid, b"p", LockKind::Write))
         .unwrap();
     let second = state
-        .lock(first_lock(a, stateid, b"p", LockKind::Read))
+        .lock(Time::ZERO, first_lock(a, stateid, b"p", LockKind::Read))
         .unwrap();
     assert_eq!((first.other, first.seqid + 1), (second.other, second.seqid));
 }
@@ -42,7 +43,7 @@ fn a_denied_lock_names_who_holds_what() {
     let of_a = open(&mut state, a, Access::Both, Deny::None).unwrap();
     let of_b = open(&mut state, b, Access::Both, Deny::None).unwrap();
     state
-        .lock(first_lock(a, of_a, b"p", LockKind::Write))
+        .lock(Time::ZERO, first_lock(a, of_a, b"p", LockKind::Write))
         .unwrap();
     let denied = DeniedLock {
         range: LockRange::new(0, 10).unwrap(),
@@ -50,7 +51,7 @@ fn a_denied_lock_names_who_holds_what() {
         client: a,
         owner: Bytes::from_static(b"p"),
     };
-    let refused = state.lock(first_lock(b, of_b, b"p", LockKind::Read));
+    let refused = state.lock(Time::ZERO, first_lock(b, of_b, b"p", LockKind::Read));
     assert_eq!(refused, Err(LockRefusal::Denied(denied.clone())));
     let tested = state.lock_test(b, FILE, LockRange::ALL, LockKind::Read, b"p");
     assert_eq!(tested, Some(denied));
@@ -64,7 +65,7 @@ fn a_file_with_locks_is_not_closed_and_an_idle_stateid_can_be_freed() {
     let a = ready(&mut state, "a");
     let stateid = open(&mut state, a, Access::Both, Deny::None).unwrap();
     let lock = state
-        .lock(first_lock(a, stateid, b"p", LockKind::Write))
+        .lock(Time::ZERO, first_lock(a, stateid, b"p", LockKind::Write))
         .unwrap();
     let early = state.close(a, stateid, FILE);
     assert_eq!(early, Err(super::super::CloseRefusal::LocksHeld));
@@ -80,6 +81,6 @@ fn a_write_lock_needs_a_file_open_for_writing() {
     let mut state = open_for_business(Limits::default());
     let a = ready(&mut state, "a");
     let stateid = open(&mut state, a, Access::Read, Deny::None).unwrap();
-    let refused = state.lock(first_lock(a, stateid, b"p", LockKind::Write));
+    let refused = state.lock(Time::ZERO, first_lock(a, stateid, b"p", LockKind::Write));
     assert_eq!(refused, Err(LockRefusal::OpenMode));
 }
