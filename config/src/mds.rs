@@ -65,11 +65,18 @@ section! {
         state_dir: PathBuf = {
             example: r#""/var/lib/headrace""#,
         };
-        /// How long a client may be silent before it loses its opens, locks and layouts.
+        /// How long a client may be silent before others may get what it has open, locked or laid out.
         lease_seconds: Seconds = {
             default: Toml("90"),
             range: (1, 3600),
             example: "60",
+        };
+        /// How long a client that has been silent for a lease keeps its opens, locks and layouts
+        /// as long as nobody else wants what they exclude; 0 to take them with the lease.
+        courtesy_seconds: Seconds = {
+            default: Toml("86400"),
+            range: (0, 31_536_000),
+            example: "3600",
         };
         /// How long after a restart clients may take back what they had, before others get it.
         /// Not shorter than the lease: a silent client would come too late.

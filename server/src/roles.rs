@@ -139,6 +139,7 @@ fn spec(config: &MdsConfig) -> Spec {
         limits: Limits {
             lease: config.server.lease_seconds.duration(),
             grace: config.server.grace().duration(),
+            courtesy: config.server.courtesy_seconds.duration(),
             recall: config.layout.recall_seconds.duration(),
             clients: limits.clients as usize,
             sessions_per_client: limits.sessions_per_client as usize,

@@ -99,6 +99,11 @@ impl Source for MetadataSource {
             ],
             gauges: vec![
                 Gauge::new("clients", "Clients", held.clients),
+                Gauge::new(
+                    "courtesy_clients",
+                    "Clients out of their lease that keep what nobody wants",
+                    held.courtesy_clients,
+                ),
                 Gauge::new("sessions", "Sessions", held.sessions),
                 Gauge::new("opens", "Opens", held.opens),
                 Gauge::new("locks", "Byte-range locks", held.locks),

@@ -3,6 +3,7 @@
 
 mod acls;
 mod attributes;
+mod courtesy;
 mod data;
 mod direct;
 mod exports;

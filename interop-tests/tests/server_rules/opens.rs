@@ -231,7 +231,11 @@ async fn a_file_without_names_goes_when_its_layout_is_taken_by_force() -> Result
 
 #[tokio::test]
 async fn a_file_without_names_goes_with_the_client_that_held_it() -> Result<()> {
-    let world = World::with(1, |spec| spec.limits.lease = Duration::from_secs(1)).await?;
+    let world = World::with(1, |spec| {
+        spec.limits.lease = Duration::from_secs(1);
+        spec.limits.courtesy = Duration::from_secs(1);
+    })
+    .await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;

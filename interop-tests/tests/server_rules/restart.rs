@@ -26,13 +26,13 @@ async fn hasty() -> Result<World> {
 }
 
 /// The client `name` after the restart, in time to reclaim.
-async fn back(world: &World, name: &str) -> Result<Client, Failure> {
+pub async fn back(world: &World, name: &str) -> Result<Client, Failure> {
     kernel(name, "Linux 6.1.0")
         .mount_without_reclaim_complete(world.address)
         .await
 }
 
-async fn complete(client: &Client) -> Result<(), Failure> {
+pub async fn complete(client: &Client) -> Result<(), Failure> {
     client
         .ok([ArgOp::ReclaimComplete(ReclaimComplete4Args {
             one_fs: false,
@@ -41,7 +41,7 @@ async fn complete(client: &Client) -> Result<(), Failure> {
         .map(|_| ())
 }
 
-async fn reclaim(client: &Client, fh: &Fh4) -> Result<OpenFile, Failure> {
+pub async fn reclaim(client: &Client, fh: &Fh4) -> Result<OpenFile, Failure> {
     let claim = OpenClaim4::Previous(OpenDelegationType4::None);
     client
         .open_with(
@@ -54,7 +54,7 @@ async fn reclaim(client: &Client, fh: &Fh4) -> Result<OpenFile, Failure> {
         .await
 }
 
-async fn grace_is_over(client: &Client, root: &Fh4) -> Result<()> {
+pub async fn grace_is_over(client: &Client, root: &Fh4) -> Result<()> {
     at_last("an open after grace", &[Nfsstat4::Grace], async || {
         client.open_create(root, "after").await
     })

@@ -13,8 +13,9 @@ use std::time::Duration;
 use wire::Xdr;
 use wire::nfs4::{
     Bitmap4, CB_COMPOUND, CallbackSecParms4, CbArgOp, CbCompound4Args, CbCompound4Res,
-    CbLayoutrecall4Args, CbNotifyLock4Args, CbRecallAny4Args, CbSequence4Args, Clientid4, LAYOUT4_FLEX_FILES, Layoutiomode4,
-    Layoutrecall4, LayoutrecallFile4, Nfsstat4, Sessionid4, StateOwner4, Stateid4,
+    CbLayoutrecall4Args, CbNotifyLock4Args, CbRecallAny4Args, CbSequence4Args, Clientid4,
+    LAYOUT4_FLEX_FILES, Layoutiomode4, Layoutrecall4, LayoutrecallFile4, Nfsstat4, Sessionid4,
+    StateOwner4, Stateid4,
 };
 use wire::rpc::{AuthSys, Credential, Gids, MachineName};
 use wire::xdr::{Decoder, Encoder};
@@ -120,7 +121,9 @@ impl Server {
     /// CB_NOTIFY_LOCK, §20.11. Who can't be told loses the turn at once.
     async fn send_lock_notice(self: &Arc<Self>, notice: LockNotice) {
         while self.state.lock().has_lock_turn(&notice) {
-            let told = self.callback(notice.client, self.lock_notice(&notice)).await;
+            let told = self
+                .callback(notice.client, self.lock_notice(&notice))
+                .await;
             match told {
                 Ok(Nfsstat4::Ok) => return,
                 Err(CallbackFailure::Unreachable)

@@ -61,18 +61,7 @@ impl Server {
     async fn tidy(self: &Arc<Self>) -> Result<(), Refusal> {
         let now = self.clock.monotonic();
         let lapsed = self.state.lock().lapse(now);
-        for lapsed in lapsed {
-            tracing::info!(
-                client = lapsed.client.0,
-                "a client's lease ran out: its state is dropped"
-            );
-            // The record first: after a restart this client must not reclaim what others got since.
-            self.forget_records(&[lapsed.client.0]).await?;
-            let dropped = self.state.lock().drop_client(lapsed.client);
-            if let Some(dropped) = dropped {
-                self.clean_up(dropped);
-            }
-        }
+        self.put_out(lapsed).await?;
         let turns = self.state.lock().lock_turns_due(now);
         self.send_lock_notices(turns);
         let overdue = self.state.lock().overdue(now);
@@ -130,7 +119,7 @@ impl Server {
         }
     }
 
-    async fn forget_records(&self, records: &[u64]) -> Result<(), Refusal> {
+    pub(crate) async fn forget_records(&self, records: &[u64]) -> Result<(), Refusal> {
         if records.is_empty() {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod callbacks;
 mod clock;
 mod compound;
 mod connection;
+mod courtesy;
 mod devices;
 mod execute;
 mod exports;

@@ -183,7 +183,7 @@ refusals! {
         ShareDenied => Nfsstat4::ShareDenied,
         ReclaimConflict => Nfsstat4::ReclaimConflict,
         // RESOURCE is of version 4.0: there the client would have to be told to ask for less.
-        TooMany => Nfsstat4::Delay,
+        TooMany | MakingRoom => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal),
         ClientGone => Nfsstat4::Expired;
     DowngradeRefusal: Stateid(refusal) => stateid_status(refusal), NoSuchOpens => Nfsstat4::Inval;
@@ -213,6 +213,7 @@ refusals! {
         Stateid(refusal) => stateid_status(refusal),
         OpenMode => Nfsstat4::Openmode,
         Denied => Nfsstat4::Locked,
+        MakingWay => Nfsstat4::Delay,
         InGrace => Nfsstat4::Grace;
 }
 

@@ -42,7 +42,12 @@ pub(crate) fn exchange_id(
             update: args.flags & EXCHGID4_FLAG_UPD_CONFIRMED_REC_A != 0,
             implementation,
         },
-    )?;
+    );
+    if exchanged == Err(state::ExchangeIdRefusal::TooMany) {
+        // Clients that are away may have to go.
+        cx.server.wake_housekeeping();
+    }
+    let exchanged = exchanged?;
     let confirmed = if exchanged.confirmed {
         EXCHGID4_FLAG_CONFIRMED_R
     } else {

@@ -96,8 +96,7 @@ pub(crate) async fn lock(args: Lock4Args, cx: &mut Compound<'_>) -> Result<Lock4
         wait: waits(args.locktype).then_some(cx.file()?.export.number),
         who,
     };
-    let locked = cx.server.state.lock().lock(cx.time, request);
-    match locked {
+    match cx.server.take_lock(cx.time, request).await? {
         Ok(stateid) => {
             // A write lock may have become one for reading.
             cx.server.tell_lock_waiters(inode);
@@ -114,11 +113,22 @@ pub(crate) async fn lockt(args: Lockt4Args, cx: &mut Compound<'_>) -> Result<(),
     let inode = regular(cx).await?;
     let range = LockRange::new(args.offset, args.length).ok_or(Nfsstat4::Inval)?;
     let client = cx.client()?;
-    let state = cx.server.state.lock();
-    state.may_take_new(client)?;
-    match state.lock_test(client, inode, range, kind(args.locktype), &args.owner.owner) {
-        Some(lock) => Err(denied(lock)),
-        None => Ok(()),
+    loop {
+        let (lock, gone) = {
+            let mut state = cx.server.state.lock();
+            state.may_take_new(client)?;
+            let owner = &args.owner.owner;
+            let Some(lock) = state.lock_test(client, inode, range, kind(args.locktype), owner)
+            else {
+                return Ok(());
+            };
+            let gone = state.make_way_for_lock(lock.client);
+            (lock, gone)
+        };
+        if gone.is_empty() {
+            return Err(denied(lock));
+        }
+        cx.server.put_out(gone).await?;
     }
 }
 

@@ -20,10 +20,10 @@ use objects::Placement;
 use std::sync::Arc;
 use wire::nfs4::{
     Bitmap4, ChangeInfo4, Createhow4, Nfsstat4, OPEN4_RESULT_LOCKTYPE_POSIX,
-    OPEN4_RESULT_MAY_NOTIFY_LOCK, OPEN4_RESULT_PRESERVE_UNLINKED, OPEN4_SHARE_ACCESS_BOTH, OPEN4_SHARE_ACCESS_WANT_CANCEL,
-    OPEN4_SHARE_ACCESS_WANT_DELEG_MASK, OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
-    OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE, Open4Args, Open4Ok, OpenClaim4, OpenDelegation4,
-    OpenNoneDelegation4, Openflag4,
+    OPEN4_RESULT_MAY_NOTIFY_LOCK, OPEN4_RESULT_PRESERVE_UNLINKED, OPEN4_SHARE_ACCESS_BOTH,
+    OPEN4_SHARE_ACCESS_WANT_CANCEL, OPEN4_SHARE_ACCESS_WANT_DELEG_MASK,
+    OPEN4_SHARE_ACCESS_WANT_NO_DELEG, OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE, Open4Args, Open4Ok,
+    OpenClaim4, OpenDelegation4, OpenNoneDelegation4, Openflag4,
 };
 
 /// How often a name may come to mean another file while it is opened.
@@ -71,7 +71,7 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             if !target.created && !reclaim {
                 openable(&inode, access, &cx.credential(&file), file.export.access)?;
             }
-            cx.server.state.lock().open_reserve(request)?
+            cx.server.reserve_open(request).await?
         };
         if let Some(size) = target.truncate_to
             && let Err(refusal) = cx.server.truncate(file.id, size, Some(client), false).await
@@ -85,7 +85,11 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             let stateid = state.open_confirm(reservation)?;
             (stateid, state.can_call_back(client))
         };
-        let notify = if may_notify { OPEN4_RESULT_MAY_NOTIFY_LOCK } else { 0 };
+        let notify = if may_notify {
+            OPEN4_RESULT_MAY_NOTIFY_LOCK
+        } else {
+            0
+        };
         cx.set_current(file);
         return Ok(Open4Ok {
             stateid: cx.set_stateid(stateid),

@@ -81,9 +81,19 @@ pub(super) enum Phase {
     /// Known by EXCHANGE_ID alone; goes by itself after a lease.
     Unconfirmed,
     Confirmed,
-    /// Its lease ran out: nothing of it is honoured, and what it held still excludes others
+    /// Its lease ran out, and nobody has wanted what it holds: honoured as before.
+    Courtesy {
+        since: Time,
+    },
+    /// Given up: nothing of it is honoured, and what it held still excludes others
     /// until its durable record is gone (invariants 2 and 7).
     Lapsed,
+}
+
+impl Phase {
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Phase::Confirmed | Phase::Courtesy { .. })
+    }
 }
 
 /// The last CREATE_SESSION of a client and its answer (§18.36.4, phase 2).
@@ -153,15 +163,13 @@ impl Clients {
 
     /// A client whose state is honoured.
     pub(super) fn live(&self, id: ClientId) -> Option<&Client> {
-        self.table
-            .get(&id)
-            .filter(|client| client.phase == Phase::Confirmed)
+        self.table.get(&id).filter(|client| client.phase.is_live())
     }
 
     pub(super) fn live_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.table
             .get_mut(&id)
-            .filter(|client| client.phase == Phase::Confirmed)
+            .filter(|client| client.phase.is_live())
     }
 
     fn add_unconfirmed(&mut self, request: ExchangeId, now: Time) -> ClientId {
@@ -235,6 +243,16 @@ impl State {
         now: Time,
         request: ExchangeId,
     ) -> Result<ExchangedId, ExchangeIdRefusal> {
+        // A lease that ran out protects an owner from nobody (§18.35.4, client collision).
+        let known = self.clients.records(&request.owner).confirmed;
+        let collides = known.and_then(|id| self.clients.table.get(&id));
+        if let (Some(id), Some(client)) = (known, collides)
+            && client.principal != request.principal
+            && !request.update
+            && self.is_courteous(id)
+        {
+            self.revoke_client(id);
+        }
         let records = self.clients.records(&request.owner);
         let confirmed = records
             .confirmed
@@ -302,7 +320,7 @@ impl State {
                 self.clients.remove(id);
                 return Ok(Vec::new());
             }
-            Phase::Confirmed => {}
+            Phase::Confirmed | Phase::Courtesy { .. } => {}
         }
         if !client.sessions.is_empty() || self.opens.held_by(id) > 0 || self.locks.held_by(id) > 0 {
             return Err(DestroyClientRefusal::Busy);
@@ -320,7 +338,7 @@ impl State {
             implementation: client.implementation.clone(),
             reclaim_complete: client.reclaim.is_complete(),
             reclaimable: client.reclaim != Reclaim::None,
-            confirmed: client.phase == Phase::Confirmed,
+            confirmed: client.phase.is_live(),
         })
     }
 
@@ -329,7 +347,7 @@ impl State {
         self.clients
             .table
             .iter()
-            .filter(|(_, client)| client.phase == Phase::Confirmed)
+            .filter(|(_, client)| client.phase.is_live())
             .map(|(id, _)| *id)
             .collect()
     }
@@ -367,6 +385,9 @@ impl State {
             self.drop_session(session);
         }
         let client = self.clients.remove(id)?;
+        if let Phase::Courtesy { since } = client.phase {
+            self.courtesy.remove(since, id);
+        }
         self.leases.lapsed.remove(&id);
         self.waiters.drop_client(id);
         self.locks.drop_client(id);

@@ -1,5 +1,5 @@
 //! Whether a stateid allows a READ, a WRITE or a change of size through this server, RFC 8881
-//! §8.2.3 and §9.1.2. It changes nothing.
+//! §8.2.3 and §9.1.2. It changes nothing but clients that are away and in the way.
 
 use catalog::InodeId;
 
@@ -30,6 +30,8 @@ pub enum IoRefusal {
     OpenMode,
     #[error("an open of somebody else denies this")]
     Denied,
+    #[error("an open of a client that is away denied this")]
+    MakingWay,
     #[error("who may have denied this is not known before grace ends")]
     InGrace,
 }
@@ -37,7 +39,7 @@ pub enum IoRefusal {
 impl State {
     /// Judges the stateid of a READ, WRITE or SETATTR of the size.
     pub fn authorize_io(
-        &self,
+        &mut self,
         client: ClientId,
         stateid: Stateid,
         inode: InodeId,
@@ -57,6 +59,9 @@ impl State {
                 };
                 let bypasses = special == SpecialStateid::ReadBypass && kind == IoKind::Read;
                 if !bypasses && self.share_conflict(inode, access, None) {
+                    if self.make_way_for_io(inode, access) {
+                        return Err(IoRefusal::MakingWay);
+                    }
                     return Err(IoRefusal::Denied);
                 }
                 return Ok(IoGrant::Special);

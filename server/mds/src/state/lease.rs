@@ -94,6 +94,10 @@ impl Leases {
         self.due.insert((deadline, client));
     }
 
+    pub(super) fn forget(&mut self, client: ClientId, deadline: Time) {
+        self.due.remove(&(deadline, client));
+    }
+
     fn pop_due(&mut self, now: Time) -> Option<ClientId> {
         let first = self.due.first().copied()?;
         (first.0 <= now).then(|| {
@@ -284,8 +288,8 @@ impl State {
         Ok(())
     }
 
-    /// Finds the clients whose lease ran out. Nothing of them is honoured from here on, but what
-    /// they held still excludes others: the caller removes each durable record first, and then
+    /// Finds the clients whose lease ran out and that are shown no courtesy, or no longer. Nothing
+    /// of them is honoured from here on, but what they held still excludes others: the caller removes each durable record first, and then
     /// calls `drop_client`, so that after a crash nobody reclaims what another was given. A
     /// client is listed again until it is dropped.
     pub fn lapse(&mut self, now: Time) -> Vec<Lapsed> {
@@ -293,35 +297,48 @@ impl State {
             let Some(client) = self.clients.table.get(&id) else {
                 continue;
             };
-            let deadline = if client.executing > 0 {
+            let phase = client.phase;
+            let deadline = if let Phase::Courtesy { since } = phase {
+                since.plus(self.limits.courtesy)
+            } else if client.executing > 0 {
                 // A request being worked on is no silence (§8.3).
                 now.plus(self.limits.lease)
             } else {
                 client.renewed.plus(self.limits.lease)
             };
-            match client.phase {
+            match phase {
                 Phase::Lapsed => {}
                 _ if deadline > now => self.leases.watch(id, deadline),
                 Phase::Unconfirmed => {
                     self.clients.remove(id);
                 }
-                Phase::Confirmed => {
+                Phase::Confirmed if self.begin_courtesy(now, id) => {}
+                Phase::Confirmed | Phase::Courtesy { .. } => {
                     self.revoke_client(id);
                 }
             }
         }
-        let lapsed = self.leases.lapsed.iter().filter_map(|id| {
-            let owner = self.clients.table.get(id)?.owner.clone();
-            Some(Lapsed { client: *id, owner })
-        });
-        lapsed.collect()
+        self.shed();
+        let lapsed = self.leases.lapsed.iter();
+        lapsed.filter_map(|id| self.lapsed(*id)).collect()
+    }
+
+    pub(super) fn lapsed(&self, client: ClientId) -> Option<Lapsed> {
+        if !self.leases.lapsed.contains(&client) {
+            return None;
+        }
+        let owner = self.clients.table.get(&client)?.owner.clone();
+        Some(Lapsed { client, owner })
     }
 
     /// Takes everything from a client, as `lapse` does for a silent one.
     pub fn revoke_client(&mut self, id: ClientId) -> Option<Lapsed> {
         let client = self.clients.live_mut(id)?;
-        client.phase = Phase::Lapsed;
+        let before = std::mem::replace(&mut client.phase, Phase::Lapsed);
         let owner = client.owner.clone();
+        if let Phase::Courtesy { since } = before {
+            self.courtesy.remove(since, id);
+        }
         for session in self.sessions_of(id) {
             self.drop_session(session);
         }

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Limits {
     pub lease: Duration,
     pub grace: Duration,
+    /// How long a client out of its lease keeps what nobody wants; zero: not at all.
+    pub courtesy: Duration,
     /// How long a client may take to return a recalled layout before it is fenced.
     pub recall: Duration,
     /// Clients, confirmed or not.
@@ -64,6 +66,7 @@ impl Default for Limits {
         Limits {
             lease: Duration::from_secs(90),
             grace: Duration::from_secs(90),
+            courtesy: Duration::from_hours(24),
             recall: Duration::from_secs(15),
             clients: 20_000,
             sessions_per_client: 16,

@@ -7,6 +7,7 @@
 
 mod callback;
 mod client;
+mod courtesy;
 #[cfg(test)]
 mod fixture;
 mod gate;
@@ -131,6 +132,8 @@ pub struct Dropped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metrics {
     pub clients: usize,
+    /// Of them, those whose lease ran out and that keep what they have until somebody wants it.
+    pub courtesy_clients: usize,
     pub sessions: usize,
     pub cached_reply_bytes: usize,
     pub open_owners: usize,
@@ -151,6 +154,7 @@ pub struct State {
     clients: client::Clients,
     sessions: session::Sessions,
     leases: lease::Leases,
+    courtesy: courtesy::Courtesy,
     grace: lease::Grace,
     opens: open::Opens,
     locks: lock::Locks,
@@ -166,6 +170,7 @@ impl State {
             clients: client::Clients::new(boot.epoch, keyed),
             sessions: session::Sessions::new(boot.epoch, keyed),
             leases: lease::Leases::new(),
+            courtesy: courtesy::Courtesy::default(),
             grace: lease::Grace::new(boot.now.plus(limits.grace), boot.on_record),
             opens: open::Opens::new(boot.epoch, keyed),
             locks: lock::Locks::new(boot.epoch, keyed),
@@ -186,6 +191,7 @@ impl State {
         let (open_owners, opens) = self.opens.counts();
         Metrics {
             clients: self.clients.table.len(),
+            courtesy_clients: self.courtesy.len(),
             sessions: self.sessions.table.len(),
             cached_reply_bytes: self.sessions.cached_reply_bytes,
             open_owners,

@@ -46,6 +46,8 @@ pub enum OpenRefusal {
     ReclaimConflict,
     #[error("there are as many opens as the limits allow")]
     TooMany,
+    #[error("clients that are away are made to give room")]
+    MakingRoom,
     #[error(transparent)]
     Grace(#[from] GraceRefusal),
     #[error("the client went while its open was being made")]
@@ -295,6 +297,33 @@ impl Opens {
         })
     }
 
+    /// Clients with an open that stands against this one.
+    pub(super) fn in_the_way(&self, request: &OpenRequest) -> BTreeSet<ClientId> {
+        let own = self
+            .owner_by_name
+            .get(&(request.client, request.owner.clone()));
+        self.holders(request.inode, |open, bits| {
+            let other = open.client != request.client || Some(&open.owner) != own;
+            other
+                && (request.access as u8 & bits.deny != 0 || request.deny as u8 & bits.access != 0)
+        })
+    }
+
+    /// Clients with an open that denies this access.
+    pub(super) fn deniers(&self, inode: InodeId, access: Access) -> BTreeSet<ClientId> {
+        self.holders(inode, |_, bits| bits.deny & access as u8 != 0)
+    }
+
+    fn holders(&self, inode: InodeId, counts: impl Fn(&Open, Bits) -> bool) -> BTreeSet<ClientId> {
+        let opens = self.files.get(&inode).into_iter();
+        opens
+            .flat_map(|file| file.by_owner.values())
+            .filter_map(|index| Some((self.opens.at(*index)?, self.bits(*index))))
+            .filter(|(open, bits)| counts(open, *bits))
+            .map(|(open, _)| open.client)
+            .collect()
+    }
+
     fn has(&self, client: ClientId, inode: InodeId) -> bool {
         let short = client.short();
         self.files.get(&inode).is_some_and(|file| {
@@ -421,6 +450,7 @@ impl State {
         let reclaim = request.reclaim;
         match self.opens.reserve(request, &self.limits) {
             Err(OpenRefusal::ShareDenied) if reclaim => Err(OpenRefusal::ReclaimConflict),
+            Err(OpenRefusal::TooMany) if self.makes_room() => Err(OpenRefusal::MakingRoom),
             answer => answer,
         }
     }

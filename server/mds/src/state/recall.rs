@@ -84,7 +84,12 @@ impl State {
     }
 
     fn recall_index(&mut self, now: Time, index: u32) -> Option<RecallOrder> {
-        let deadline = now.plus(self.limits.recall);
+        // A client out of its lease had all the time there is.
+        let holder = self.grants.layouts.at(index).map(|layout| layout.client);
+        let deadline = match holder {
+            Some(client) if self.is_courteous(client) => now,
+            _ => now.plus(self.limits.recall),
+        };
         let mut ordered = false;
         self.grants.change(index, |layout| {
             layout.serial = layout.serial.wrapping_add(1);
@@ -164,6 +169,13 @@ impl State {
     /// Fences begun and not done, for whoever has to try again.
     pub fn fences(&self) -> Vec<Grant> {
         self.grants_of(self.grants.fencing.iter().copied())
+    }
+
+    /// Those of one file that may still write it.
+    pub fn fences_of(&self, inode: InodeId) -> Vec<Grant> {
+        let mut grants = self.rw_holders(inode);
+        grants.retain(|grant| grant.phase == GrantPhase::Fencing);
+        grants
     }
 
     /// Every object of a layout is fenced, or durably abandoned: invariant 5 holds without it.

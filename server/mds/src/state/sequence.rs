@@ -195,9 +195,7 @@ impl State {
             self.sessions
                 .associate(request.session, request.connection, BoundDirection::Fore);
         }
-        if let Some(client) = self.clients.table.get_mut(&client_id) {
-            client.renewed = client.renewed.max(now);
-        }
+        self.renew(now, client_id);
         Ok(sequenced)
     }
 

@@ -346,8 +346,8 @@ impl State {
             .associate(session, request.connection, direction);
         if let Some(client) = self.clients.table.get_mut(&request.client) {
             client.sessions.insert(session);
-            client.renewed = client.renewed.max(now);
         }
+        self.renew(now, request.client);
         Ok(CreatedSession {
             session,
             client: request.client,

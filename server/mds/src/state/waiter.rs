@@ -215,7 +215,12 @@ impl State {
             return Vec::new();
         };
         let mut notices = Vec::new();
-        for number in file.all.difference(&file.turns).copied().collect::<Vec<_>>() {
+        for number in file
+            .all
+            .difference(&file.turns)
+            .copied()
+            .collect::<Vec<_>>()
+        {
             let Some(waiter) = self.waiters.waiters.get(&number) else {
                 continue;
             };
@@ -250,9 +255,7 @@ impl State {
 
     /// Whether it still is this waiter's turn.
     pub fn has_lock_turn(&self, notice: &LockNotice) -> bool {
-        self.waiters
-            .turns
-            .contains(&(notice.until, notice.number))
+        self.waiters.turns.contains(&(notice.until, notice.number))
     }
 
     /// The client can't be told, or doesn't want it: its turn is the next one's.

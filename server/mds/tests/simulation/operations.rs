@@ -48,7 +48,7 @@ impl Server {
                     deny: *deny,
                     reclaim: *reclaim,
                 };
-                match self.state.open_reserve(asked) {
+                match self.state.open_reserve(asked.clone()) {
                     Ok(reservation) => {
                         if *reclaim && let Some(known) = self.state.client_record(client) {
                             oracle.reclaimed(request.client, u64::from_be_bytes(known.verifier))?;
@@ -59,6 +59,12 @@ impl Server {
                         "invariant 7: a reclaim of file {file} met a conflicting open"
                     )),
                     Err(OpenRefusal::ShareDenied) => {
+                        let gone = self.state.make_way_for_open(&asked);
+                        if !gone.is_empty() {
+                            self.count("clients put out for others");
+                            self.put_out(&gone, oracle);
+                            return Ok(Ok(Work::Start));
+                        }
                         self.count("denied opens");
                         refused(Refused::Denied)
                     }
@@ -128,7 +134,13 @@ impl Server {
                         self.tell_waiters(now, file, oracle, net)?;
                         Ok(Err(Answer::Stateid(stateid)))
                     }
-                    Err(LockRefusal::Denied(_)) => {
+                    Err(LockRefusal::Denied(denied)) => {
+                        let gone = self.state.make_way_for_lock(denied.client);
+                        if !gone.is_empty() {
+                            self.count("clients put out for others");
+                            self.put_out(&gone, oracle);
+                            return Ok(Ok(Work::Start));
+                        }
                         self.count("denied locks");
                         if !self.others_turn(client, file) {
                             oracle.lock_denied(client, file, *range, *kind)?;

@@ -79,6 +79,7 @@ pub fn limits() -> Limits {
     Limits {
         lease: Duration::from_nanos(900),
         grace: Duration::from_nanos(900),
+        courtesy: Duration::from_nanos(4_000),
         recall: Duration::from_nanos(250),
         lock_turn: Duration::from_nanos(200),
         slots: SLOTS,
@@ -254,7 +255,12 @@ impl Server {
             operations: 4,
         };
         let client = request.client;
-        match self.state.sequence(now, asked) {
+        let away = self.state.metrics().courtesy_clients;
+        let sequenced = self.state.sequence(now, asked);
+        if self.state.metrics().courtesy_clients < away {
+            self.count("returns in courtesy");
+        }
+        match sequenced {
             Ok(Sequenced::Execute(admitted)) => {
                 oracle.executes(request.id)?;
                 self.push(Work::Start, Some((request, admitted.slot, admitted.client)));
@@ -288,29 +294,15 @@ impl Server {
     }
 
     /// What time brings about.
-    pub fn housekeeping(
-        &mut self,
-        now: Time,
-        oracle: &mut Oracle,
-        net: &mut Vec<Packet>,
-    ) -> Check {
+    pub fn housekeeping(&mut self, now: Time, oracle: &mut Oracle, net: &mut Vec<Packet>) -> Check {
         let turns = self.state.lock_turns_due(now);
         self.tell(turns, oracle, net)?;
         // Of clients that went meanwhile.
         for file in 0..FILES {
             self.tell_waiters(now, file, oracle, net)?;
         }
-        for lapsed in self.state.lapse(now) {
-            oracle.lapsed(lapsed.client);
-            let known = self
-                .tasks
-                .iter()
-                .any(|task| matches!(task.work, Work::Lapse(client, _) if client == lapsed.client));
-            if !known {
-                self.count("lapses");
-                self.push(Work::Lapse(lapsed.client, false), None);
-            }
-        }
+        let lapsed = self.state.lapse(now);
+        self.put_out(&lapsed, oracle);
         self.state.overdue(now);
         for grant in self.state.fences() {
             let known = self
@@ -343,6 +335,21 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// The record of each goes, and then what it held.
+    pub(super) fn put_out(&mut self, lapsed: &[Lapsed], oracle: &mut Oracle) {
+        for lapsed in lapsed {
+            oracle.lapsed(lapsed.client);
+            let known = self
+                .tasks
+                .iter()
+                .any(|task| matches!(task.work, Work::Lapse(client, _) if client == lapsed.client));
+            if !known {
+                self.count("lapses");
+                self.push(Work::Lapse(lapsed.client, false), None);
+            }
+        }
     }
 
     /// Something of the file was unlocked.

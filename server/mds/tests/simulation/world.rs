@@ -71,8 +71,8 @@ impl World {
             self.server.count("client restarts");
             self.clients[client].restart();
         }
-        if self.rng.per_mille(60) {
-            let longest = if self.rng.percent(50) { 300 } else { 3000 };
+        if self.rng.per_mille(120) {
+            let longest = [300, 1500, 3000][self.rng.below(3)];
             let sleep = Duration::from_nanos(self.rng.next() % longest);
             self.clients[client].asleep_until = self.now.plus(sleep);
         }
@@ -277,6 +277,8 @@ impl World {
             "denied opens",
             "denied locks",
             "turns to lock",
+            "clients put out for others",
+            "returns in courtesy",
             "reclaims",
             "waits at a gate",
             "writes refused by a fence",

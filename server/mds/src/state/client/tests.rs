@@ -92,7 +92,10 @@ fn a_client_with_a_session_is_busy_and_one_with_layouts_alone_is_not() {
 
 #[test]
 fn a_silent_client_excludes_others_until_its_record_is_gone() {
-    let mut state = open_for_business(Limits::default());
+    let mut state = open_for_business(Limits {
+        courtesy: std::time::Duration::ZERO,
+        ..Limits::default()
+    });
     let silent = ready(&mut state, "a");
     let stateid = open(&mut state, silent, Access::Read, Deny::Both).unwrap();
     let later = Time::ZERO.plus(state.limits().lease * 2);
