@@ -79,7 +79,7 @@ pub fn limits() -> Limits {
     Limits {
         lease: Duration::from_nanos(900),
         grace: Duration::from_nanos(900),
-        courtesy: Duration::from_nanos(4_000),
+        courtesy: Duration::from_micros(4),
         recall: Duration::from_nanos(250),
         lock_turn: Duration::from_nanos(200),
         slots: SLOTS,

@@ -34,6 +34,8 @@ fn a_client_that_comes_back_before_anybody_wanted_its_state_goes_on() {
         highest_slot: 0,
         cache_this: false,
         digest: 0,
+        request_bytes: 100,
+        operations: 1,
     };
     assert!(matches!(
         state.sequence(later, request),
