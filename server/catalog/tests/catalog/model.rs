@@ -3,7 +3,7 @@
 
 use crate::world::*;
 use catalog::store::MemoryStore;
-use catalog::{Catalog, Done, Error, FileKind, InodeId, RemoveWhat};
+use catalog::{Catalog, Done, Error, FileKind, InodeId, RemoveWhat, SetXattr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -37,6 +37,16 @@ enum Step {
         node: usize,
         mode: u32,
     },
+    SetXattr {
+        node: usize,
+        name: u8,
+        value: Vec<u8>,
+        how: SetXattr,
+    },
+    RemoveXattr {
+        node: usize,
+        name: u8,
+    },
     Reap {
         node: usize,
     },
@@ -51,6 +61,11 @@ fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
         Just(RemoveWhat::Directory),
         Just(RemoveWhat::NotDirectory)
     ];
+    let how = prop_oneof![
+        Just(SetXattr::Either),
+        Just(SetXattr::Create),
+        Just(SetXattr::Replace)
+    ];
     let step = prop_oneof![
         6 => (node.clone(), name.clone(), any::<bool>())
             .prop_map(|(directory, name, is_directory)| Step::Create { directory, name, is_directory }),
@@ -61,6 +76,9 @@ fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
         5 => (node.clone(), name.clone(), node.clone(), name)
             .prop_map(|(from, name, to, new_name)| Step::Rename { from, name, to, new_name }),
         1 => (node.clone(), 0..0o10000_u32).prop_map(|(node, mode)| Step::Chmod { node, mode }),
+        2 => (node.clone(), 0..3_u8, vec(any::<u8>(), 0..4), how)
+            .prop_map(|(node, name, value, how)| Step::SetXattr { node, name, value, how }),
+        1 => (node.clone(), 0..3_u8).prop_map(|(node, name)| Step::RemoveXattr { node, name }),
         1 => node.prop_map(|node| Step::Reap { node }),
         1 => Just(Step::Restart),
     ];
@@ -73,6 +91,7 @@ struct Node {
     mode: u32,
     links: u32,
     entries: BTreeMap<u8, usize>,
+    xattrs: BTreeMap<u8, Vec<u8>>,
     parent: usize,
     is_gone: bool,
 }
@@ -90,6 +109,7 @@ impl Model {
             mode: 0o755,
             links: 1,
             entries: BTreeMap::new(),
+            xattrs: BTreeMap::new(),
             parent: 0,
             is_gone: false,
         };
@@ -123,6 +143,7 @@ impl Model {
             mode: if is_directory { 0o755 } else { 0o644 },
             links: 1,
             entries: BTreeMap::new(),
+            xattrs: BTreeMap::new(),
             parent: directory,
             is_gone: false,
         };
@@ -208,6 +229,29 @@ impl Model {
         self.nodes[to].entries.insert(new_name, moved);
         self.nodes[moved].parent = to;
         Ok(())
+    }
+
+    fn xattr_set(
+        &mut self,
+        node: usize,
+        name: u8,
+        value: &[u8],
+        how: SetXattr,
+    ) -> Result<(), Error> {
+        self.alive(node)?;
+        let xattrs = &mut self.nodes[node].xattrs;
+        match (xattrs.contains_key(&name), how) {
+            (true, SetXattr::Create) => return Err(Error::Exists),
+            (false, SetXattr::Replace) => return Err(Error::NoXattr),
+            _ => xattrs.insert(name, value.to_vec()),
+        };
+        Ok(())
+    }
+
+    fn xattr_remove(&mut self, node: usize, name: u8) -> Result<(), Error> {
+        self.alive(node)?;
+        let gone = self.nodes[node].xattrs.remove(&name);
+        gone.map(drop).ok_or(Error::NoXattr)
     }
 
     fn reap(&mut self, node: usize) -> bool {
@@ -337,6 +381,25 @@ impl Pair {
                     Err(error) => assert_eq!(Err(error), self.model.alive(changed)),
                 }
             }
+            Step::SetXattr {
+                node: on,
+                name,
+                ref value,
+                how,
+            } => {
+                let on = node(on);
+                let answer = calls
+                    .xattr_set(self.ids[on], &name_of(name), value, how)
+                    .await;
+                let expected = self.model.xattr_set(on, name, value, how);
+                assert_eq!(self.note(answer).map(drop), expected);
+            }
+            Step::RemoveXattr { node: on, name } => {
+                let on = node(on);
+                let answer = calls.xattr_remove(self.ids[on], &name_of(name)).await;
+                let expected = self.model.xattr_remove(on, name);
+                assert_eq!(self.note(answer).map(drop), expected);
+            }
             Step::Reap { node: reaped } => {
                 let reaped = node(reaped);
                 let answer = catalog.reap(at(1), self.ids[reaped]).await;
@@ -358,6 +421,11 @@ impl Pair {
             let inode = inode.unwrap();
             assert_eq!(inode.mode, node.mode);
             assert_eq!(inode.kind == FileKind::Directory, node.is_directory);
+            assert_eq!(inode.xattrs.count as usize, node.xattrs.len());
+            for (name, value) in &node.xattrs {
+                let found = reader.xattr(*id, name_of(*name).as_bytes()).await;
+                assert_eq!(found.unwrap().as_deref(), Some(&value[..]));
+            }
             if !node.is_directory {
                 assert_eq!(inode.nlink, node.links);
                 continue;
@@ -500,6 +568,18 @@ impl Pair {
                 }
                 Err(error) => Err(error),
             },
+            Step::SetXattr {
+                node: on,
+                name,
+                ref value,
+                how,
+            } => calls
+                .xattr_set(node(on), &name_of(name), value, how)
+                .await
+                .map(drop),
+            Step::RemoveXattr { node: on, name } => {
+                calls.xattr_remove(node(on), &name_of(name)).await.map(drop)
+            }
             Step::Reap { node: reaped } => catalog.reap(at(1), node(reaped)).await.map(drop),
             Step::Restart => Ok(()),
         };

@@ -1,9 +1,10 @@
 //! Catalogs to test on, and calls that tests make one by one.
 
+use bytes::Bytes;
 use catalog::store::{Faults, MemoryStore};
 use catalog::{
-    Catalog, Done, Error, FileKind, Inode, InodeId, NewInode, Options, Reader, RemoveWhat, Removed,
-    Renamed, Timestamp, transact,
+    Catalog, Done, Error, FileKind, Inode, InodeChange, InodeId, NewInode, Options, Reader,
+    RemoveWhat, Removed, Renamed, SetXattr, Timestamp, XattrLimits, transact,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -111,6 +112,26 @@ impl Calls<'_> {
         transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
             tx.rename(from.0, from.1.as_bytes(), to.0, to.1.as_bytes())
                 .await
+        })
+    }
+
+    pub async fn xattr_set(
+        &self,
+        id: InodeId,
+        name: &str,
+        value: &[u8],
+        how: SetXattr,
+    ) -> Answer<InodeChange> {
+        let (value, limits) = (Bytes::copy_from_slice(value), XattrLimits::default());
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
+            tx.xattr_set(id, name.as_bytes(), &value, how, &limits)
+                .await
+        })
+    }
+
+    pub async fn xattr_remove(&self, id: InodeId, name: &str) -> Answer<InodeChange> {
+        transact!(self.catalog, self.now, |tx| -> Result<_, Error> {
+            tx.xattr_remove(id, name.as_bytes()).await
         })
     }
 
