@@ -90,12 +90,7 @@ async fn a_file_without_a_list_shows_the_one_of_its_mode_and_a_set_one_moves_the
         told.aclsupport,
         Some(ACL4_SUPPORT_ALLOW_ACL | ACL4_SUPPORT_DENY_ACL)
     );
-    let of_group = ace(
-        ACE4_ACCESS_ALLOWED_ACE_TYPE,
-        ACE4_IDENTIFIER_GROUP,
-        "GROUP@",
-        READ | SEE,
-    );
+    let of_group = allow("GROUP@", READ | SEE);
     let owners = READ | WRITE | SEE | ACE4_WRITE_ATTRIBUTES | ACE4_WRITE_ACL;
     let expected = [allow("OWNER@", owners), of_group, allow("EVERYONE@", SEE)];
     assert_eq!(told.acl.as_deref(), Some(&expected[..]));
@@ -231,7 +226,15 @@ async fn a_list_that_makes_no_sense_is_refused() -> Result<()> {
     let odd = ace(ACE4_ACCESS_ALLOWED_ACE_TYPE, 1 << 20, "1", READ);
     assert_eq!(refused(&[odd]).await, Nfsstat4::Attrnotsupp);
     let inheriting = ace(ACE4_ACCESS_ALLOWED_ACE_TYPE, INHERITED, "1", READ);
-    assert_eq!(refused(&[inheriting]).await, Nfsstat4::Inval);
+    assert_eq!(refused(&[inheriting]).await, Nfsstat4::Attrnotsupp);
+    let for_none = ace(
+        ACE4_ACCESS_ALLOWED_ACE_TYPE,
+        ACE4_INHERIT_ONLY_ACE,
+        "1",
+        READ,
+    );
+    let refusal = set(&a, &root, list(&[for_none])).await.status();
+    assert_eq!(refusal, Nfsstat4::Attrnotsupp);
     assert_eq!(refused(&vec![allow("1", READ); 9]).await, Nfsstat4::Nospc);
     assert_eq!(refused(&vec![allow("1", READ); 8]).await, Nfsstat4::Ok);
     let empty = Nfsacl41 {
@@ -242,7 +245,7 @@ async fn a_list_that_makes_no_sense_is_refused() -> Result<()> {
         dacl: Some(Box::new(empty.clone())),
         ..list(&[])
     };
-    assert_eq!(set(&a, &fh, both).await.status(), Nfsstat4::Inval);
+    assert_eq!(set(&a, &fh, both).await.status(), Nfsstat4::Attrnotsupp);
     let audits = Attributes {
         sacl: Some(Box::new(empty)),
         ..Attributes::default()

@@ -151,7 +151,8 @@ impl Changes {
         match kind {
             FileKind::Symlink => Err(Nfsstat4::Attrnotsupp.into()),
             FileKind::Directory => Ok(()),
-            _ if inherits => Err(Nfsstat4::Inval.into()),
+            // §6.2.1.4.1.
+            _ if inherits => Err(Nfsstat4::Attrnotsupp.into()),
             _ => Ok(()),
         }
     }
@@ -235,9 +236,7 @@ impl Changes {
                 // §6.4.1.1: from now on the mode bounds the list, which is kept as it is.
                 let list = Arc::make_mut(list);
                 list.masked = true;
-                if list.flags & ACL4_AUTO_INHERIT != 0 {
-                    list.flags |= ACL4_PROTECTED;
-                }
+                list.flags |= ACL4_PROTECTED;
             }
         }
         // §6.4.1.3: the mode first, then the list, which may change it.
@@ -297,9 +296,11 @@ fn new_mode(asked: &Attributes) -> Result<(Option<NewMode>, Option<u32>), Refusa
 fn new_acl(asked: &Attributes, most: usize) -> Result<Option<NewAcl>, Refusal> {
     let (aces, flags, known) = match (&asked.acl, &asked.dacl) {
         (None, None) => return Ok(None),
-        (Some(aces), None) => (aces, 0, ACE_FLAGS & !ACE4_INHERITED_ACE),
+        // §6.4.3.2: who sets `acl` may know nothing of automatic inheritance.
+        (Some(aces), None) => (aces, ACL4_PROTECTED, ACE_FLAGS & !ACE4_INHERITED_ACE),
         (None, Some(list)) => (&list.aces, list.flag, ACE_FLAGS),
-        (Some(_), Some(_)) => return Err(Nfsstat4::Inval.into()),
+        // §6.4.1.
+        (Some(_), Some(_)) => return Err(Nfsstat4::Attrnotsupp.into()),
     };
     if flags & !(ACL4_AUTO_INHERIT | ACL4_PROTECTED | ACL4_DEFAULTED) != 0 {
         return Err(Nfsstat4::Inval.into());
@@ -337,6 +338,10 @@ fn new_ace(ace: &Nfsace4, known_flags: u32) -> Result<Ace, Refusal> {
         return Err(Nfsstat4::Attrnotsupp.into());
     }
     let mut flags = ace.flag & known_flags;
+    // §6.2.1.4.1: for files below, and for none of them.
+    if flags & INHERITANCE == ACE4_INHERIT_ONLY_ACE {
+        return Err(Nfsstat4::Attrnotsupp.into());
+    }
     let is_group = flags & ACE4_IDENTIFIER_GROUP != 0;
     let who = match &ace.who[..] {
         acl::OWNER => Who::Owner,
@@ -345,8 +350,8 @@ fn new_ace(ace: &Nfsace4, known_flags: u32) -> Result<Ace, Refusal> {
         id if is_group => Who::Group(identity(id)?),
         id => Who::User(identity(id)?),
     };
-    if matches!(who, Who::Owner | Who::Everyone) {
-        // §6.2.1.4.1: means nothing there.
+    if matches!(who, Who::Owner | Who::OwningGroup | Who::Everyone) {
+        // §6.2.1.5: means nothing there.
         flags &= !ACE4_IDENTIFIER_GROUP;
     }
     Ok(Ace {

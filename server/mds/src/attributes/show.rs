@@ -123,7 +123,10 @@ impl Compound<'_> {
             Attr::Dacl => {
                 let aces = entries_of(inode);
                 shown.dacl = Some(Box::new(Nfsacl41 {
-                    flag: inode.acl.as_ref().map_or(ACL4_DEFAULTED, |list| list.flags),
+                    flag: inode
+                        .acl
+                        .as_ref()
+                        .map_or(acl::OF_MODE_FLAGS, |list| list.flags),
                     aces: aces.iter().map(|ace| on_wire(ace, u32::MAX)).collect(),
                 }));
             }

@@ -32,6 +32,9 @@ const WITH_WRITE: u32 = ACE4_WRITE_DATA
     | ACE4_WRITE_ACL
     | ACE4_WRITE_OWNER;
 
+/// Flags of the list that a mode shows: it was set, and doesn't follow the folder's by itself (§6.4.3.2).
+pub const OF_MODE_FLAGS: u32 = ACL4_PROTECTED;
+
 /// How a mode meets a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meeting {
@@ -233,9 +236,10 @@ fn met(aces: &[Ace], mode: u32, meeting: Meeting, directory: bool) -> Vec<Ace> {
 }
 
 fn entry(kind: AceKind, who: Who, mask: u32) -> Ace {
+    // §6.2.1.5: of named groups alone.
     let flags = match who {
-        Who::OwningGroup | Who::Group(_) => ACE4_IDENTIFIER_GROUP,
-        Who::Owner | Who::Everyone | Who::User(_) => 0,
+        Who::Group(_) => ACE4_IDENTIFIER_GROUP,
+        Who::Owner | Who::OwningGroup | Who::Everyone | Who::User(_) => 0,
     };
     Ace {
         kind,
@@ -247,18 +251,13 @@ fn entry(kind: AceKind, who: Who, mask: u32) -> Ace {
 
 /// What a new file or folder takes over of its folder's list (§6.4.3.1).
 fn inherited(parent: &Acl, directory: bool) -> Vec<Ace> {
-    let mark = if parent.flags & ACL4_AUTO_INHERIT != 0 {
-        ACE4_INHERITED_ACE
-    } else {
-        0
-    };
     let taken = |ace: &Ace| {
         let (to_files, to_folders) = (
             ace.flags & ACE4_FILE_INHERIT_ACE != 0,
             ace.flags & ACE4_DIRECTORY_INHERIT_ACE != 0,
         );
         let propagates = ace.flags & ACE4_NO_PROPAGATE_INHERIT_ACE == 0;
-        let plain = ace.flags & ACE4_IDENTIFIER_GROUP | mark;
+        let plain = ace.flags & ACE4_IDENTIFIER_GROUP | ACE4_INHERITED_ACE;
         let flags = match (directory, to_files, to_folders) {
             (false, true, _) => plain,
             (true, _, true) if propagates => plain | ace.flags & INHERITABLE,
@@ -305,8 +304,7 @@ pub fn at_birth(parent: Option<&Acl>, asked: BirthMode, directory: bool) -> (u32
         }
         // §6.4.3.2: what a mode changed doesn't follow the folder by itself any more.
         BirthMode::Unsaid(mode) | BirthMode::Said(mode) => {
-            let protected = if auto == 0 { 0 } else { ACL4_PROTECTED };
-            (mode, list(aces, auto | protected, true))
+            (mode, list(aces, auto | ACL4_PROTECTED, true))
         }
         BirthMode::WithUmask { mode, umask } => {
             let aces = met(&aces, mode, Meeting::Born { umask }, directory);
@@ -317,14 +315,9 @@ pub fn at_birth(parent: Option<&Acl>, asked: BirthMode, directory: bool) -> (u32
 
 /// Mode and list of a file after a list was set on it (§6.4.1.2). A list that says what the mode says
 /// anyway is none.
-pub fn set(mode: u32, mut aces: Vec<Ace>, flags: u32, directory: bool) -> (u32, Option<Acl>) {
-    for ace in &mut aces {
-        if ace.who == Who::OwningGroup {
-            ace.flags |= ACE4_IDENTIFIER_GROUP;
-        }
-    }
+pub fn set(mode: u32, aces: Vec<Ace>, flags: u32, directory: bool) -> (u32, Option<Acl>) {
     let mode = mode & 0o7000 | mode_of(&aces);
-    let needless = flags == 0 && aces == of_mode(mode, directory);
+    let needless = flags == OF_MODE_FLAGS && aces == of_mode(mode, directory);
     let list = Acl {
         flags,
         masked: false,
