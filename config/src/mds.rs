@@ -48,6 +48,8 @@ words! {
     Placement {
         /// By free space, weight and load.
         Spread = "spread",
+        /// On the machine that writes, while a data server there has room; else as `spread`.
+        LocalFirst = "local-first",
     }
 }
 
@@ -160,10 +162,10 @@ section! {
             range: (1, 1000),
             example: "2",
         };
-        /// Name of the machine that it runs on, when clients run there too: their new files are
-        /// placed on their own machine first.
+        /// The machine that it runs on, when clients run there too and reach the metadata server from
+        /// another address than `address`: a name that resolves to it. For `placement = "local-first"`.
         host: Option<Name> = {
-            default: Unset("no client's machine"),
+            default: Unset("the machine of `address`"),
             example: r#""gpu1""#,
         };
         /// Largest READ that clients are told to send.
@@ -254,10 +256,11 @@ section! {
             range: (1, 16),
             example: "1",
         };
-        /// How data servers are chosen: `spread` goes by free space, weight and load.
+        /// How data servers are chosen: `spread` goes by free space, weight and load; `local-first`
+        /// takes those on the machine of the client that makes the file first (`host`).
         placement: Placement = {
             default: Toml(r#""spread""#),
-            example: r#""spread""#,
+            example: r#""local-first""#,
         };
         /// User and group ids that own the data objects on the data servers. They must be nobody's:
         /// no account of any machine, not 0, 65534 or 4294967295.

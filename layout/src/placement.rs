@@ -1,5 +1,5 @@
-//! The choice of data servers for a new extent: spread by weight, free space and load, the same for
-//! the same seed.
+//! The choice of data servers for a new extent: by weight, free space and load, on the writer's own
+//! machine first where that is wanted; the same for the same seed.
 //!
 //! Never here: making objects, knowing who is healthy.
 
@@ -29,6 +29,8 @@ pub struct Want {
     pub copies: u32,
     /// A data server with less free space takes no new file.
     pub reserve_bytes: u64,
+    /// Data servers on the writer's machine come before all others.
+    pub local_first: bool,
 }
 
 impl Want {
@@ -47,6 +49,7 @@ impl Want {
             stripes: spread.next_power_of_two(),
             copies: copies.max(1),
             reserve_bytes,
+            local_first: false,
         }
     }
 }
@@ -110,9 +113,12 @@ pub fn place(
     }
     let mut drawn: Vec<(bool, f64, DataServerId)> = with_room
         .iter()
-        .map(|c| (!c.host_matches, draw(c, seed), c.server))
+        .map(|c| {
+            let local = want.local_first && c.host_matches;
+            (!local, draw(c, seed), c.server)
+        })
         .collect();
-    // The writer's own host first (fact 27), then by the draw; the id decides between equals.
+    // The writer's own host first if wanted (fact 27), then by the draw; the id decides between equals.
     drawn.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
     let spread = want.spread.max(1) as usize;
     let stripes = (want.stripes.max(1) as usize).max(spread);
@@ -164,6 +170,7 @@ mod tests {
             stripes: spread.next_power_of_two(),
             copies,
             reserve_bytes: 1 << 20,
+            local_first: false,
         }
     }
 
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_copy_lies_on_the_writers_host() {
+    fn the_first_copy_lies_on_the_writers_host_where_that_is_wanted() {
         let servers = [
             candidate(1, 99),
             Candidate {
@@ -210,9 +217,14 @@ mod tests {
             candidate(3, 99),
         ];
         for seed in 0..50 {
-            let placed = place(&servers, want(1, 2), seed).expect("three servers hold two copies");
+            let local = Want {
+                local_first: true,
+                ..want(1, 2)
+            };
+            let placed = place(&servers, local, seed).expect("three servers hold two copies");
             assert_eq!(placed[0], [DataServerId(2)]);
         }
+        assert!(times_chosen(&servers, 2) < 200, "free space alone decides");
     }
 
     #[test]

@@ -1,48 +1,124 @@
 //! `headrace check`: what each data server was seen to do, as a table with ways out below it.
-//! Never here: the trying, which is in `prove` (data servers) and `folder` (a data server's disk).
+//! Never here: the trying, which is in `prove` and `trial` (data servers) and `folder` (a data
+//! server's disk).
 
 mod accounts;
 mod folder;
 mod prove;
+mod trial;
 
 pub use accounts::accounts_inside;
 pub use folder::try_folder;
 pub use prove::{Asking, Trying, prove};
 
-use config::{AnyConfig, Faults};
+use config::{AnyConfig, Faults, MdsConfig};
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
-/// Validates a file, and tries what it names: all data servers at once, or the data folder.
-pub async fn check(path: &Path, asking: Asking) -> Result<Report, Faults> {
+/// Validates a file, and tries what it names: all data servers at once, or the data folder. With
+/// `over_restart` it waits so long for each data server to be restarted meanwhile.
+pub async fn check(
+    path: &Path,
+    asking: Asking,
+    over_restart: Option<Duration>,
+) -> Result<Report, Faults> {
     let mds = match AnyConfig::load(path)? {
         AnyConfig::Ds(config) => {
             return Ok(Report {
                 verdicts: vec![try_folder(&config.ds, rand::random())],
                 faults: Vec::new(),
+                notices: Vec::new(),
             });
         }
         AnyConfig::Mds(mds) => mds,
     };
-    let trying = Trying::new(mds.layout.ids, asking);
+    let trying = Trying {
+        over_restart,
+        ..Trying::new(mds.layout.ids, asking)
+    };
     let proofs = mds
         .data_servers
         .iter()
         .map(|server| prove(server, trying, rand::random()));
     let verdicts = futures_util::future::join_all(proofs).await;
+    let mut faults: Vec<String> = ids_of_somebody(&mds).into_iter().collect();
+    faults.extend(twins(&verdicts));
+    faults.extend(unknown_hosts(&mds).await);
+    Ok(Report {
+        verdicts,
+        faults,
+        notices: out_of_reach(&mds),
+    })
+}
+
+fn ids_of_somebody(mds: &MdsConfig) -> Option<String> {
     let accounts = accounts_inside(mds.layout.ids);
-    let faults = if accounts.is_empty() {
-        Vec::new()
-    } else {
-        vec![format!(
+    (!accounts.is_empty()).then(|| {
+        format!(
             "`ids` in [layout] ({}) are nobody's to be, but this host has {}.\n    \
              Take another range: {} could read and write file data.",
             mds.layout.ids,
             accounts.join(", "),
             if accounts.len() == 1 { "it" } else { "they" },
-        )]
+        )
+    })
+}
+
+/// Entries that are one data server of ours under two addresses.
+fn twins(verdicts: &[Verdict]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, verdict) in verdicts.iter().enumerate() {
+        let twin = verdicts[..index]
+            .iter()
+            .find(|other| verdict.own_root.is_some() && other.own_root == verdict.own_root);
+        if let Some(twin) = twin {
+            found.push(format!(
+                "data servers {} and {} are one and the same ({} and {}).\n    \
+                 Every write would go there twice: remove one of them.",
+                twin.name, verdict.name, twin.place, verdict.place
+            ));
+        }
+    }
+    found
+}
+
+/// A `host` that can't be resolved names no machine.
+async fn unknown_hosts(mds: &MdsConfig) -> Vec<String> {
+    let mut found = Vec::new();
+    for server in &mds.data_servers {
+        let Some(host) = &server.host else { continue };
+        if let Err(error) = tokio::net::lookup_host((host.as_str(), 0)).await {
+            found.push(format!(
+                "data server {}: `host` is {host}, which can't be resolved ({error}).\n    \
+                 Name a machine that this host knows, or leave `host` out: no client is taken to run there.",
+                server.name
+            ));
+        }
+    }
+    found
+}
+
+/// Data servers at a loopback address, where clients of other machines find themselves.
+fn out_of_reach(mds: &MdsConfig) -> Vec<String> {
+    let listens_for_others = mds.server.listen.iter().any(|at| !at.ip().is_loopback());
+    let own = |host: &str| {
+        host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
     };
-    Ok(Report { verdicts, faults })
+    mds.data_servers
+        .iter()
+        .filter(|server| listens_for_others && own(server.address.host.as_str()))
+        .map(|server| {
+            format!(
+                "data server {} is at {}, and clients are told so: those of other machines can't reach it.\n    \
+                 Give it an address that they can, or let `listen` in [server] be a loopback address too.",
+                server.name, server.address
+            )
+        })
+        .collect()
 }
 
 /// What is tried, in the order of the table's columns.
@@ -56,6 +132,12 @@ pub enum Question {
     RefusesOldOwner,
     /// The reader's id reads and can't write.
     ReadersOnlyRead,
+    /// A SETATTR that is guarded by a ctime is refused when somebody wrote meanwhile.
+    GuardsChanges,
+    /// Its clock and this host's agree.
+    ClockAgrees,
+    /// A filehandle of before a restart is valid after it.
+    KeepsHandles,
     /// A client's root has no more rights than anybody.
     SquashesRoot,
     /// A data server's folder can hold objects.
@@ -69,6 +151,9 @@ impl Question {
             Self::ChangesOwners => "CHANGES OWNERS",
             Self::RefusesOldOwner => "REFUSES OLD OWNER",
             Self::ReadersOnlyRead => "READERS ONLY READ",
+            Self::GuardsChanges => "GUARDS CHANGES",
+            Self::ClockAgrees => "CLOCK AGREES",
+            Self::KeepsHandles => "KEEPS HANDLES",
             Self::SquashesRoot => "SQUASHES ROOT",
             Self::HoldsObjects => "HOLDS OBJECTS",
         }
@@ -86,6 +171,11 @@ pub enum Outcome {
         /// What to do, one line or several.
         way_out: String,
     },
+    /// It can be used as it is, and is worth a look.
+    Noticed {
+        why: String,
+        way_out: String,
+    },
     /// Couldn't be tried here and now, which is no fault; why, or who can.
     NotTried(String),
 }
@@ -99,6 +189,8 @@ pub struct Verdict {
     pub trials: Vec<(Question, Outcome)>,
     /// Free of total bytes, when it said so.
     pub space: Option<(u64, u64)>,
+    /// Of one of ours, the handle of its root, which is no other's.
+    pub own_root: Option<bytes::Bytes>,
 }
 
 impl Verdict {
@@ -117,6 +209,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// What is wrong with no data server in particular.
     pub faults: Vec<String>,
+    /// What may be meant so, and is seldom.
+    pub notices: Vec<String>,
 }
 
 impl Report {
@@ -153,6 +247,7 @@ impl Report {
                     match outcome {
                         Some((_, Outcome::Passed)) => "yes",
                         Some((_, Outcome::Failed { .. })) => "NO",
+                        Some((_, Outcome::Noticed { .. })) => "see below",
                         Some((_, Outcome::NotTried(_))) | None => "not tried",
                     }
                     .to_owned(),
@@ -170,9 +265,12 @@ impl Report {
     /// The ways out, each said once with all that it is for.
     fn remarks(&self) -> Vec<String> {
         let mut remarks = self.faults.clone();
+        remarks.extend(self.notices.iter().cloned());
         for verdict in &self.verdicts {
             for (_, outcome) in &verdict.trials {
-                if let Outcome::Failed { why, way_out } = outcome {
+                if let Outcome::Failed { why, way_out } | Outcome::Noticed { why, way_out } =
+                    outcome
+                {
                     let indented = way_out.replace('\n', "\n    ");
                     remarks.push(format!(
                         "data server {} ({}) {why}\n    {indented}",
@@ -258,6 +356,7 @@ mod tests {
                 ),
             ],
             space: Some((1_500_000_000_000, 3_000_000_000_000)),
+            own_root: None,
         }
     }
 
@@ -265,6 +364,7 @@ mod tests {
         Report {
             verdicts,
             faults: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -317,12 +417,67 @@ not tried (SQUASHES ROOT): ask from a client
         );
     }
 
+    #[test]
+    fn two_entries_with_one_root_are_one_data_server() {
+        let at = |name: &str, root: &'static [u8]| Verdict {
+            own_root: Some(bytes::Bytes::from_static(root)),
+            ..verdict(name, Outcome::Passed)
+        };
+        let found = twins(&[at("nvme1", b"r"), at("nvme2", b"other"), at("nvme3", b"r")]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("nvme1 and nvme3 are one and the same"));
+        let strangers = [verdict("a", Outcome::Passed), verdict("b", Outcome::Passed)];
+        assert_eq!(twins(&strangers), [""; 0], "they are told apart otherwise");
+    }
+
+    fn configured(listen: &str, data_server: &str) -> MdsConfig {
+        let text = format!(
+            "[server]\nlisten = \"{listen}\"\nstate_dir = \"/state\"\n\
+             [[data_server]]\nname = \"nvme1\"\nexport = \"/nvme\"\n{data_server}\n\
+             [[export]]\npath = \"/data\"\nclients = \"10.0.0.0/8\"\n"
+        );
+        MdsConfig::parse("mds.toml", &text).expect("a good file")
+    }
+
+    #[tokio::test]
+    async fn a_host_that_no_name_service_knows_is_a_fault() {
+        let mds = configured(
+            "10.0.0.2:2049",
+            "address = \"10.0.0.7\"\nhost = \"no-such-host.invalid\"",
+        );
+        let found = unknown_hosts(&mds).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("`host` is no-such-host.invalid"),
+            "{found:?}"
+        );
+        let mds = configured(
+            "10.0.0.2:2049",
+            "address = \"10.0.0.7\"\nhost = \"10.1.0.7\"",
+        );
+        assert_eq!(unknown_hosts(&mds).await, [""; 0]);
+    }
+
+    #[test]
+    fn a_data_server_where_only_this_machine_reaches_it_is_told() {
+        let found = out_of_reach(&configured("0.0.0.0:2049", "address = \"127.0.0.1:2050\""));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("127.0.0.1:2050"), "{found:?}");
+        let found = out_of_reach(&configured(
+            "127.0.0.1:2049",
+            "address = \"127.0.0.1:2050\"",
+        ));
+        assert_eq!(found, [""; 0], "clients are on this machine");
+        let found = out_of_reach(&configured("0.0.0.0:2049", "address = \"10.0.0.7\""));
+        assert_eq!(found, [""; 0]);
+    }
+
     #[tokio::test]
     async fn a_file_with_faults_is_told_before_anything_is_tried() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("mds.toml");
         std::fs::write(&path, "[server]\nlisten = 1\n").expect("written");
-        let faults = check(&path, Asking::AsMetadataServer)
+        let faults = check(&path, Asking::AsMetadataServer, None)
             .await
             .expect_err("the file has faults");
         assert!(faults.0.len() > 1, "{faults}");
@@ -335,7 +490,7 @@ not tried (SQUASHES ROOT): ask from a client
         let data_dir = folder.path().display();
         let text = format!("[ds]\ndata_dir = \"{data_dir}\"\nmds = \"10.0.0.2\"\n");
         std::fs::write(&path, text).expect("written");
-        let report = check(&path, Asking::AsMetadataServer)
+        let report = check(&path, Asking::AsMetadataServer, None)
             .await
             .expect("it is good");
         assert_eq!(report.verdicts[0].trials[0].0, Question::HoldsObjects);

@@ -2,8 +2,10 @@
 //! Never here: doing any of it.
 
 use clap::builder::RangedU64ValueParser;
+use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -121,17 +123,20 @@ Examples:
     /// Validate a configuration and prove each data server by trying
     #[command(after_help = "\
 Tells every fault of the file at once. Then asks each data server: can it be reached, may its files
-be given other owners, is an old owner refused, does a reader only read.
+be given other owners, is an old owner refused, does a reader only read, is a guarded change refused,
+do the clocks agree. A data server may be asked while it is in use; nothing of the trial is left.
 
 Exit code: 0 all is well, 1 a data server isn't fit, 2 the file has faults.
 
 Run on the metadata server's host it asks as the metadata server will; whether a client's root is
-refused can only be asked from a client, with --as-client. Of a data server's configuration it tries
-the folder.
+refused can only be asked from a client, with --as-client. With --over-restart it waits until you have
+restarted each data server, and sees whether filehandles outlive that. Of a data server's configuration
+it tries the folder.
 
 Examples:
   headrace check /etc/headrace/mds.toml
   headrace check --as-client mds.toml
+  headrace check --over-restart 300 mds.toml
   headrace check /etc/headrace/ds.toml")]
     Check {
         /// Configuration of a metadata server or of a data server
@@ -141,6 +146,11 @@ Examples:
         /// Ask as a client does, from a client's host: is its root refused
         #[arg(long)]
         as_client: bool,
+
+        /// Wait so long for each data server to be restarted meanwhile: do filehandles outlive it
+        #[arg(long, value_name = "SECONDS", conflicts_with = "as_client",
+              value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
+        over_restart: Option<u64>,
     },
 
     /// Look for faults in a catalog, while no metadata server uses it
@@ -194,12 +204,12 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
 
-    /// Where the metadata server listens
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Where the metadata server listens; clients are told this address
+    #[arg(long, value_name = "ADDR:PORT", value_parser = reachable)]
     pub listen: SocketAddr,
 
-    /// Where a data server listens; repeated for each
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Where a data server listens; repeated for each. Clients are told these addresses
+    #[arg(long, value_name = "ADDR:PORT", value_parser = reachable)]
     pub data_listen: Vec<SocketAddr>,
 
     /// So many data servers, on the ports after the metadata server's
@@ -222,7 +232,47 @@ pub struct DemoArgs {
     pub metrics_listen: Option<SocketAddr>,
 }
 
+/// An address that others can be told.
+fn reachable(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "expected an IP address and a port, such as 10.0.0.2:2049".to_owned())?;
+    if address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(format!(
+            "clients are told this address, and {} is nobody's: name one of this machine's that they can reach, such as 10.0.0.2:{}",
+            address.ip(),
+            address.port()
+        ));
+    }
+    Ok(address)
+}
+
+impl Cli {
+    /// A command line, the program's name first, that can be obeyed as far as it alone tells.
+    pub fn of(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(words)?;
+        if let Command::Demo(demo) = &cli.command {
+            demo.check()
+                .map_err(|why| Self::command().error(ErrorKind::ValueValidation, why))?;
+        }
+        Ok(cli)
+    }
+}
+
 impl DemoArgs {
+    /// What each option by itself doesn't show.
+    fn check(&self) -> Result<(), String> {
+        match self.grace_seconds {
+            Some(grace) if grace < self.lease_seconds => Err(format!(
+                "--grace-seconds {grace} is shorter than the lease of {} s: a client that is silent for a lease would lose its locks; give it at least {}",
+                self.lease_seconds, self.lease_seconds
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Where each data server listens.
     pub fn data_addresses(&self) -> Result<Vec<SocketAddr>, String> {
         if !self.data_listen.is_empty() {
@@ -271,10 +321,9 @@ pub fn write_man_pages(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::error::ErrorKind;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
+        Cli::of(line.split_whitespace())
     }
 
     fn demo(line: &str) -> DemoArgs {
@@ -395,12 +444,38 @@ mod tests {
             "headrace demo --data-dir /d --listen localhost",
             "headrace demo --data-dir /d --listen 127.0.0.1:2049 --data-servers 0",
             "headrace demo --data-dir /d --listen 127.0.0.1:2049 --lease-seconds 0",
+            "headrace demo --data-dir /d --listen 127.0.0.1:2049 --grace-seconds 30",
             "headrace mds",
             "headrace serve",
             "headrace mds --config a --log-level loud",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_demo_takes_no_address_that_clients_can_not_be_told() {
+        for line in [
+            "headrace demo --data-dir /d --listen 0.0.0.0:2049",
+            "headrace demo --data-dir /d --listen [::]:2049",
+            "headrace demo --data-dir /d --listen 10.0.0.2:2049 --data-listen 0.0.0.0:2050",
+        ] {
+            let error = parse(line).expect_err(line);
+            let said = error.to_string();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(said.contains("name one of this machine's"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_demo_whose_grace_is_shorter_than_its_lease_is_refused_as_in_a_configuration() {
+        let short = "headrace demo --data-dir /d --listen 127.0.0.1:2049 --lease-seconds 10 --grace-seconds 9";
+        let said = parse(short).expect_err("it is shorter").to_string();
+        assert!(said.contains("at least 10"), "{said}");
+        let enough = demo(
+            "headrace demo --data-dir /d --listen 127.0.0.1:2049 --lease-seconds 10 --grace-seconds 10",
+        );
+        assert_eq!(enough.grace_seconds, Some(10));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Never here: what a role serves.
 
 use crate::logging::{self, LevelSources, LogControl};
-use crate::observe::{self, Observed, Phase, Readiness, Source};
+use crate::observe::{self, Alive, Observed, Phase, Readiness, Source};
 use crate::signals::{self, Request, Signals};
 use anyhow::Context;
 use config::{LogFormat, LogLevel};
@@ -29,6 +29,8 @@ pub fn start_log(args: LogArgs, format: LogFormat, level: LogLevel) -> anyhow::R
 /// `/metrics` and `/healthz`, from before the start to after the end.
 pub struct Shown {
     pub readiness: Readiness,
+    /// Whether it still does its work, for `/healthz` and for the supervisor's watchdog.
+    pub alive: Alive,
     stop: CancellationToken,
 }
 
@@ -39,6 +41,7 @@ impl Shown {
     ) -> anyhow::Result<Self> {
         let shown = Self {
             readiness: Readiness::starting("opening"),
+            alive: Alive::default(),
             stop: CancellationToken::new(),
         };
         if let Some(address) = address {
@@ -47,6 +50,7 @@ impl Shown {
                 .with_context(|| format!("can't serve metrics on {address}"))?;
             let observed = Observed {
                 readiness: shown.readiness.clone(),
+                alive: shown.alive.clone(),
                 sources,
             };
             let stop = shown.stop.clone();
@@ -66,17 +70,17 @@ impl Drop for Shown {
     }
 }
 
-/// Serves until a signal asks for the end. `reload` obeys SIGHUP; `alive` feeds the watchdog.
+/// Serves until a signal asks for the end. `reload` obeys SIGHUP.
 pub async fn until_stopped(
     shown: &Shown,
     status: &str,
-    alive: impl Fn() -> bool + Send + 'static,
     mut reload: impl AsyncFnMut(),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     shown.readiness.set(Phase::Ready);
     signals::tell_ready(status);
-    let watchdog = tokio::spawn(signals::feed_watchdog(alive));
+    let alive = shown.alive.clone();
+    let watchdog = tokio::spawn(signals::feed_watchdog(move || alive.is_so()));
     while signals.next().await == Request::Reload {
         signals::tell_reloading();
         reload().await;

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod metadata;
 pub mod net;
 pub mod observe;
+pub mod program;
 pub mod roles;
 pub mod signals;
 pub mod sources;

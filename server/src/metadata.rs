@@ -1,9 +1,12 @@
 //! The metadata server, put together: catalog, data servers, protocol state, sockets.
 //! Never here: what any of them does.
 
+mod census;
 mod data_servers;
 mod exports;
+mod stand_in;
 
+pub use census::{Absence, Census};
 pub use data_servers::DataServerSpec;
 pub use exports::ExportSpec;
 
@@ -12,6 +15,7 @@ use crate::net::{self, Listeners};
 use anyhow::Context;
 use bytes::Bytes;
 use catalog::{Catalog, Options as CatalogOptions, failpoint::Failpoint};
+use data_servers::Registry;
 use mds::state::{Boot, Limits, RecordedClient, State};
 use mds::{Clock, HandleKey, Identity, Parts, Server, Settings};
 use objects::{Objects, OwnerRange};
@@ -39,6 +43,8 @@ pub struct Spec {
     pub stripe_unit: u32,
     /// Data servers of a new file whose creator can stripe.
     pub stripe_count: u32,
+    /// New files lie on the writer's own machine where a data server with room is there.
+    pub local_first: bool,
     pub ids: (u32, u32),
     pub stats_seconds: u32,
     /// Owner and mode of the root of a new namespace.
@@ -52,6 +58,8 @@ pub struct Running {
     pub server: Arc<Server>,
     pub catalog: Arc<Catalog>,
     pub objects: Arc<Objects>,
+    /// Which data servers are in service.
+    pub census: Arc<Census>,
     pub addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -87,13 +95,27 @@ impl Running {
         let catalog = Catalog::open(&spec.state_dir.join("catalog"), options).await?;
         let handle_key = HandleKey(secret(&catalog, b"handle-key").await?);
         let identity: [u8; 16] = secret(&catalog, b"identity").await?;
-        let members = data_servers::reach(&catalog, &spec.data_servers).await?;
+        let fsid = u64::from_be_bytes(identity[..8].try_into().context("eight of sixteen bytes")?);
+        let records = data_servers::number(&catalog, &spec.data_servers).await?;
+        let registry = Registry {
+            catalog: Arc::clone(&catalog),
+            census: Arc::default(),
+            namespace: fsid,
+            configured: Arc::new(
+                records
+                    .iter()
+                    .map(|record| (record.id, record.name.clone()))
+                    .collect(),
+            ),
+        };
+        let members = data_servers::reach(&registry, &spec.data_servers, records).await?;
         let objects = Objects::start(
             Arc::clone(&catalog),
             members.members.clone(),
             objects::Options {
                 spread: spec.stripe_count,
                 stripe_unit: spec.stripe_unit,
+                local_first: spec.local_first,
                 ..objects::Options::new(OwnerRange::new(spec.ids.0, spec.ids.1)?, Arc::new(wall))
             },
         )
@@ -131,9 +153,7 @@ impl Running {
             identity: Identity {
                 owner: Bytes::from(format!("headrace-{:032x}", u128::from_be_bytes(identity))),
                 lease: spec.limits.lease,
-                fsid: u64::from_be_bytes(
-                    identity[..8].try_into().context("eight of sixteen bytes")?,
-                ) >> 1,
+                fsid: fsid >> 1,
             },
             handle_key,
             devices: members.devices.clone(),
@@ -141,8 +161,9 @@ impl Running {
         });
         server.recover().await?;
         let house = tokio::spawn(Arc::clone(&server).keep_house());
+        let census = Arc::clone(&registry.census);
         let arrivals = tokio::spawn(data_servers::await_missing(
-            Arc::clone(&catalog),
+            registry,
             Arc::clone(&objects),
             Arc::clone(&server),
             members.missing,
@@ -158,6 +179,7 @@ impl Running {
             server,
             catalog,
             objects,
+            census,
             addresses,
             stop,
             serving,

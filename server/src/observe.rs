@@ -9,8 +9,8 @@ mod samples;
 
 pub use http::{Observed, serve};
 pub use later::Later;
-pub use readiness::{Phase, Readiness};
+pub use readiness::{Alive, Phase, Readiness};
 pub use samples::{
-    BytesSample, Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency,
-    OperationSample, Route, Samples, Source,
+    BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
+    Histogram, Latency, OperationSample, Route, Samples, Source,
 };

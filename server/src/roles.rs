@@ -48,29 +48,25 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
             Shown::start(config.server.metrics_listen, vec![Arc::clone(&source) as _]).await?;
         refuse_accounts(config.layout.ids)?;
         let running = Running::start(spec(&config), failpoint()?).await?;
-        source.set(numbers(&running).await?);
+        source.set(Arc::new(MetadataSource::of(&running).await?));
+        shown.alive.set(beats(&running));
         let status = format!("serving NFSv4 on {}", listed(&running.addresses));
         tracing::info!("{status}");
         let mut current = config.clone();
-        until_stopped(
-            &shown,
-            &status,
-            beats(&running),
-            async || match MdsConfig::load(path) {
-                Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
-                Ok(new) => {
-                    let diff = current.reload_diff(&new);
-                    let next = current.reloaded(&new);
-                    control.set_level(next.server.log_level);
-                    if let Err(error) = running.change_exports(&exports(&next)).await {
-                        tracing::error!("the exports stay as they were: {error:#}");
-                        return;
-                    }
-                    current = next;
-                    tell_reload(&diff);
+        until_stopped(&shown, &status, async || match MdsConfig::load(path) {
+            Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+            Ok(new) => {
+                let diff = current.reload_diff(&new);
+                let next = current.reloaded(&new);
+                control.set_level(next.server.log_level);
+                if let Err(error) = running.change_exports(&exports(&next)).await {
+                    tracing::error!("the exports stay as they were: {error:#}");
+                    return;
                 }
-            },
-        )
+                current = next;
+                tell_reload(&diff);
+            }
+        })
         .await?;
         running.stop().await;
         Ok(())
@@ -103,23 +99,10 @@ fn tell_reload(diff: &config::ReloadDiff) {
     }
 }
 
-/// Whether the server's own round still comes about: what the supervisor's watchdog hears.
-fn beats(running: &Running) -> impl Fn() -> bool + Send + 'static {
+/// Whether the server's own round still comes about: for the supervisor's watchdog and `/healthz`.
+fn beats(running: &Running) -> impl Fn() -> bool + Send + Sync + 'static {
     let server = Arc::clone(&running.server);
     move || server.keeps_house()
-}
-
-async fn numbers(running: &Running) -> anyhow::Result<Arc<dyn Source>> {
-    let known = running.catalog.data_servers().await?;
-    Ok(Arc::new(MetadataSource {
-        server: Arc::clone(&running.server),
-        catalog: Arc::clone(&running.catalog),
-        objects: Arc::clone(&running.objects),
-        names: known
-            .into_iter()
-            .map(|record| (record.id, record.name))
-            .collect(),
-    }))
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {
@@ -196,6 +179,7 @@ fn spec(config: &MdsConfig) -> Spec {
         exports: exports(config),
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
+        local_first: config.layout.placement == config::Placement::LocalFirst,
         ids,
         stats_seconds: STATS_SECONDS,
         root_mode: 0o755,
@@ -231,13 +215,16 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
     let config = DsConfig::load(path)?;
     let control = start_log(log, config.ds.log_format, config.ds.log_level)?;
     runtime(Some(2), 8)?.block_on(async {
-        let running = ds::Server::start(data_config(&config))?;
-        let name = config.ds.export.to_string();
-        let shown = Shown::start(
-            config.ds.metrics_listen,
-            observed(&running, name).into_iter().collect(),
-        )
-        .await?;
+        let source = Arc::new(Later::default());
+        let shown = Shown::start(config.ds.metrics_listen, vec![Arc::clone(&source) as _]).await?;
+        let told = data_config(&config);
+        // Measuring the folder takes long where many objects are: `/healthz` says "starting" meanwhile.
+        let running = tokio::task::spawn_blocking(|| ds::Server::start(told))
+            .await
+            .context("the data server's start died")??;
+        if let Some(observed) = observed(&running, config.ds.export.to_string()) {
+            source.set(observed);
+        }
         let status = format!(
             "serving data on {}, by {:?}",
             listed(running.addresses()),
@@ -245,20 +232,15 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
         );
         tracing::info!("{status}");
         let mut current = config.clone();
-        until_stopped(
-            &shown,
-            &status,
-            || true,
-            async || match DsConfig::load(path) {
-                Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
-                Ok(new) => {
-                    let diff = current.reload_diff(&new);
-                    current = current.reloaded(&new);
-                    control.set_level(current.ds.log_level);
-                    tell_reload(&diff);
-                }
-            },
-        )
+        until_stopped(&shown, &status, async || match DsConfig::load(path) {
+            Err(faults) => tracing::error!("the configuration stays as it was:\n{faults}"),
+            Ok(new) => {
+                let diff = current.reload_diff(&new);
+                current = current.reloaded(&new);
+                control.set_level(current.ds.log_level);
+                tell_reload(&diff);
+            }
+        })
         .await?;
         running.stop().await;
         Ok(())
@@ -318,6 +300,9 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
     start_log(log, LogFormat::Human, LogLevel::Info)?;
     let addresses = args.data_addresses().map_err(anyhow::Error::msg)?;
     runtime(None, 64)?.block_on(async {
+        let later: Vec<Arc<Later>> = (0..=addresses.len()).map(|_| Arc::default()).collect();
+        let sources = later.iter().map(|source| Arc::clone(source) as _).collect();
+        let shown = Shown::start(args.metrics_listen, sources).await?;
         let mut data_servers = Vec::new();
         let mut specs = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
@@ -331,22 +316,35 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
                 open_objects: 1024,
                 ..ds::Config::new(args.data_dir.join(&name))
             })?;
-            let at = *running.addresses().first().context("a data server listens somewhere")?;
+            let at = *running
+                .addresses()
+                .first()
+                .context("a data server listens somewhere")?;
             specs.push(demo_data_server(name.clone(), at));
             data_servers.push((name, running));
         }
         let running = Running::start(demo_spec(args, specs), failpoint()?).await?;
-        let mut sources = vec![numbers(&running).await?];
-        sources.extend(data_servers.iter().filter_map(|(name, running)| observed(running, name.clone())));
-        let shown = Shown::start(args.metrics_listen, sources).await?;
-        let at = running.addresses.first().context("the metadata server listens somewhere")?;
-        println!(
-            "ready: {} data servers. On a Linux client:\n  mount -t nfs4 -o vers=4.2,port={} {}:/ /mnt",
-            data_servers.len(),
-            at.port(),
-            at.ip()
+        shown.alive.set(beats(&running));
+        let mut numbered: Vec<Arc<dyn Source>> =
+            vec![Arc::new(MetadataSource::of(&running).await?)];
+        numbered.extend(
+            data_servers
+                .iter()
+                .filter_map(|(name, running)| observed(running, name.clone())),
         );
-        until_stopped(&shown, "serving", beats(&running), async || {
+        for (later, source) in later.iter().zip(numbered) {
+            later.set(source);
+        }
+        let at = running
+            .addresses
+            .first()
+            .context("the metadata server listens somewhere")?;
+        println!(
+            "ready: {} data servers. On a Linux client:\n  {}",
+            data_servers.len(),
+            mount_line(*at)
+        );
+        until_stopped(&shown, "serving", async || {
             tracing::info!("a demo has no configuration to read again");
         })
         .await?;
@@ -356,6 +354,15 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// What a client types. An IPv6 address stands in brackets, or its colons would end the host.
+fn mount_line(at: SocketAddr) -> String {
+    let host = match at.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    format!("mount -t nfs4 -o vers=4.2,port={} {host}:/ /mnt", at.port())
 }
 
 /// From where the demo's own metadata server calls: any of the machine's addresses that it was given.
@@ -401,6 +408,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         },
         net: net::Limits::default(),
         stripe_count: data_servers.len() as u32,
+        local_first: false,
         data_servers,
         exports: vec![ExportSpec {
             path: "/".into(),
@@ -417,5 +425,23 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         stats_seconds: STATS_SECONDS,
         root_mode: 0o755,
         catalog_cache_bytes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_line_can_be_typed_with_either_kind_of_address() {
+        let line = |at: &str| mount_line(at.parse().expect("an address"));
+        assert_eq!(
+            line("10.0.0.2:2050"),
+            "mount -t nfs4 -o vers=4.2,port=2050 10.0.0.2:/ /mnt"
+        );
+        assert_eq!(
+            line("[fd00::2]:2049"),
+            "mount -t nfs4 -o vers=4.2,port=2049 [fd00::2]:/ /mnt"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! The servers' numbers, in the form that `/metrics` shows.
 //! Never here: counting.
 
+use crate::metadata::{Absence, Census, Running};
 use crate::observe::{
-    BytesSample, Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency,
-    OperationSample, Route, Samples, Source,
+    BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
+    Histogram, Latency, OperationSample, Route, Samples, Source,
 };
-use catalog::Catalog;
+use catalog::{Catalog, store::BATCH_BOUNDS};
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
 use layout::DataServerId;
 use mds::Server;
@@ -14,11 +15,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub struct MetadataSource {
-    pub server: Arc<Server>,
-    pub catalog: Arc<Catalog>,
-    pub objects: Arc<Objects>,
+    server: Arc<Server>,
+    catalog: Arc<Catalog>,
+    objects: Arc<Objects>,
+    census: Arc<Census>,
     /// Names by number, for people.
-    pub names: Vec<(DataServerId, String)>,
+    names: Vec<(DataServerId, String)>,
+}
+
+impl MetadataSource {
+    pub async fn of(running: &Running) -> Result<Self, catalog::Error> {
+        let known = running.catalog.data_servers().await?;
+        Ok(Self {
+            server: Arc::clone(&running.server),
+            catalog: Arc::clone(&running.catalog),
+            objects: Arc::clone(&running.objects),
+            census: Arc::clone(&running.census),
+            names: known
+                .into_iter()
+                .map(|record| (record.id, record.name))
+                .collect(),
+        })
+    }
 }
 
 impl Source for MetadataSource {
@@ -61,6 +79,7 @@ impl Source for MetadataSource {
                 proxied(Direction::Read, &metrics.proxy_read_bytes),
                 proxied(Direction::Written, &metrics.proxy_written_bytes),
             ],
+            client_bytes: Vec::new(),
             data_servers: self.data_servers(),
             counters: vec![
                 counter("compounds", "COMPOUNDs answered", &metrics.compounds),
@@ -118,12 +137,14 @@ impl Source for MetadataSource {
                     "Replies kept for retries, bytes",
                     held.cached_reply_bytes,
                 ),
-                Gauge::new(
-                    "catalog_largest_batch",
-                    "Most transactions in one journal sync",
-                    store.largest_batch,
-                ),
             ],
+            histograms: vec![Histogram {
+                name: "catalog_batch_transactions",
+                help: "Transactions in one journal sync",
+                bounds: BATCH_BOUNDS.to_vec(),
+                counts: store.batch_sizes.to_vec(),
+                total: store.commits,
+            }],
         }
     }
 }
@@ -142,6 +163,9 @@ impl MetadataSource {
                 DataServerSample {
                     name: name_of(*id),
                     health: match health {
+                        _ if self.census.absence(*id) == Some(Absence::Unfit) => {
+                            DataServerHealth::Unfit
+                        }
                         Health::Up => DataServerHealth::Up,
                         Health::Full => DataServerHealth::Full,
                         Health::Suspect => DataServerHealth::Suspect,
@@ -187,6 +211,17 @@ impl Source for DataSource {
                 },
             })
             .collect();
+        let client = |client: String, traffic: &ds::TrafficSnapshot| ClientBytes {
+            client,
+            read: traffic.read_bytes,
+            written: traffic.written_bytes,
+        };
+        let client_bytes = now
+            .by_address
+            .iter()
+            .map(|(address, traffic)| client(address.to_string(), traffic))
+            .chain([client("others".to_owned(), &now.other_addresses)])
+            .collect();
         let direct = |direction, bytes| BytesSample {
             route: Route::Direct,
             direction,
@@ -198,6 +233,7 @@ impl Source for DataSource {
                 direct(Direction::Read, now.read_bytes),
                 direct(Direction::Written, now.written_bytes),
             ],
+            client_bytes,
             data_servers: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
@@ -216,6 +252,7 @@ impl Source for DataSource {
                     "Connections cut for idling or stalling",
                     now.connections_cut,
                 ),
+                Counter::new("mount_calls", "Calls of MOUNT", now.mount_calls),
                 Counter::new(
                     "rpc_refusals",
                     "Calls that were no NFSv3 or MOUNT",
@@ -243,6 +280,7 @@ impl Source for DataSource {
                     now.mds_term,
                 ),
             ],
+            histograms: Vec::new(),
         }
     }
 }

@@ -1,12 +1,11 @@
-//! Data servers over NFSv3: ours and anybody's, as the `backend` contract wants them, and the proof
-//! that one is fit for it.
+//! Data servers over NFSv3: ours and anybody's, as the `backend` contract wants them.
 //!
-//! Never here: the metadata server, the catalog.
+//! Never here: the metadata server, the catalog, what a person is told of a data server.
 
 mod failure;
 mod place;
-mod prove;
+mod proof;
 mod server;
 
-pub use prove::{Finding, Report, TrialIds, Verdict, prove};
+pub use proof::{Proof, TRIAL_OBJECTS, TrialIds};
 pub use server::{Address, ClientView, ConnectError, NfsDataServer, Options};

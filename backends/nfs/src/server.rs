@@ -1,7 +1,7 @@
 //! An NFSv3 server as a data server: ours, with its exact fence, or any other that lets the metadata
 //! server be root.
 //!
-//! Never here: proving a stranger fit (`prove`), and policy.
+//! Never here: policy. What a person wants to know of a stranger is `headrace check`'s to try.
 
 use crate::failure::failure;
 use crate::place::{Tree, name};
@@ -23,9 +23,9 @@ use wire::nfs3::{
 };
 
 /// Who may write, who may read: the owner, and its group.
-pub(crate) const OBJECT_MODE: u32 = 0o640;
+const OBJECT_MODE: u32 = 0o640;
 /// A name in the root that only our own data server knows, without its being there.
-const MARK: &str = ".headrace";
+pub(crate) const MARK: &str = ".headrace";
 /// Rounds of a padding that racing writers disturb.
 const EXTEND_ROUNDS: u32 = 32;
 
@@ -67,7 +67,7 @@ impl Options {
         }
     }
 
-    pub(crate) fn client(&self) -> nfs_client::Options {
+    fn client(&self) -> nfs_client::Options {
         nfs_client::Options {
             connections: self.connections,
             deadline: self.deadline,
@@ -76,7 +76,7 @@ impl Options {
         }
     }
 
-    pub(crate) fn caller(&self) -> Caller {
+    fn caller(&self) -> Caller {
         Caller::root(&format!("headrace-mds/{}", self.term))
     }
 }
@@ -93,13 +93,23 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// It is there, and refuses: to wait alone won't help.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Mount { source, .. } => matches!(source, MountError::Refused { .. }),
+            Self::Nfs { source, .. } => source.status().is_some(),
+        }
+    }
+}
+
 pub struct NfsDataServer {
-    pub(crate) address: Address,
-    options: Options,
-    client: Client,
+    address: Address,
+    pub(crate) options: Options,
+    pub(crate) client: Client,
     root: RwLock<Fh3>,
     tree: Tree,
-    capabilities: RwLock<Capabilities>,
+    pub(crate) capabilities: RwLock<Capabilities>,
 }
 
 impl NfsDataServer {
@@ -169,10 +179,6 @@ impl NfsDataServer {
         self.root.read().clone().into_bytes()
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// A client's view: the same server, called with the ids of a layout, from a port of its own.
     pub fn as_client(&self, ids: Owner) -> ClientView {
         let caller = Caller::sys("client", ids.uid, ids.gid, &[]);
@@ -182,54 +188,11 @@ impl NfsDataServer {
         }
     }
 
-    /// Sees whether a change of owner keeps the old one out, and takes the server's grade from that.
-    /// Ours promises more than can be seen from here.
-    pub async fn prove_fence(&self, before: Owner, after: Owner) -> Result<FenceGrade, Error> {
-        if self.is_ours() || self.options.fence.is_some() {
-            return Ok(self.capabilities().fence);
-        }
-        let object = crate::prove::trial_object();
-        let grade = self.try_fence(object, before, after).await;
-        self.remove(object).await?;
-        let grade = grade?;
-        self.capabilities.write().fence = grade;
-        Ok(grade)
-    }
-
-    async fn try_fence(
-        &self,
-        object: ObjectId,
-        before: Owner,
-        after: Owner,
-    ) -> Result<FenceGrade, Error> {
-        let handle = match self.create(object, before).await {
-            Ok(handle) => handle,
-            Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Fenced) => {
-                return Ok(FenceGrade::None);
-            }
-            Err(error) => return Err(error),
-        };
-        let byte = Bytes::from_static(b"x");
-        self.as_client(before)
-            .write(&handle, 0, byte.clone())
-            .await?;
-        match self.change_owner(&handle, after).await {
-            Ok(()) => {}
-            Err(error) if error.is_passing() => return Err(error),
-            Err(_) => return Ok(FenceGrade::None),
-        }
-        match self.as_client(before).write(&handle, 0, byte).await {
-            Err(error) if error.kind == ErrorKind::Fenced => Ok(FenceGrade::Windowed),
-            Err(error) if error.is_passing() => Err(error),
-            Ok(()) | Err(_) => Ok(FenceGrade::None),
-        }
-    }
-
-    fn error(&self, error: &nfs_client::Error) -> Error {
+    pub(crate) fn error(&self, error: &nfs_client::Error) -> Error {
         failure(&self.address.name, error)
     }
 
-    fn root(&self) -> Fh3 {
+    pub(crate) fn root(&self) -> Fh3 {
         self.root.read().clone()
     }
 
@@ -240,7 +203,7 @@ impl NfsDataServer {
         )
     }
 
-    pub(crate) fn handle(&self, handle: &Bytes) -> Result<Fh3, Error> {
+    fn handle(&self, handle: &Bytes) -> Result<Fh3, Error> {
         handle_of(&self.address.name, handle)
     }
 
@@ -341,7 +304,7 @@ fn is_lost(error: &nfs_client::Error) -> bool {
     matches!(error.status(), Some(Nfsstat3::Stale | Nfsstat3::Badhandle))
 }
 
-pub(crate) fn handle_of(server: &str, handle: &Bytes) -> Result<Fh3, Error> {
+fn handle_of(server: &str, handle: &Bytes) -> Result<Fh3, Error> {
     Fh3::new(handle.clone()).ok_or_else(|| {
         let detail = format!(
             "data server {server}: a filehandle of {} bytes is nobody's",

@@ -1,9 +1,9 @@
-//! The data server of Headrace, reached over NFSv3, keeps the contract; and `prove` finds it fit.
+//! The data server of Headrace, reached over NFSv3, keeps the contract.
 
 use async_trait::async_trait;
 use backend::conformance::Subject;
 use backend::{DataServer, Error, FenceGrade, Fetched};
-use backend_nfs::{Address, NfsDataServer, Options, TrialIds, Verdict, prove};
+use backend_nfs::{Address, NfsDataServer, Options};
 use bytes::Bytes;
 use ds::{Config, EngineChoice, Running, Server};
 use layout::Owner;
@@ -103,60 +103,4 @@ mod by_threads {
     use super::*;
 
     backend::conformance_tests!(ours(EngineChoice::Threads));
-}
-
-fn ids() -> TrialIds {
-    TrialIds {
-        first: Owner {
-            uid: 70_001,
-            gid: 70_011,
-        },
-        second: Owner {
-            uid: 70_002,
-            gid: 70_011,
-        },
-        reader_uid: 70_000,
-    }
-}
-
-#[tokio::test]
-async fn our_data_server_is_proved_fit_and_left_as_it_was() {
-    let ours = ours(EngineChoice::Auto).await;
-    let at = ours.server.socket_address();
-    let report = prove(&address(at), &Options::new(1), ids()).await;
-    let faults: Vec<_> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Fault)
-        .collect();
-    assert!(report.is_fit(), "{faults:?}");
-    for what in ["create", "fence", "readers don't write", "guarded SETATTR"] {
-        let seen = report.findings.iter().find(|finding| finding.what == what);
-        assert_eq!(
-            seen.map(|finding| finding.verdict),
-            Some(Verdict::Good),
-            "{what}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_data_server_that_is_away_is_told_with_the_way_out() {
-    // Bound and closed again: nobody listens there.
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let at = socket.local_addr().expect("a bound socket has an address");
-    drop(socket);
-    let options = Options {
-        deadline: std::time::Duration::from_millis(500),
-        probe_deadline: std::time::Duration::from_millis(300),
-        ..Options::new(1)
-    };
-    let report = prove(&address(at), &options, ids()).await;
-    assert!(!report.is_fit());
-    assert!(
-        report.findings[0].detail.contains("ds1"),
-        "{:?}",
-        report.findings
-    );
-    assert!(report.findings[0].way_out.is_some());
 }

@@ -44,7 +44,7 @@ pub fn everything(path: &str) -> ExportSpec {
     }
 }
 
-fn data_server(number: usize, address: SocketAddr) -> DataServerSpec {
+pub fn data_server(number: usize, address: SocketAddr) -> DataServerSpec {
     DataServerSpec {
         name: format!("ds{number}"),
         host: address.ip().to_string(),
@@ -97,6 +97,7 @@ impl World {
             exports: vec![everything("/")],
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,
+            local_first: false,
             ids: IDS,
             stats_seconds: 60,
             root_mode: 0o777,

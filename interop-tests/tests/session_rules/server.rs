@@ -35,6 +35,7 @@ impl Server {
             exports: vec![export],
             stripe_unit: 1 << 20,
             stripe_count: 1,
+            local_first: false,
             ids: (2_000_000, 4096),
             stats_seconds: 60,
             root_mode: 0o755,

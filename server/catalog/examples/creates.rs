@@ -59,10 +59,10 @@ async fn measure(catalog: &Arc<Catalog>, callers: u64, for_how_long: Duration) {
     }
     let (seconds, after) = (start.elapsed().as_secs_f64(), catalog.stats());
     println!(
-        "{callers:4} callers: {:8.0} creates/s, {:7.0} syncs/s, largest batch {}, slowest {} us, conflicts {}",
+        "{callers:4} callers: {:8.0} creates/s, {:7.0} syncs/s, batches by size {:?}, slowest {} us, conflicts {}",
         created as f64 / seconds,
         (after.batches - before.batches) as f64 / seconds,
-        after.largest_batch,
+        after.batch_sizes,
         slowest.load(Ordering::Relaxed),
         after.conflicts,
     );

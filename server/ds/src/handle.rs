@@ -22,6 +22,12 @@ impl ObjectId {
         Some(Self(id))
     }
 
+    /// Of a trial, not of a file: the upper half of its id is all ones. Orders about it are obeyed
+    /// whatever the term of their metadata server, so that a data server in use can be proved fit.
+    pub fn is_trial(&self) -> bool {
+        self.0[..8] == [0xff; 8]
+    }
+
     /// The two folders that the object lies in: the middle of the count in the id's upper half, so
     /// that 256 objects in a row share a folder, and each further folder is made once.
     pub fn folders(&self) -> (u8, u8) {

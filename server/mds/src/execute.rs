@@ -7,7 +7,7 @@ use crate::identity::Credential;
 use crate::ops::{self, Row};
 use crate::server::Server;
 use crate::state::{Admitted, SequenceRequest, Sequenced, SlotRef};
-use crate::status::{Blame, Refusal, sequence_status};
+use crate::status::sequence_status;
 use bytes::{BufMut, Bytes, BytesMut};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
@@ -291,19 +291,6 @@ fn too_big(cx: &Compound<'_>) -> Nfsstat4 {
         }
         _ => Nfsstat4::RepTooBig,
     }
-}
-
-/// Logs what is ours to mend, and gives the status.
-pub(crate) fn told(operation: Opnum, refusal: &Refusal) -> Nfsstat4 {
-    match refusal.blame {
-        Blame::Client => {
-            tracing::trace!(?operation, status = ?refusal.status, reason = %refusal.reason, "refused");
-        }
-        Blame::Server => {
-            tracing::warn!(?operation, status = ?refusal.status, reason = %refusal.reason, "failed");
-        }
-    }
-    refusal.status
 }
 
 /// Who calls: ids for permissions, and the principal that owns clientids and sessions.

@@ -1,6 +1,7 @@
 //! What time alone brings about: leases that run out, recalls that nobody answered, the end of
 //! grace, data servers that die and come back.
 
+use crate::faults::Met;
 use crate::server::Server;
 use crate::state::{Dropped, Time};
 use crate::status::Refusal;
@@ -53,7 +54,7 @@ impl Server {
             known = now_known;
             self.last_round.store(self.clock.monotonic().0, Relaxed);
             if let Err(refusal) = self.tidy().await {
-                tracing::warn!(reason = %refusal.reason, "housekeeping is held up, and tries again");
+                self.fault(Met::Housekeeping, &refusal);
             }
         }
     }
@@ -161,10 +162,11 @@ impl Server {
                     .state
                     .lock()
                     .recall_server(self.clock.monotonic(), *server);
-                tracing::warn!(
+                // That it is down was told where it was seen.
+                tracing::debug!(
                     data_server = server.0,
                     layouts = orders.len(),
-                    "a data server is away: its layouts are recalled"
+                    "its layouts are recalled"
                 );
                 self.send_recalls(orders);
             }

@@ -12,6 +12,7 @@ mod courtesy;
 mod devices;
 mod execute;
 mod exports;
+mod faults;
 mod filehandle;
 mod gate;
 mod housekeeping;

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::exports::Exports;
+use crate::faults::FaultLog;
 use crate::filehandle::HandleKey;
 use crate::gate::Waiters;
 use crate::metrics::Metrics;
@@ -78,6 +79,7 @@ pub struct Server {
     pub(crate) last_round: AtomicU64,
     /// Work that outlives the request that caused it.
     pub(crate) tasks: TaskTracker,
+    pub(crate) faults: FaultLog,
     settings: RwLock<Arc<Settings>>,
     pub metrics: Metrics,
 }
@@ -101,6 +103,7 @@ impl Server {
             housekeeping: Notify::new(),
             last_round: AtomicU64::default(),
             tasks: TaskTracker::new(),
+            faults: FaultLog::default(),
             settings: RwLock::new(Arc::new(parts.settings)),
             metrics: Metrics::default(),
         })

@@ -4,6 +4,7 @@
 //! The objects are the truth about a file's size: every truncate reaches them before it is
 //! answered, so that the largest of them ends where the last write since then ended (invariant 6).
 
+use crate::faults::Met;
 use crate::gate::MOMENT;
 use crate::server::Server;
 use crate::state::{GateMode, Grant};
@@ -120,7 +121,7 @@ impl Server {
                 && let Err(refusal) = self.fence(grant.inode).await
             {
                 // The grant stays "fencing": no new one conflicts with it, and the next round tries again.
-                tracing::warn!(inode = ?grant.inode, reason = %refusal.reason, "a layout can't be fenced yet");
+                self.fault(Met::Fence, &refusal);
                 continue;
             }
             self.state.lock().fenced(grant.id);
@@ -139,7 +140,7 @@ impl Server {
                 && refusal.status != Nfsstat4::Stale
                 && refusal.status != Nfsstat4::Delay
             {
-                tracing::warn!(inode = ?id, reason = %refusal.reason, "a file's size can't be settled yet");
+                server.fault(Met::Settle, &refusal);
             }
         });
     }

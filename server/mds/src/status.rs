@@ -16,6 +16,8 @@ pub(crate) enum Blame {
     Client,
     /// Something of ours is broken: one line in the log.
     Server,
+    /// It passes by itself, and whatever caused it was told where it was seen.
+    Nobody,
 }
 
 #[derive(Debug, Clone)]
@@ -31,6 +33,14 @@ impl Refusal {
             status,
             reason: reason.into(),
             blame: Blame::Client,
+        }
+    }
+
+    pub fn passing(status: Nfsstat4, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            reason: reason.into(),
+            blame: Blame::Nobody,
         }
     }
 
@@ -88,10 +98,9 @@ impl From<backend::Error> for Refusal {
             Gone | Broken => Nfsstat4::Io,
             Unsupported => Nfsstat4::Notsupp,
         };
-        let blame = if error.kind == Full {
-            Blame::Client
-        } else {
-            Blame::Server
+        let blame = match error.kind {
+            Retry { .. } | Fenced | Full => Blame::Nobody,
+            Gone | Unsupported | Broken => Blame::Server,
         };
         Self {
             status,
@@ -110,7 +119,7 @@ impl From<objects::Error> for Refusal {
             Server(error) => error.into(),
             NoPlace(layout::NoPlace::Full { .. }) => Nfsstat4::Nospc.into(),
             // Data servers that are away come back, or the operator adds others.
-            NoPlace(_) => Self::server(Nfsstat4::Delay, reason),
+            NoPlace(_) => Self::passing(Nfsstat4::Delay, reason),
             Pending | Unbound => Nfsstat4::Delay.into(),
             // Not NOTSUPP, after which Linux never asks for a CLONE again.
             Apart => Nfsstat4::Xdev.into(),

@@ -1,5 +1,6 @@
 //! Taking layouts away and waiting for it; what may go once nobody holds a file.
 
+use crate::faults::Met;
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, RecallWhat};
 use crate::status::Refusal;
@@ -66,7 +67,7 @@ impl Server {
                 Ok(()) => {}
                 // Somebody is at it: whoever leaves last tries again, and so does the next start.
                 Err(refusal) if matches!(refusal.status, Nfsstat4::Delay | Nfsstat4::Stale) => {}
-                Err(refusal) => tracing::warn!(inode = ?id, reason = %refusal.reason, "an orphan can't be reaped yet"),
+                Err(refusal) => server.fault(Met::Reap, &refusal),
             }
         });
     }

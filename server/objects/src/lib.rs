@@ -24,7 +24,7 @@ mod verifier;
 pub use clone::Place;
 pub use error::Error;
 pub use member::{Health, Member};
-pub use objects::{Objects, Options, ProxyBytes};
+pub use objects::{Objects, Options};
 pub use observe::{Observed, Padded};
 pub use orders::{TruncateOrder, Truncating};
 pub use owner::{BadRange, OwnerRange};

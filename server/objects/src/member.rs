@@ -21,8 +21,10 @@ pub struct Member {
     pub server: Arc<dyn DataServer>,
     /// Share of new files; 0 takes none.
     pub weight: u32,
-    /// Clients of this host keep their new files here.
-    pub host: Option<IpAddr>,
+    /// Addresses of its machine: clients there may keep their new files here.
+    pub hosts: Vec<IpAddr>,
+    /// Not taken into service yet, for a reason that was told: what needs it waits, and nobody probes.
+    pub absent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,11 +72,16 @@ impl Desk {
         calls_max: usize,
         changed: watch::Sender<()>,
     ) -> Self {
+        let health = if member.absent {
+            Health::Down
+        } else {
+            Health::Suspect
+        };
         Self {
             member,
             reserve_bytes,
             known: Mutex::new(Known {
-                health: Health::Suspect,
+                health,
                 space: Space { total: 0, free: 0 },
                 verifier: None,
                 failed_probes: 0,
@@ -219,7 +226,7 @@ impl Desk {
         match (was, is) {
             (_, Health::Down) => {
                 let reason = error.map(|error| error.detail).unwrap_or_default();
-                tracing::warn!("data server {name} is down: {reason}");
+                tracing::warn!("data server {name} is down, and what needs it waits: {reason}");
             }
             (Health::Down, _) => tracing::info!("data server {name} is back"),
             (_, Health::Full) => {
@@ -240,7 +247,7 @@ impl Desk {
             free_bytes: known.space.free,
             total_bytes: known.space.total,
             load: self.in_flight.load(Ordering::Relaxed) + self.share().saturating_sub(share_least),
-            host_matches: writer.is_some() && self.member.host == writer,
+            host_matches: writer.is_some_and(|writer| self.member.hosts.contains(&writer)),
             healthy,
         }
     }

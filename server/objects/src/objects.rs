@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use layout::{DataServerId, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -32,6 +32,8 @@ pub struct Options {
     pub copies: u32,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
+    /// New files lie on the writer's own machine where a data server with room is there.
+    pub local_first: bool,
     /// A data server with less free space takes no new file.
     pub reserve_bytes: u64,
     /// Calls under way on one data server; further ones wait.
@@ -53,6 +55,7 @@ impl Options {
             spread: 1,
             copies: 1,
             stripe_unit: 1 << 20,
+            local_first: false,
             reserve_bytes: 64 << 20,
             calls_max: 256,
             probe_interval: Duration::from_secs(5),
@@ -80,20 +83,11 @@ pub struct Objects {
     desks: RwLock<Arc<BTreeMap<DataServerId, Arc<Desk>>>>,
     health: watch::Sender<Arc<BTreeMap<DataServerId, Health>>>,
     changed: watch::Sender<()>,
-    bytes_read: AtomicU64,
-    bytes_written: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
     weak: Weak<Objects>,
 }
 
 const PROBE_PAUSE_LEAST: Duration = Duration::from_millis(50);
-
-/// Bytes that went through this server and not straight to a data server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ProxyBytes {
-    pub read: u64,
-    pub written: u64,
-}
 
 impl Objects {
     /// Probes the data servers, takes up what an earlier start left undone, and begins to work in the
@@ -120,8 +114,6 @@ impl Objects {
             desks: RwLock::default(),
             health,
             changed,
-            bytes_read: AtomicU64::new(0),
-            bytes_written: AtomicU64::new(0),
             tasks: Mutex::default(),
             weak: weak.clone(),
         });
@@ -146,7 +138,11 @@ impl Objects {
             self.options.calls_max,
             self.changed.clone(),
         ));
-        let health = desk.probe().await;
+        let health = if desk.member.absent {
+            desk.health()
+        } else {
+            desk.probe().await
+        };
         {
             let mut desks = self.desks.write();
             let mut more = BTreeMap::clone(&desks);
@@ -154,8 +150,10 @@ impl Objects {
             *desks = Arc::new(more);
         }
         self.changed.send_replace(());
-        self.keep_probing(&desk);
-        self.keep_burying(&desk);
+        if !desk.member.absent {
+            self.keep_probing(&desk);
+            self.keep_burying(&desk);
+        }
         health
     }
 
@@ -200,6 +198,9 @@ impl Objects {
     /// Asks a data server now, as a client that reports an error wants to know.
     pub async fn probe_now(&self, server: DataServerId) -> Result<Health, Error> {
         let desk = self.desk(server)?;
+        if desk.member.absent {
+            return Ok(desk.health());
+        }
         let mut health = desk.probe().await;
         if health == Health::Suspect {
             health = desk.probe().await;
@@ -229,21 +230,6 @@ impl Objects {
             total: sum.total / copies,
             free: sum.free / copies,
         }
-    }
-
-    pub fn proxy_bytes(&self) -> ProxyBytes {
-        ProxyBytes {
-            read: self.bytes_read.load(Ordering::Relaxed),
-            written: self.bytes_written.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(crate) fn note_read(&self, bytes: u64) {
-        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_write(&self, bytes: u64) {
-        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

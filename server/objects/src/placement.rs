@@ -219,7 +219,10 @@ impl Objects {
         let fits = most_objects(copies as usize, LAYOUT_LIMIT_BYTES) as u32 / copies;
         let mut spread = self.options.spread.min(1 << fits.max(1).ilog2());
         loop {
-            let want = Want::by_creator(capability, spread, copies, self.options.reserve_bytes);
+            let want = Want {
+                local_first: self.options.local_first,
+                ..Want::by_creator(capability, spread, copies, self.options.reserve_bytes)
+            };
             match place(candidates, want, seed) {
                 Err(_) if want.spread > 1 => {
                     spread = if spread.is_power_of_two() {

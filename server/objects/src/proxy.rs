@@ -45,7 +45,6 @@ impl Objects {
                 data.freeze()
             }
         };
-        self.note_read(data.len() as u64);
         Ok(Fetched {
             data,
             at_end: end >= file_size,
@@ -112,7 +111,6 @@ impl Objects {
             }
         }
         self.complete(extents, &mut verifiers).await?;
-        self.note_write(u64::from(count));
         Ok(Written {
             count,
             durable,

@@ -29,6 +29,7 @@ pub fn try_folder(ds: &DataServerProcess, scratch: u128) -> Verdict {
         place: folder.display().to_string(),
         trials: vec![(Question::HoldsObjects, outcome)],
         space,
+        own_root: None,
     }
 }
 

@@ -1,21 +1,19 @@
 //! From `[[data_server]]` to members that objects live on: numbers kept by name, devices with the
-//! generation that clients know, and patience with a server that is away at the start.
+//! generation that clients know, and patience with a server that is away or unfit at the start.
 
+use super::census::{Absence, Census};
+use super::stand_in::StandIn;
 use crate::clock::wall;
 use anyhow::Context;
-use async_trait::async_trait;
-use backend::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Origin,
-    RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
-};
-use backend_nfs::{Address, NfsDataServer, Options};
+use backend::DataServer;
+use backend_nfs::{Address, NfsDataServer, Options, Proof, TRIAL_OBJECTS, TrialIds};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
-use layout::{DataServerId, Device, DeviceTable, ObjectId, Owner, Stripe};
+use layout::{DataServerId, Device, DeviceTable, ObjectId};
 use mds::Server;
 use objects::{Member, Objects, OwnerRange};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::lookup_host;
@@ -29,13 +27,30 @@ pub struct DataServerSpec {
     pub mount_port: Option<u16>,
     pub export: String,
     pub weight: u32,
-    /// The machine on which clients run beside it.
+    /// The machine that it runs on, where that has other addresses than the one it is reached at.
     pub client_host: Option<String>,
     /// What clients are told to send at most, where that is less than the server takes.
     pub read_bytes: Option<u32>,
     pub write_bytes: Option<u32>,
     /// Ids for the proof of its fence.
     pub ids: (u32, u32),
+}
+
+impl fmt::Display for DataServerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            host,
+            port,
+            export,
+            ..
+        } = self;
+        if host.contains(':') {
+            write!(f, "data server {name} ([{host}]:{port}{export})")
+        } else {
+            write!(f, "data server {name} ({host}:{port}{export})")
+        }
+    }
 }
 
 /// What was found at the start.
@@ -45,80 +60,92 @@ pub struct Reached {
     pub missing: Vec<Missing>,
 }
 
-/// A data server that was away.
-#[derive(Clone)]
+/// A data server that isn't in service, and what was told of it last.
 pub struct Missing {
     id: DataServerId,
     spec: DataServerSpec,
+    told: Absence,
+}
+
+/// What data servers are taken in with.
+#[derive(Clone)]
+pub struct Registry {
+    pub catalog: Arc<Catalog>,
+    pub census: Arc<Census>,
+    /// Of the namespace, for the marks on strangers' exports.
+    pub namespace: u64,
+    /// Every data server of the configuration.
+    pub configured: Arc<Vec<(DataServerId, String)>>,
 }
 
 const RETRY: Duration = Duration::from_secs(1);
+/// An unfit one is tried again in every so many rounds: each trial makes and removes an object there.
+const ROUNDS_OF_UNFIT: u64 = 5;
 
-pub async fn reach(catalog: &Arc<Catalog>, specs: &[DataServerSpec]) -> anyhow::Result<Reached> {
+/// Gives every entry its number, which stays with its name.
+pub async fn number(
+    catalog: &Catalog,
+    specs: &[DataServerSpec],
+) -> anyhow::Result<Vec<DataServerRecord>> {
+    let mut known = catalog.data_servers().await?;
+    let mut numbered = Vec::new();
+    for spec in specs {
+        if let Some(record) = known.iter().find(|record| record.name == spec.name) {
+            numbered.push(record.clone());
+            continue;
+        }
+        let id = DataServerId(known.iter().map(|record| record.id.0).max().unwrap_or(0) + 1);
+        let record = DataServerRecord {
+            id,
+            name: spec.name.clone(),
+            device_generation: 0,
+            address: String::new(),
+            export: spec.export.clone(),
+            root_handle: Bytes::new(),
+        };
+        catalog.put_data_server(wall(), &record).await?;
+        known.push(record.clone());
+        numbered.push(record);
+    }
+    Ok(numbered)
+}
+
+/// Reaches for each of them once. Fails on what no waiting mends: two entries that are one server.
+pub async fn reach(
+    registry: &Registry,
+    specs: &[DataServerSpec],
+    records: Vec<DataServerRecord>,
+) -> anyhow::Result<Reached> {
     let mut reached = Reached {
         members: Vec::new(),
         devices: DeviceTable::default(),
         missing: Vec::new(),
     };
-    let mut known = catalog.data_servers().await?;
-    let mut roots: Vec<(SocketAddr, Bytes, String)> = Vec::new();
-    for spec in specs {
-        let record = if let Some(record) = known.iter().find(|record| record.name == spec.name) {
-            record.clone()
-        } else {
-            let id = DataServerId(known.iter().map(|record| record.id.0).max().unwrap_or(0) + 1);
-            let record = DataServerRecord {
-                id,
-                name: spec.name.clone(),
-                device_generation: 0,
-                address: String::new(),
-                export: spec.export.clone(),
-                root_handle: Bytes::new(),
-            };
-            catalog.put_data_server(wall(), &record).await?;
-            known.push(record.clone());
-            record
-        };
-        match connect(spec, catalog.boot_epoch()).await {
+    for (spec, record) in specs.iter().zip(records) {
+        let hosts = hosts_of(spec).await;
+        match registry.take_in(record.id, spec).await {
             Ok(server) => {
-                let place = (server.socket_address(), server.root_handle());
-                if let Some((_, _, twin)) = roots
-                    .iter()
-                    .find(|(address, root, _)| (*address, root) == (place.0, &place.1))
-                {
-                    anyhow::bail!(
-                        "data servers {twin} and {} are one and the same ({}): every write would go there twice; remove one of them",
-                        spec.name,
-                        place.0
-                    );
-                }
-                roots.push((place.0, place.1, spec.name.clone()));
-                let (record, device) = identify(catalog, record, spec, &server).await?;
+                let (record, device) = identify(&registry.catalog, record, spec, &server).await?;
                 reached
                     .devices
                     .restore(record.id, record.device_generation, device);
                 reached
                     .members
-                    .push(member(record.id, spec, Arc::new(server)).await);
+                    .push(member(record.id, spec, hosts, Some(server)));
             }
-            Err(error) => {
-                tracing::warn!(
-                    "data server {} is away: {error:#}; its files wait until it is there",
-                    spec.name
-                );
-                reached.members.push(
-                    member(
-                        record.id,
-                        spec,
-                        Arc::new(Away {
-                            name: spec.name.clone(),
-                        }),
-                    )
-                    .await,
-                );
+            Err(NotTaken::Twin(twin)) => anyhow::bail!(
+                "data servers {twin} and {} are one and the same ({}:{}): every write would go there twice; remove one of them",
+                spec.name,
+                spec.host,
+                spec.port
+            ),
+            Err(why) => {
+                let told = registry.leave_out(record.id, spec, &why);
+                reached.members.push(member(record.id, spec, hosts, None));
                 reached.missing.push(Missing {
                     id: record.id,
                     spec: spec.clone(),
+                    told,
                 });
             }
         }
@@ -126,33 +153,139 @@ pub async fn reach(catalog: &Arc<Catalog>, specs: &[DataServerSpec]) -> anyhow::
     Ok(reached)
 }
 
-async fn connect(spec: &DataServerSpec, term: u64) -> anyhow::Result<NfsDataServer> {
-    let host = address_of(&spec.host, spec.port).await?.ip();
-    let address = Address {
-        name: spec.name.clone(),
-        host,
-        nfs_port: Some(spec.port),
-        mount_port: spec.mount_port,
-        export: spec.export.clone(),
-    };
-    let server = NfsDataServer::connect(address, Options::new(term)).await?;
-    let owners = OwnerRange::new(spec.ids.0, spec.ids.1)?;
-    let trial = ObjectId(u128::MAX);
-    let grade = server
-        .prove_fence(owners.owner(trial, 0), owners.owner(trial, 1))
-        .await?;
-    anyhow::ensure!(
-        grade != FenceGrade::None,
-        "an owner of before isn't refused there, so that no client can be kept out; `headrace check` says why"
-    );
-    Ok(server)
+/// Why a data server isn't taken into service.
+enum NotTaken {
+    Away(anyhow::Error),
+    Unfit(String),
+    /// It is the data server of this name.
+    Twin(String),
+}
+
+impl From<backend::Error> for NotTaken {
+    fn from(error: backend::Error) -> Self {
+        if error.is_passing() {
+            Self::Away(error.into())
+        } else {
+            Self::Unfit(error.detail)
+        }
+    }
+}
+
+impl Registry {
+    /// Mounts it, tries its fence, and sees that it is no other entry's.
+    async fn take_in(
+        &self,
+        id: DataServerId,
+        spec: &DataServerSpec,
+    ) -> Result<NfsDataServer, NotTaken> {
+        let host = address_of(&spec.host, spec.port)
+            .await
+            .map_err(NotTaken::Away)?
+            .ip();
+        let address = Address {
+            name: spec.name.clone(),
+            host,
+            nfs_port: Some(spec.port),
+            mount_port: spec.mount_port,
+            export: spec.export.clone(),
+        };
+        let server = NfsDataServer::connect(address, Options::new(self.catalog.boot_epoch()))
+            .await
+            .map_err(|error| {
+                if error.is_refusal() {
+                    NotTaken::Unfit(error.to_string())
+                } else {
+                    NotTaken::Away(error.into())
+                }
+            })?;
+        let owners = OwnerRange::new(spec.ids.0, spec.ids.1)
+            .map_err(|error| NotTaken::Unfit(error.to_string()))?;
+        let trial = ObjectId(u128::from(TRIAL_OBJECTS) << 64);
+        let ids = TrialIds {
+            before: owners.owner(trial, 0),
+            after: owners.owner(trial, 1),
+            reader_uid: owners.reader_uid(),
+        };
+        if let Proof::Unfit(why) = server.prove_fence(rand::random(), ids).await? {
+            return Err(NotTaken::Unfit(why));
+        }
+        let others: Vec<u32> = self
+            .configured
+            .iter()
+            .filter(|(other, _)| *other != id)
+            .map(|(other, _)| other.0)
+            .collect();
+        if let Some(twin) = server.claim(self.namespace, id.0, &others).await? {
+            return Err(NotTaken::Twin(self.name_of(DataServerId(twin))));
+        }
+        match self
+            .census
+            .serve(id, server.root_handle(), server.is_ours())
+        {
+            Ok(()) => Ok(server),
+            Err(twin) => Err(NotTaken::Twin(self.name_of(twin))),
+        }
+    }
+
+    fn name_of(&self, id: DataServerId) -> String {
+        let known = self.configured.iter().find(|(known, _)| *known == id);
+        known.map_or_else(|| id.0.to_string(), |(_, name)| name.clone())
+    }
+
+    /// One line, with the way out.
+    fn leave_out(&self, id: DataServerId, spec: &DataServerSpec, why: &NotTaken) -> Absence {
+        let absence = why.absence();
+        self.census.absent(id, absence);
+        match why {
+            NotTaken::Away(error) => tracing::warn!(
+                "{spec} is away, and its files wait until it is there: {error:#}. Is it running, does a firewall let this host through?"
+            ),
+            NotTaken::Unfit(why) => tracing::warn!(
+                "{spec} isn't fit, and its files wait until it is: {why}. Export it to this host alone with no_root_squash (`headrace ds`: name this host in its `mds`); `headrace check` tries it and says more"
+            ),
+            NotTaken::Twin(twin) => tracing::warn!(
+                "{spec} is the data server {twin} under another address, and is left out: every write would go there twice. Remove one of them"
+            ),
+        }
+        absence
+    }
+}
+
+impl NotTaken {
+    fn absence(&self) -> Absence {
+        match self {
+            Self::Away(_) => Absence::Away,
+            Self::Unfit(_) | Self::Twin(_) => Absence::Unfit,
+        }
+    }
 }
 
 async fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     lookup_host((host, port))
-        .await?
+        .await
+        .with_context(|| format!("the name {host} can't be resolved"))?
         .next()
-        .with_context(|| format!("{host} has no address"))
+        .with_context(|| format!("the name {host} has no address"))
+}
+
+/// Addresses of the machine that a data server runs on: those of `host`, or its own.
+async fn hosts_of(spec: &DataServerSpec) -> Vec<IpAddr> {
+    let (host, named) = match &spec.client_host {
+        Some(host) => (host, true),
+        None => (&spec.host, false),
+    };
+    match lookup_host((host.as_str(), 0)).await {
+        Ok(addresses) => addresses.map(|address| address.ip()).collect(),
+        Err(error) => {
+            // Its own address is told where it is needed.
+            if named {
+                tracing::warn!(
+                    "{spec}: the `host` {host} can't be resolved ({error}), so that no client is taken to run there. Name a machine that this host knows, or leave `host` out"
+                );
+            }
+            Vec::new()
+        }
+    }
 }
 
 /// The device that clients are told, with a new generation where something of it changed.
@@ -186,36 +319,44 @@ async fn identify(
     Ok((record, device))
 }
 
-async fn member(id: DataServerId, spec: &DataServerSpec, server: Arc<dyn DataServer>) -> Member {
-    let host: Option<IpAddr> = match &spec.client_host {
-        Some(host) => address_of(host, 0).await.ok().map(|address| address.ip()),
-        None => address_of(&spec.host, spec.port)
-            .await
-            .ok()
-            .map(|address| address.ip()),
+fn member(
+    id: DataServerId,
+    spec: &DataServerSpec,
+    hosts: Vec<IpAddr>,
+    server: Option<NfsDataServer>,
+) -> Member {
+    let absent = server.is_none();
+    let server: Arc<dyn DataServer> = match server {
+        Some(server) => Arc::new(server),
+        None => Arc::new(StandIn {
+            name: spec.name.clone(),
+        }),
     };
     Member {
         id,
         name: spec.name.clone(),
         server,
         weight: spec.weight,
-        host,
+        hosts,
+        absent,
     }
 }
 
-/// Takes in the data servers that were away, as they come.
+/// Takes in the data servers that were away or unfit, as they come.
 pub async fn await_missing(
-    catalog: Arc<Catalog>,
+    registry: Registry,
     objects: Arc<Objects>,
     server: Arc<Server>,
     mut missing: Vec<Missing>,
 ) {
+    let mut round = 0;
     while !missing.is_empty() {
         tokio::time::sleep(RETRY).await;
+        round += 1;
         let mut still = Vec::new();
-        for one in missing {
-            if let Err(error) = arrive(&catalog, &objects, &server, &one).await {
-                tracing::debug!("data server {} is still away: {error:#}", one.spec.name);
+        for mut one in missing {
+            let passed_over = one.told == Absence::Unfit && round % ROUNDS_OF_UNFIT != 0;
+            if passed_over || !registry.arrive(&objects, &server, &mut one).await {
                 still.push(one);
             }
         }
@@ -223,102 +364,36 @@ pub async fn await_missing(
     }
 }
 
-async fn arrive(
-    catalog: &Catalog,
-    objects: &Objects,
-    server: &Arc<Server>,
-    one: &Missing,
-) -> anyhow::Result<()> {
-    let found = connect(&one.spec, catalog.boot_epoch()).await?;
-    let record = catalog
-        .data_servers()
-        .await?
-        .into_iter()
-        .find(|record| record.id == one.id)
-        .context("its record is gone")?;
-    let (record, device) = identify(catalog, record, &one.spec, &found).await?;
-    server.restore_device(record.id, record.device_generation, device);
-    objects
-        .attach(member(record.id, &one.spec, Arc::new(found)).await)
-        .await;
-    tracing::info!("data server {} is there", one.spec.name);
-    Ok(())
-}
-
-/// Stands in for a data server that could not be reached at the start: what needs it waits.
-struct Away {
-    name: String,
-}
-
-impl Away {
-    fn error(&self) -> Error {
-        Error {
-            kind: ErrorKind::Retry { after: RETRY },
-            detail: format!("data server {} is away", self.name),
-        }
-    }
-}
-
-#[async_trait]
-impl DataServer for Away {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            fence: FenceGrade::None,
-            read_bytes: 1 << 20,
-            write_bytes: 1 << 20,
-            largest_object_bytes: i64::MAX as u64,
-            // What it can is seen when it is there; until then nothing is refused for good.
-            ranges: RangeAbilities {
-                sparse: true,
-                reserve: true,
-                clone_block_bytes: Some(1),
-                pull: true,
-            },
-        }
-    }
-    async fn create(&self, _: ObjectId, _: Owner) -> Result<Bytes, Error> {
-        Err(self.error())
-    }
-    async fn stat(&self, _: &Bytes) -> Result<ObjectStat, Error> {
-        Err(self.error())
-    }
-    async fn set_size(&self, _: &Bytes, _: u64) -> Result<ObjectStat, Error> {
-        Err(self.error())
-    }
-    async fn extend(&self, _: &Bytes, _: u64) -> Result<ObjectStat, Error> {
-        Err(self.error())
-    }
-    async fn fence(&self, _: &Bytes, _: Owner) -> Result<(), Error> {
-        Err(self.error())
-    }
-    async fn read(&self, _: &Bytes, _: u64, _: u32) -> Result<Fetched, Error> {
-        Err(self.error())
-    }
-    async fn write(&self, _: &Bytes, _: u64, _: Bytes, _: Stability) -> Result<Written, Error> {
-        Err(self.error())
-    }
-    async fn commit(&self, _: &Bytes) -> Result<WriteVerifier, Error> {
-        Err(self.error())
-    }
-    async fn remove(&self, _: ObjectId) -> Result<(), Error> {
-        Err(self.error())
-    }
-    async fn space(&self) -> Result<Space, Error> {
-        Err(self.error())
-    }
-    async fn seek(&self, _: &Bytes, _: Range<u64>, _: Stripe, _: Seek) -> Result<Sought, Error> {
-        Err(self.error())
-    }
-    async fn deallocate(&self, _: &Bytes, _: Range<u64>) -> Result<u64, Error> {
-        Err(self.error())
-    }
-    async fn allocate(&self, _: &Bytes, _: Range<u64>, _: Stripe) -> Result<u64, Error> {
-        Err(self.error())
-    }
-    async fn clone_range(&self, _: &Bytes, _: u64, _: &Bytes, _: Range<u64>) -> Result<u64, Error> {
-        Err(self.error())
-    }
-    async fn pull(&self, _: &Origin, _: u64, _: &Bytes, _: u64, _: u32) -> Result<Written, Error> {
-        Err(self.error())
+impl Registry {
+    /// Says whether it is there now; tells why not where that is news.
+    async fn arrive(&self, objects: &Objects, server: &Arc<Server>, one: &mut Missing) -> bool {
+        let found = match self.take_in(one.id, &one.spec).await {
+            Ok(found) => found,
+            Err(why) => {
+                if why.absence() != one.told {
+                    one.told = self.leave_out(one.id, &one.spec, &why);
+                }
+                return false;
+            }
+        };
+        let record = match self.catalog.read().data_server(one.id).await {
+            Ok(Some(record)) => identify(&self.catalog, record, &one.spec, &found).await,
+            Ok(None) => Err(anyhow::anyhow!("its record is gone")),
+            Err(error) => Err(error.into()),
+        };
+        let (record, device) = match record {
+            Ok(identified) => identified,
+            Err(error) => {
+                tracing::debug!("{} can't be taken in yet: {error:#}", one.spec);
+                return false;
+            }
+        };
+        server.restore_device(record.id, record.device_generation, device);
+        let hosts = hosts_of(&one.spec).await;
+        objects
+            .attach(member(record.id, &one.spec, hosts, Some(found)))
+            .await;
+        tracing::info!("{} is there", one.spec);
+        true
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP side: two pages, few connections, none of them for long.
 //! Never here: anything that changes the server.
 
-use super::readiness::{Phase, Readiness};
+use super::readiness::{Alive, Phase, Readiness};
 use super::render::{CONTENT_TYPE, Page};
 use super::samples::Source;
 use axum::Router;
@@ -32,6 +32,7 @@ const CONNECTION_LIFETIME: Duration = Duration::from_mins(5);
 #[derive(Clone)]
 pub struct Observed {
     pub readiness: Readiness,
+    pub alive: Alive,
     pub sources: Vec<Arc<dyn Source>>,
 }
 
@@ -81,23 +82,26 @@ async fn metrics(State(observed): State<Arc<Observed>>) -> Response {
     }
 }
 
-/// Alive is who answers. Ready is a word in the answer, or its status where `?ready` asks for it.
+/// Alive is a matter of the status, too. Ready is a word in the answer, or its status where `?ready`
+/// asks for it.
 async fn health(State(observed): State<Arc<Observed>>, RawQuery(query): RawQuery) -> Response {
     let asks_ready = query.is_some_and(|query| {
         query
             .split('&')
             .any(|part| part.split('=').next() == Some("ready"))
     });
-    answer(&observed.readiness.phase(), asks_ready)
+    answer(&observed, asks_ready)
 }
 
 async fn readiness(State(observed): State<Arc<Observed>>) -> Response {
-    answer(&observed.readiness.phase(), true)
+    answer(&observed, true)
 }
 
-fn answer(phase: &Phase, asks_ready: bool) -> Response {
-    let ready = *phase == Phase::Ready;
-    let status = if ready || !asks_ready {
+fn answer(observed: &Observed, asks_ready: bool) -> Response {
+    let phase = observed.readiness.phase();
+    let alive = observed.alive.is_so();
+    let ready = alive && phase == Phase::Ready;
+    let status = if ready || (alive && !asks_ready) {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
@@ -107,7 +111,7 @@ fn answer(phase: &Phase, asks_ready: bool) -> Response {
         Phase::Ready => "ready".to_owned(),
         Phase::Draining => "draining".to_owned(),
     };
-    let body = serde_json::json!({ "alive": true, "ready": ready, "phase": phase });
+    let body = serde_json::json!({ "alive": alive, "ready": ready, "phase": phase });
     let headers = [(header::CONTENT_TYPE, "application/json")];
     (status, headers, format!("{body}\n")).into_response()
 }
@@ -214,6 +218,7 @@ mod tests {
     struct Running {
         address: SocketAddr,
         readiness: Readiness,
+        alive: Alive,
         stop: CancellationToken,
         task: tokio::task::JoinHandle<io::Result<()>>,
     }
@@ -223,14 +228,17 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let readiness = Readiness::starting("opening the catalog");
         let stop = CancellationToken::new();
+        let alive = Alive::default();
         let observed = Observed {
             readiness: readiness.clone(),
+            alive: alive.clone(),
             sources: vec![Arc::new(Three)],
         };
         let task = tokio::spawn(serve(listener, observed, stop.clone()));
         Running {
             address,
             readiness,
+            alive,
             stop,
             task,
         }
@@ -278,6 +286,17 @@ mod tests {
         server.readiness.set(Phase::Draining);
         assert_eq!(asked(server.address, "/readyz").await.0, 503);
         assert_eq!(asked(server.address, "/healthz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_and_does_no_work_is_not_alive() {
+        let server = running().await;
+        server.readiness.set(Phase::Ready);
+        server.alive.set(|| false);
+        let (status, answer) = asked(server.address, "/healthz").await;
+        assert_eq!(status, 503);
+        assert!(answer.contains("\"alive\":false"), "{answer}");
+        assert!(answer.contains("\"ready\":false"), "{answer}");
     }
 
     #[tokio::test]

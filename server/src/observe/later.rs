@@ -34,7 +34,7 @@ impl Source for Later {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{Counter, Observed, Readiness};
+    use crate::observe::{Alive, Counter, Observed, Readiness};
 
     struct One;
 
@@ -56,6 +56,7 @@ mod tests {
         let later = Arc::new(Later::default());
         let observed = Observed {
             readiness: Readiness::starting("opening the catalog"),
+            alive: Alive::default(),
             sources: vec![Arc::clone(&later) as Arc<dyn Source>],
         };
         let text = observed.metrics().expect("memory takes everything");

@@ -2,7 +2,7 @@
 //! Never here: judging it; whoever starts and stops the server says so.
 
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where a server is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,5 +33,22 @@ impl Readiness {
 
     pub fn is_ready(&self) -> bool {
         *self.0.lock() == Phase::Ready
+    }
+}
+
+type Asked = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Whether the process still does its work. Until somebody can tell, whoever answers is alive.
+#[derive(Clone, Default)]
+pub struct Alive(Arc<OnceLock<Asked>>);
+
+impl Alive {
+    /// The first one counts.
+    pub fn set(&self, asked: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.get_or_init(|| Box::new(asked));
+    }
+
+    pub fn is_so(&self) -> bool {
+        self.0.get().is_none_or(|asked| asked())
     }
 }

@@ -24,9 +24,9 @@ enum Point {
     Counter(u64),
     Gauge(f64),
     Histogram {
-        sum_seconds: f64,
+        sum: f64,
         count: u64,
-        /// Upper bound in seconds, and how many fell into the bucket.
+        /// Upper bound, and how many fell into the bucket.
         buckets: Vec<(f64, u64)>,
     },
 }
@@ -68,6 +68,19 @@ impl Page {
                 Point::Counter(bytes.bytes),
             );
         }
+        for clients in &samples.client_bytes {
+            for (direction, bytes) in [("read", clients.read), ("written", clients.written)] {
+                self.push(
+                    "client_bytes",
+                    "File data that passed, by client and direction",
+                    with(
+                        common,
+                        &[("client", &clients.client), ("direction", direction)],
+                    ),
+                    Point::Counter(bytes),
+                );
+            }
+        }
         for server in &samples.data_servers {
             self.add_data_server(common, server);
         }
@@ -76,6 +89,11 @@ impl Page {
         }
         for Gauge { name, help, value } in &samples.gauges {
             self.push(name, help, common.clone(), Point::Gauge(*value));
+        }
+        for histogram in &samples.histograms {
+            let bounds = histogram.bounds.iter().map(|bound| *bound as f64);
+            let point = buckets(bounds, &histogram.counts, histogram.total as f64);
+            self.push(histogram.name, histogram.help, common.clone(), point);
         }
     }
 
@@ -109,6 +127,7 @@ impl Page {
             (DataServerHealth::Full, "full"),
             (DataServerHealth::Suspect, "suspect"),
             (DataServerHealth::Down, "down"),
+            (DataServerHealth::Unfit, "unfit"),
         ] {
             self.push(
                 "data_server_health",
@@ -172,16 +191,18 @@ fn with(common: &Labels, own: &[(&'static str, &str)]) -> Labels {
 
 fn histogram(latency: &Latency) -> Point {
     let seconds = |micros: u64| micros as f64 / 1e6;
-    let bounds = latency
-        .bounds_micros
-        .iter()
-        .map(|bound| seconds(*bound))
-        .chain([f64::INFINITY]);
-    let counts = latency.counts.iter().copied().chain(std::iter::repeat(0));
+    let bounds = latency.bounds_micros.iter().map(|bound| seconds(*bound));
+    buckets(bounds, &latency.counts, seconds(latency.total_micros))
+}
+
+/// One count for each bound, and one for what is above them all.
+fn buckets(bounds: impl Iterator<Item = f64>, counts: &[u64], sum: f64) -> Point {
+    let bounds = bounds.chain([f64::INFINITY]);
+    let all = counts.iter().copied().chain(std::iter::repeat(0));
     Point::Histogram {
-        sum_seconds: seconds(latency.total_micros),
-        count: latency.counts.iter().sum(),
-        buckets: bounds.zip(counts).collect(),
+        sum,
+        count: counts.iter().sum(),
+        buckets: bounds.zip(all).collect(),
     }
 }
 
@@ -206,10 +227,10 @@ fn encode_point(encoder: &mut MetricEncoder<'_>, point: &Point) -> Result<(), fm
         Point::Counter(value) => encoder.encode_counter::<NoLabelSet, u64, f64>(value, None),
         Point::Gauge(value) => encoder.encode_gauge(value),
         Point::Histogram {
-            sum_seconds,
+            sum,
             count,
             buckets,
-        } => encoder.encode_histogram::<NoLabelSet>(*sum_seconds, *count, buckets, None),
+        } => encoder.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None),
     }
 }
 

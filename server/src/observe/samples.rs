@@ -15,9 +15,11 @@ pub trait Source: Send + Sync {
 pub struct Samples {
     pub operations: Vec<OperationSample>,
     pub bytes: Vec<BytesSample>,
+    pub client_bytes: Vec<ClientBytes>,
     pub data_servers: Vec<DataServerSample>,
     pub counters: Vec<Counter>,
     pub gauges: Vec<Gauge>,
+    pub histograms: Vec<Histogram>,
 }
 
 /// One operation (NFSv4) or procedure (NFSv3).
@@ -39,6 +41,19 @@ pub struct Latency {
     /// How many fell into each, not added up; one more than there are bounds, for the rest.
     pub counts: Vec<u64>,
     pub total_micros: u64,
+}
+
+/// A histogram of counts.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    /// Without prefix: `catalog_batch_transactions`.
+    pub name: &'static str,
+    pub help: &'static str,
+    /// Upper bound of each bucket, ascending.
+    pub bounds: Vec<u64>,
+    /// How many fell into each, not added up; one more than there are bounds, for the rest.
+    pub counts: Vec<u64>,
+    pub total: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +79,15 @@ pub struct BytesSample {
     pub bytes: u64,
 }
 
+/// File data that a data server gave to or took from one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientBytes {
+    /// Its IP address, or `others` for those beyond the limit.
+    pub client: String,
+    pub read: u64,
+    pub written: u64,
+}
+
 /// What the metadata server thinks of a data server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataServerHealth {
@@ -73,6 +97,8 @@ pub enum DataServerHealth {
     /// It failed lately, and is being probed.
     Suspect,
     Down,
+    /// It is there, and must be otherwise before it is used.
+    Unfit,
 }
 
 /// A data server as the metadata server sees it.

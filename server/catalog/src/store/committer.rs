@@ -3,7 +3,7 @@
 
 use super::failpoint::{Armed, Failpoint, Step};
 use super::fjall_store::Disk;
-use super::{Outcome, StoreError, Transaction};
+use super::{BATCH_BOUNDS, Outcome, StoreError, Transaction, batch_bucket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Counters {
     pub commits: AtomicU64,
     pub batches: AtomicU64,
-    pub largest_batch: AtomicU64,
+    pub batch_sizes: [AtomicU64; BATCH_BOUNDS.len() + 1],
     pub conflicts: AtomicU64,
 }
 
@@ -86,9 +86,7 @@ impl Committer {
         if committed > 0 {
             counters.commits.fetch_add(committed, Ordering::Relaxed);
             counters.batches.fetch_add(1, Ordering::Relaxed);
-            counters
-                .largest_batch
-                .fetch_max(committed, Ordering::Relaxed);
+            counters.batch_sizes[batch_bucket(committed)].fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -344,7 +344,7 @@ impl Store for FjallStore {
         StoreStats {
             commits: counters.commits.load(Ordering::Relaxed),
             batches: counters.batches.load(Ordering::Relaxed),
-            largest_batch: counters.largest_batch.load(Ordering::Relaxed),
+            batch_sizes: std::array::from_fn(|at| counters.batch_sizes[at].load(Ordering::Relaxed)),
             conflicts: counters.conflicts.load(Ordering::Relaxed),
             disk_bytes: self.database.disk_space().unwrap_or(0),
         }

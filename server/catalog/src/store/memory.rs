@@ -5,7 +5,7 @@ use super::batch::Operation;
 use super::resolver::{Base, Resolver};
 use super::{
     Direction, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError, StoreStats,
-    Transaction, Version,
+    Transaction, Version, batch_bucket,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -319,7 +319,7 @@ impl Store for MemoryStore {
             Outcome::Committed(_) => {
                 rows.stats.commits += 1;
                 rows.stats.batches += 1;
-                rows.stats.largest_batch = 1;
+                rows.stats.batch_sizes[batch_bucket(1)] += 1;
             }
             _ => rows.stats.conflicts += 1,
         }

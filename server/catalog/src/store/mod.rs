@@ -184,6 +184,14 @@ pub enum StoreError {
     Failed(String),
 }
 
+/// Upper bounds of the counts of transactions in a batch.
+pub const BATCH_BOUNDS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048];
+
+/// Which count of [`StoreStats::batch_sizes`] a batch belongs to.
+pub(crate) fn batch_bucket(transactions: u64) -> usize {
+    BATCH_BOUNDS.partition_point(|bound| *bound < transactions)
+}
+
 /// What the engine has done since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreStats {
@@ -191,8 +199,9 @@ pub struct StoreStats {
     pub commits: u64,
     /// Syncs that they took.
     pub batches: u64,
-    /// Most transactions in one.
-    pub largest_batch: u64,
+    /// Batches by how many transactions they held: one count per bound of [`BATCH_BOUNDS`], and one
+    /// for the larger.
+    pub batch_sizes: [u64; BATCH_BOUNDS.len() + 1],
     pub conflicts: u64,
     /// Bytes on disk; 0 where there is none.
     pub disk_bytes: u64,

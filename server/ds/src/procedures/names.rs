@@ -103,7 +103,7 @@ pub async fn create<E: Engine>(args: &Create3args, cx: &Context<'_, E>) -> Creat
     let data_server = Arc::clone(&cx.service.folder);
     let created = cx
         .blocking(move || {
-            if !data_server.admit_term(term)? {
+            if !id.is_trial() && !data_server.admit_term(term)? {
                 return Ok(None);
             }
             objects.create(id, new).map(Some)
@@ -187,7 +187,7 @@ pub async fn remove<E: Engine>(args: &Remove3args, cx: &Context<'_, E>) -> Remov
     let store = Arc::clone(&cx.service.folder);
     let removed = Arc::clone(&object);
     cx.blocking(move || {
-        if !store.admit_term(term)? {
+        if !id.is_trial() && !store.admit_term(term)? {
             return Ok(None);
         }
         objects.remove(&removed).map(Some)

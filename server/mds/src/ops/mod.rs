@@ -33,7 +33,6 @@ mod verify;
 pub(crate) use table::Row;
 
 use crate::compound::Compound;
-use crate::execute::told;
 use crate::status::Refusal;
 use wire::nfs4::{
     ArgOp, Bitmap4, GetDirDelegation4Ok, Layoutget4Error, Nfsstat4, OperationError, Opnum, ResOp,
@@ -43,6 +42,8 @@ use wire::nfs4::{
 /// Runs one operation. The executor has checked its row already.
 pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
     let opnum = operation.opnum();
+    let server = cx.server;
+    let told = |operation, refusal: &Refusal| server.told(operation, refusal);
     let no = |refusal: Refusal| told(opnum, &refusal);
     match operation {
         ArgOp::Access(args) => ResOp::Access(access::access(args, cx).await.map_err(no)),

@@ -138,7 +138,8 @@ async fn boot(
             name: format!("ds{}", n + 1),
             server: server.clone() as Arc<dyn DataServer>,
             weight: 1,
-            host: None,
+            hosts: Vec::new(),
+            absent: false,
         })
         .collect();
     let objects = Objects::start(catalog.clone(), members, options.clone())
