@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::docs;
 use crate::fuzz;
 use crate::interop::{self, Counts};
 use crate::progress::{elapsed, say};
@@ -64,7 +63,6 @@ pub fn run(workspace: &Workspace) -> Result<ExitCode> {
         shell::must(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
         Ok(ONE_PASSED)
     });
-    tally.check("documents", || docs::check(workspace));
     tally.check("clippy", || {
         shell::must(&mut workspace.cargo(&[
             "clippy",

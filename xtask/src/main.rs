@@ -2,7 +2,6 @@
 //! Installs what is missing, builds, runs, and leaves nothing running; the tests themselves live elsewhere.
 
 mod checks;
-mod docs;
 mod fuzz;
 mod interop;
 mod progress;

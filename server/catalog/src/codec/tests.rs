@@ -1,5 +1,7 @@
 //! Every record survives its bytes, and no bytes do harm.
 
+mod fuzz;
+
 use super::*;
 use crate::acl::{Ace, AceKind, Acl, Label, Who};
 use crate::inode::{Inode, XattrTotals};
