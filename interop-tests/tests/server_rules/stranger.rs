@@ -191,27 +191,27 @@ impl Inner {
             return framed(xid, Accepted::Success, |out| answer.encode(out));
         }
         macro_rules! call {
-            ($procedure:ident) => {{
+            ($procedure:ident -> $result:ty) => {{
                 let Ok(arguments) = Xdr::decode(&mut arguments) else {
                     return framed(xid, Accepted::GarbageArgs, |_| {});
                 };
-                let answer = self.$procedure(arguments, caller);
+                let answer: $result = self.$procedure(&arguments, caller).map_err(Into::into);
                 framed(xid, Accepted::Success, |out| answer.encode(out))
             }};
         }
         match Procedure::from_u32(header.procedure) {
             Some(Procedure::Null) => framed(xid, Accepted::Success, |_| {}),
-            Some(Procedure::Getattr) => call!(getattr),
-            Some(Procedure::Setattr) => call!(setattr),
-            Some(Procedure::Lookup) => call!(lookup),
-            Some(Procedure::Read) => call!(read),
-            Some(Procedure::Write) => call!(write),
-            Some(Procedure::Create) => call!(create),
-            Some(Procedure::Mkdir) => call!(mkdir),
-            Some(Procedure::Remove) => call!(remove),
-            Some(Procedure::Fsstat) => call!(fsstat),
-            Some(Procedure::Fsinfo) => call!(fsinfo),
-            Some(Procedure::Commit) => call!(commit),
+            Some(Procedure::Getattr) => call!(getattr -> Getattr3res),
+            Some(Procedure::Setattr) => call!(setattr -> Setattr3res),
+            Some(Procedure::Lookup) => call!(lookup -> Lookup3res),
+            Some(Procedure::Read) => call!(read -> Read3res),
+            Some(Procedure::Write) => call!(write -> Write3res),
+            Some(Procedure::Create) => call!(create -> Create3res),
+            Some(Procedure::Mkdir) => call!(mkdir -> Mkdir3res),
+            Some(Procedure::Remove) => call!(remove -> Remove3res),
+            Some(Procedure::Fsstat) => call!(fsstat -> Fsstat3res),
+            Some(Procedure::Fsinfo) => call!(fsinfo -> Fsinfo3res),
+            Some(Procedure::Commit) => call!(commit -> Commit3res),
             _ => framed(xid, Accepted::ProcUnavail, |_| {}),
         }
     }
@@ -278,20 +278,20 @@ impl Inner {
         uid == 0 && self.fault != Fault::SquashesRoot
     }
 
-    fn getattr(&mut self, args: Getattr3args, _: Caller) -> Getattr3res {
+    fn getattr(&mut self, args: &Getattr3args, _: Caller) -> Result<Fattr3, Nfsstat3> {
         Ok(self.attributes(self.id(&args.object)?))
     }
 
-    fn setattr(&mut self, args: Setattr3args, caller: Caller) -> Setattr3res {
+    fn setattr(&mut self, args: &Setattr3args, caller: Caller) -> Result<WccData, Nfsstat3> {
         let (root, now) = (self.is_root(caller), self.now());
         let obeys_guards = self.fault != Fault::IgnoresGuards;
         let new = args.new_attributes;
         let node = self.node(&args.object)?;
         if args.guard.is_some_and(|guard| guard != node.ctime) && obeys_guards {
-            return Err(Nfsstat3::NotSync.into());
+            return Err(Nfsstat3::NotSync);
         }
         if !root && (new.uid.is_some() || new.gid.is_some()) {
-            return Err(Nfsstat3::Perm.into());
+            return Err(Nfsstat3::Perm);
         }
         if let (Some(size), Some(data)) = (new.size, &mut node.data) {
             data.resize(size as usize, 0);
@@ -311,7 +311,7 @@ impl Inner {
         })
     }
 
-    fn lookup(&mut self, args: Lookup3args, _: Caller) -> Lookup3res {
+    fn lookup(&mut self, args: &Lookup3args, _: Caller) -> Result<Lookup3resok, Nfsstat3> {
         let names = &self.node(&args.what.dir)?.names;
         let id = *names.get(args.what.name.bytes()).ok_or(Nfsstat3::Noent)?;
         Ok(Lookup3resok {
@@ -363,21 +363,21 @@ impl Inner {
         })
     }
 
-    fn create(&mut self, args: Create3args, caller: Caller) -> Create3res {
+    fn create(&mut self, args: &Create3args, caller: Caller) -> Result<Create3resok, Nfsstat3> {
         let wanted = match args.how {
             Createhow3::Unchecked(wanted) | Createhow3::Guarded(wanted) => wanted,
             Createhow3::Exclusive(_) => Sattr3::default(),
         };
-        Ok(self.make(&args.target, Some(Vec::new()), wanted, caller)?)
+        self.make(&args.target, Some(Vec::new()), wanted, caller)
     }
 
-    fn mkdir(&mut self, args: Mkdir3args, caller: Caller) -> Mkdir3res {
-        Ok(self.make(&args.target, None, args.attributes, caller)?)
+    fn mkdir(&mut self, args: &Mkdir3args, caller: Caller) -> Result<Create3resok, Nfsstat3> {
+        self.make(&args.target, None, args.attributes, caller)
     }
 
-    fn remove(&mut self, args: Remove3args, caller: Caller) -> Remove3res {
+    fn remove(&mut self, args: &Remove3args, caller: Caller) -> Result<WccData, Nfsstat3> {
         if !self.is_root(caller) {
-            return Err(Nfsstat3::Acces.into());
+            return Err(Nfsstat3::Acces);
         }
         let folder = self.node(&args.object.dir)?;
         let id = folder
@@ -388,13 +388,13 @@ impl Inner {
         Ok(WccData::default())
     }
 
-    fn read(&mut self, args: Read3args, (uid, gid): Caller) -> Read3res {
+    fn read(&mut self, args: &Read3args, (uid, gid): Caller) -> Result<Read3resok, Nfsstat3> {
         let root = self.is_root((uid, gid));
         let node = self.node(&args.file)?;
         let allowed = (uid == node.uid && node.mode & 0o400 != 0)
             || (gid == node.gid && node.mode & 0o040 != 0);
         if !root && !allowed {
-            return Err(Nfsstat3::Acces.into());
+            return Err(Nfsstat3::Acces);
         }
         let data = node.data.as_ref().ok_or(Nfsstat3::Isdir)?;
         let from = (args.offset as usize).min(data.len());
@@ -406,7 +406,7 @@ impl Inner {
         })
     }
 
-    fn write(&mut self, args: Write3args, (uid, gid): Caller) -> Write3res {
+    fn write(&mut self, args: &Write3args, (uid, gid): Caller) -> Result<Write3resok, Nfsstat3> {
         let (root, now, fault) = (self.is_root((uid, gid)), self.now(), self.fault);
         let node = self.node(&args.file)?;
         let allowed = match fault {
@@ -415,7 +415,7 @@ impl Inner {
             _ => uid == node.uid && node.mode & 0o200 != 0,
         };
         if !root && !allowed {
-            return Err(Nfsstat3::Acces.into());
+            return Err(Nfsstat3::Acces);
         }
         let data = node.data.as_mut().ok_or(Nfsstat3::Isdir)?;
         let (from, to) = (args.offset as usize, args.offset as usize + args.data.len());
@@ -432,7 +432,7 @@ impl Inner {
         })
     }
 
-    fn commit(&mut self, args: Commit3args, _: Caller) -> Commit3res {
+    fn commit(&mut self, args: &Commit3args, _: Caller) -> Result<Commit3resok, Nfsstat3> {
         self.node(&args.file)?;
         Ok(Commit3resok {
             file_wcc: WccData::default(),
@@ -440,7 +440,7 @@ impl Inner {
         })
     }
 
-    fn fsstat(&mut self, args: Fsstat3args, _: Caller) -> Fsstat3res {
+    fn fsstat(&mut self, args: &Fsstat3args, _: Caller) -> Result<Fsstat3resok, Nfsstat3> {
         self.node(&args.fsroot)?;
         Ok(Fsstat3resok {
             obj_attributes: None,
@@ -454,7 +454,7 @@ impl Inner {
         })
     }
 
-    fn fsinfo(&mut self, args: Fsinfo3args, _: Caller) -> Fsinfo3res {
+    fn fsinfo(&mut self, args: &Fsinfo3args, _: Caller) -> Result<Fsinfo3resok, Nfsstat3> {
         self.node(&args.fsroot)?;
         Ok(Fsinfo3resok {
             obj_attributes: None,

@@ -371,7 +371,7 @@ impl World {
     }
 
     /// The catalog is as every transaction promises, whatever was asked.
-    pub async fn is_sound(self) {
+    pub async fn is_sound(&self) {
         let faults = self.catalog.check().await.expect("it can be read through");
         assert!(faults.is_empty(), "{faults:#?}");
     }
