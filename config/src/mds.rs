@@ -308,8 +308,13 @@ section! {
         slots_per_session: u32 = {
             default: Toml("128"), range: (1, 1024), example: "64",
         };
-        /// Memory for replies that are kept to answer a repeated request. Beyond it sessions are
-        /// told to use fewer slots; at twice as much requests wait.
+        /// Slots that a session may always use, however many sessions there are.
+        slots_under_pressure: u32 = {
+            default: Toml("8"), range: (1, 1024), example: "4",
+        };
+        /// Memory for replies that are kept to answer a repeated request. Each session is told to
+        /// use no more slots than fit its share of it, all come down to `slots_under_pressure`
+        /// when it is used up, and at twice as much requests wait.
         reply_cache_bytes: Bytes = {
             default: Toml(r#""512MiB""#), range: (1 << 20, 1 << 40), example: r#""2GiB""#,
         };

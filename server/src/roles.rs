@@ -127,6 +127,7 @@ fn spec(config: &MdsConfig) -> Spec {
             clients: limits.clients as usize,
             sessions_per_client: limits.sessions_per_client as usize,
             slots: limits.slots_per_session,
+            slots_under_pressure: limits.slots_under_pressure,
             request_bytes: limits.request_bytes.0 as u32,
             response_bytes: limits.request_bytes.0 as u32,
             operations: limits.operations_per_request,

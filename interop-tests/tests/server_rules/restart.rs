@@ -90,20 +90,7 @@ async fn opens_and_locks_are_reclaimed_and_grace_ends_when_everybody_is_done() -
     world.crash_and_restart().await?;
     let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
     let mine = reclaim(&a, &file.fh).await?;
-    let open_owner = OpenToLockOwner4 {
-        open_seqid: 0,
-        open_stateid: mine.stateid,
-        lock_seqid: 0,
-        lock_owner: owner_of_opens(&a, "a"),
-    };
-    let lock = Lock4Args {
-        locktype: LockType4::WriteLt,
-        reclaim: true,
-        offset: 0,
-        length: 10,
-        locker: Locker4::New(open_owner),
-    };
-    a.ok([putfh(&file.fh), ArgOp::Lock(lock)]).await?;
+    a.ok(lock_reclaim(&a, &mine, "a", (0, 10))).await?;
     // Layouts are not reclaimed: Linux asks anew, and waits.
     assert_eq!(
         world.to_write(&a, &mine).await.map(|_| ()).status(),
@@ -327,5 +314,94 @@ async fn what_was_answered_before_a_crash_is_there_after_it() -> Result<()> {
     assert_eq!(a.size_of(&file.fh).await?, 4);
     assert!(a.change_of(&file.fh).await? >= change);
     complete(&a).await?;
+    world.ends_without_leak().await
+}
+
+fn lock_reclaim(client: &Client, file: &OpenFile, owner: &str, range: (u64, u64)) -> [ArgOp; 2] {
+    let open_owner = OpenToLockOwner4 {
+        open_seqid: 0,
+        open_stateid: file.stateid,
+        lock_seqid: 0,
+        lock_owner: owner_of_opens(client, owner),
+    };
+    let lock = Lock4Args {
+        locktype: LockType4::WriteLt,
+        reclaim: true,
+        offset: range.0,
+        length: range.1,
+        locker: Locker4::New(open_owner),
+    };
+    [putfh(&file.fh), ArgOp::Lock(lock)]
+}
+
+#[tokio::test]
+async fn what_another_has_reclaimed_is_a_conflict() -> Result<()> {
+    // Invariant 3, also against clients that claim too much.
+    let mut world = patient().await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    b.open(&root, "f").await?;
+    world.crash_and_restart().await?;
+    let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
+    let (mine, other) = (reclaim(&a, &file.fh).await?, reclaim(&b, &file.fh).await?);
+    a.ok(lock_reclaim(&a, &mine, "a", (0, 10))).await?;
+    let refused = b.compound(lock_reclaim(&b, &other, "b", (5, 10))).await?;
+    assert_eq!(refused.status, Nfsstat4::ReclaimConflict);
+    b.ok(lock_reclaim(&b, &other, "b", (10, 10))).await?;
+    let denying = Open4Args {
+        share_deny: OPEN4_SHARE_DENY_BOTH,
+        claim: OpenClaim4::Previous(OpenDelegationType4::None),
+        ..b.open_args("", Openflag4::NoCreate)
+    };
+    let refused = b.open_with(&file.fh, denying).await.map(|_| ());
+    assert_eq!(refused.status(), Nfsstat4::ReclaimConflict);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_of_grace_lets_everybody_reclaim_again() -> Result<()> {
+    // Invariant 7.
+    let mut world = patient().await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    b.open(&root, "f").await?;
+    world.crash_and_restart().await?;
+    // One has begun, one has completed, when it happens again.
+    let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
+    reclaim(&a, &file.fh).await?;
+    reclaim(&b, &file.fh).await?;
+    complete(&b).await?;
+    world.crash_and_restart().await?;
+    let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
+    let mine = reclaim(&a, &file.fh).await?;
+    reclaim(&b, &file.fh).await?;
+    complete(&a).await?;
+    complete(&b).await?;
+    grace_is_over(&a, &root).await?;
+    a.write(&mine.fh, mine.stateid, 0, "kept").await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn who_never_completes_keeps_what_it_reclaimed_and_gets_nothing_new() -> Result<()> {
+    let mut world = World::with(2, |spec| spec.limits.grace = Duration::from_secs(2)).await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    b.ok([]).await?;
+    world.crash_and_restart().await?;
+    let a = back(&world, "a").await?;
+    let mine = reclaim(&a, &file.fh).await?;
+    let b = world.client("b").await?;
+    grace_is_over(&b, &root).await?;
+    a.write(&mine.fh, mine.stateid, 0, "kept").await?;
+    assert_eq!(
+        a.open(&root, "f").await.map(|_| ()).status(),
+        Nfsstat4::Grace
+    );
+    complete(&a).await?;
+    a.open(&root, "f").await?;
     world.ends_without_leak().await
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use bytes::Bytes;
 use interop_tests::nfs41::{Client, ClientSetup, Failure, Reply, user};
+use mds::state::Limits;
 use wire::nfs4::*;
 
 use crate::server::Server;
@@ -276,5 +277,31 @@ async fn without_sequence_there_is_no_operation_on_files() -> Result<()> {
         reply.statuses(),
         [(Opnum::Putrootfh, Nfsstat4::OpNotInSession)]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_is_told_to_use_fewer_slots_when_others_come() -> Result<()> {
+    let server = Server::with(Limits {
+        cached_reply_bytes: 16 * 4096,
+        slots_under_pressure: 2,
+        ..Limits::default()
+    })
+    .await?;
+    let client = ClientSetup::named("a").mount(server.address).await?;
+    let told = async || anyhow::Ok(client.ok([]).await?.sequence()?);
+    assert_eq!(told().await?.target_highest_slotid, 7);
+    let mut others = Vec::new();
+    for number in 0..3 {
+        let other = ClientSetup::named(&format!("other {number}"));
+        others.push(other.mount(server.address).await?);
+    }
+    let fewer = told().await?;
+    assert_eq!(fewer.target_highest_slotid, 3);
+    assert_eq!(fewer.highest_slotid, 7, "the others still work");
+    for other in &others {
+        other.destroy_session().await?;
+    }
+    assert_eq!(told().await?.target_highest_slotid, 7);
     Ok(())
 }

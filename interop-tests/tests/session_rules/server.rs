@@ -18,6 +18,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> anyhow::Result<Self> {
+        Self::with(state::Limits::default()).await
+    }
+
+    pub async fn with(limits: state::Limits) -> anyhow::Result<Self> {
         let state_dir = tempfile::tempdir()?;
         let export = ExportSpec {
             path: "/".into(),
@@ -29,7 +33,7 @@ impl Server {
         let spec = Spec {
             listen: vec!["127.0.0.1:0".parse()?],
             state_dir: state_dir.path().to_owned(),
-            limits: state::Limits::default(),
+            limits,
             net: headrace::net::Limits::default(),
             data_servers: Vec::new(),
             exports: vec![export],

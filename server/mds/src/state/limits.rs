@@ -19,8 +19,7 @@ pub struct Limits {
     pub connections_per_session: usize,
     /// Fore-channel slots of one session.
     pub slots: u32,
-    /// What a session is told to come down to while cached replies take more than
-    /// `cached_reply_bytes`.
+    /// What a session is left with when its share of `cached_reply_bytes` holds less.
     pub slots_under_pressure: u32,
     pub request_bytes: u32,
     pub response_bytes: u32,
@@ -29,7 +28,8 @@ pub struct Limits {
     pub operations: u32,
     /// Slots that the server uses of a back channel, whatever the client offers.
     pub callback_slots: u32,
-    /// Cached replies of all sessions: from here on slots shrink.
+    /// Cached replies of all sessions. Each session is told to use no more slots than fit its
+    /// share, and all come down to the least when it is used up.
     pub cached_reply_bytes: usize,
     /// Cached replies of all sessions: from here on a slot without a reply gets none, and its
     /// request waits.

@@ -107,7 +107,8 @@ impl State {
         now: Time,
         request: SequenceRequest,
     ) -> Result<Sequenced, SequenceRefusal> {
-        let under_pressure = self.sessions.cached_reply_bytes >= self.limits.cached_reply_bytes;
+        let share = self.share_of_a_session();
+        let least = self.limits.slots_under_pressure.max(1);
         let memory_short = self.sessions.cached_reply_bytes >= self.limits.cached_reply_bytes_hard;
         let session = self
             .sessions
@@ -159,14 +160,8 @@ impl State {
                     return Err(SequenceRefusal::MemoryShort);
                 }
                 let freed = session.give_back(&request);
-                let target = if under_pressure {
-                    self.limits
-                        .slots_under_pressure
-                        .clamp(1, session.fore.max_requests)
-                        - 1
-                } else {
-                    session.fore.max_requests - 1
-                };
+                let slots = session.slots_within(share).max(least);
+                let target = slots.min(session.fore.max_requests) - 1;
                 if target != session.target_highest_slot {
                     session.target_highest_slot = target;
                     session.target_serial = session.target_serial.wrapping_add(1);
@@ -197,6 +192,14 @@ impl State {
         }
         self.renew(now, client_id);
         Ok(sequenced)
+    }
+
+    /// Bytes of kept replies that each session may take: all alike, and none once they are used up.
+    fn share_of_a_session(&self) -> usize {
+        if self.sessions.cached_reply_bytes >= self.limits.cached_reply_bytes {
+            return 0;
+        }
+        self.limits.cached_reply_bytes / self.sessions.table.len().max(1)
     }
 
     fn occupy(
@@ -293,6 +296,15 @@ impl State {
 }
 
 impl Session {
+    /// Slots whose replies fit these bytes, each as large as it may be. In powers of two, so that
+    /// not every client that comes or goes moves the target of all.
+    fn slots_within(&self, bytes: usize) -> u32 {
+        let slots = bytes / (self.fore.max_cached_bytes as usize).max(1);
+        slots
+            .checked_ilog2()
+            .map_or(0, |power| 1u32.checked_shl(power).unwrap_or(u32::MAX))
+    }
+
     /// Slots that the client came down from, once it knows of the lower target: bytes freed.
     fn give_back(&mut self, request: &SequenceRequest) -> usize {
         let index = request.slot as usize;

@@ -80,6 +80,30 @@ fn replies_that_take_too_much_memory_shrink_the_slots_and_are_given_back() {
 }
 
 #[test]
+fn a_session_uses_fewer_slots_the_more_sessions_there_are() {
+    let mut state = open_for_business(Limits {
+        cached_reply_bytes: 16 * 4_096,
+        slots_under_pressure: 3,
+        ..Limits::default()
+    });
+    let (_, session) = join(&mut state, "a");
+    assert_eq!(run(&mut state, session, 0, 1).target_highest_slot, 15);
+    let (_, other) = join(&mut state, "b");
+    let answer = run(&mut state, session, 0, 2);
+    assert_eq!((answer.target_highest_slot, answer.highest_slot), (7, 15));
+    let crowd: Vec<_> = (0..20)
+        .map(|n| join(&mut state, &format!("c{n}")).1)
+        .collect();
+    assert_eq!(run(&mut state, session, 0, 3).target_highest_slot, 2);
+    for gone in crowd.into_iter().chain([other]) {
+        state
+            .destroy_session(gone, ConnectionId(1), b"", None)
+            .unwrap();
+    }
+    assert_eq!(run(&mut state, session, 0, 4).target_highest_slot, 15);
+}
+
+#[test]
 fn no_reply_is_forgotten_to_make_room_for_another() {
     let mut state = open_for_business(Limits {
         cached_reply_bytes: 1_000,
