@@ -196,7 +196,7 @@ impl Source for DataSource {
             .iter()
             .filter(|counted| counted.calls() > 0)
             .map(|counted| OperationSample {
-                name: upper_snake(&format!("{:?}", counted.procedure)),
+                name: counted.name.to_owned(),
                 count: counted.calls(),
                 errors: counted
                     .by_class

@@ -9,6 +9,10 @@ use bytes::Bytes;
 use layout::{ObjectId, Owner};
 use std::sync::Arc;
 
+mod ranges;
+
+pub use ranges::*;
+
 /// A data server under test, and a client's view of it.
 #[async_trait]
 pub trait Subject: Send + Sync {
@@ -33,6 +37,11 @@ pub trait Subject: Send + Sync {
 
     /// Restarts it in such a way that unstable writes may be lost; false where the test can't.
     async fn restart(&self) -> bool;
+
+    /// Another server that this one can fetch bytes from.
+    async fn neighbour(&self) -> Option<Arc<dyn DataServer>> {
+        None
+    }
 }
 
 /// Makes a test of each claim. `$subject` is an expression, awaited anew for each, that gives a [`Subject`].
@@ -58,7 +67,16 @@ macro_rules! conformance_tests {
             transfers_of_the_largest_size_work,
             writers_of_different_ranges_do_not_disturb_each_other,
             a_write_moves_the_times,
-            space_is_told
+            space_is_told,
+            holes_are_told_from_data_or_all_is_data,
+            a_search_looks_at_what_the_stripe_owns_alone,
+            a_hole_reads_as_zeros_and_leaves_the_size,
+            a_hole_survives_a_restart,
+            space_set_aside_changes_no_byte_and_no_size,
+            a_clone_holds_the_same_bytes_and_lives_on_its_own,
+            a_clone_within_a_block_or_past_the_end_is_refused,
+            bytes_are_fetched_from_where_they_lie,
+            ranges_of_a_removed_object_are_gone
         );
     };
     ($subject:expr; $($claim:ident),*) => {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use backend::conformance::Subject;
-use backend::{DataServer, Error, Faults, Faulty, FenceGrade, Fetched, MemoryServer, Stability};
+use backend::{
+    DataServer, Error, Faults, Faulty, FenceGrade, Fetched, MemoryServer, Rack, Stability,
+};
 use bytes::Bytes;
 use layout::Owner;
 use std::future::{Ready, ready};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 struct InMemory {
     memory: MemoryServer,
     front: Arc<dyn DataServer>,
+    neighbour: Option<MemoryServer>,
 }
 
 #[async_trait]
@@ -43,16 +46,29 @@ impl Subject for InMemory {
         self.memory.restart(1);
         true
     }
+
+    async fn neighbour(&self) -> Option<Arc<dyn DataServer>> {
+        let neighbour = self.neighbour.clone()?;
+        Some(Arc::new(neighbour))
+    }
+}
+
+/// One that can do everything, and its neighbour.
+fn pair() -> (MemoryServer, Option<MemoryServer>) {
+    let rack = Rack::default();
+    let server = || MemoryServer::new("memory", FenceGrade::Exact).in_rack(&rack);
+    (server(), Some(server()))
 }
 
 mod memory {
     use super::*;
 
     fn subject() -> Ready<InMemory> {
-        let memory = MemoryServer::new("memory", FenceGrade::Exact);
+        let (memory, neighbour) = pair();
         ready(InMemory {
             front: Arc::new(memory.clone()),
             memory,
+            neighbour,
         })
     }
 
@@ -68,6 +84,7 @@ mod faulty_without_faults {
         ready(InMemory {
             front: Arc::new(front),
             memory,
+            neighbour: None,
         })
     }
 
@@ -78,7 +95,7 @@ mod short_transfers {
     use super::*;
 
     fn subject() -> Ready<InMemory> {
-        let memory = MemoryServer::new("memory", FenceGrade::Exact);
+        let (memory, neighbour) = pair();
         let faults = Faults {
             short: 500,
             ..Faults::default()
@@ -87,6 +104,7 @@ mod short_transfers {
         ready(InMemory {
             front: Arc::new(front),
             memory,
+            neighbour,
         })
     }
 
@@ -95,7 +113,14 @@ mod short_transfers {
         what_was_written_is_read_back,
         what_a_truncate_cut_never_comes_back,
         transfers_of_the_largest_size_work,
-        writers_of_different_ranges_do_not_disturb_each_other
+        writers_of_different_ranges_do_not_disturb_each_other,
+        holes_are_told_from_data_or_all_is_data,
+        a_search_looks_at_what_the_stripe_owns_alone,
+        a_hole_reads_as_zeros_and_leaves_the_size,
+        a_hole_survives_a_restart,
+        space_set_aside_changes_no_byte_and_no_size,
+        a_clone_holds_the_same_bytes_and_lives_on_its_own,
+        bytes_are_fetched_from_where_they_lie
     );
 }
 

@@ -29,8 +29,9 @@ fn kind_of(status: Nfsstat3) -> ErrorKind {
         Jukebox => ErrorKind::Retry {
             after: AFTER_JUKEBOX,
         },
-        Perm | Fbig | Inval | Notsupp | Badtype | Rofs => ErrorKind::Unsupported,
+        // REMOTE: a PULL from where that server can't read.
+        Perm | Fbig | Inval | Notsupp | Badtype | Rofs | Remote => ErrorKind::Unsupported,
         Io | Nxio | Exist | Xdev | Nodev | Notdir | Isdir | Mlink | Nametoolong | Notempty
-        | Remote | NotSync | BadCookie | Toosmall | Serverfault => ErrorKind::Broken,
+        | NotSync | BadCookie | Toosmall | Serverfault => ErrorKind::Broken,
     }
 }

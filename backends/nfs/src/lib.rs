@@ -5,7 +5,11 @@
 mod failure;
 mod place;
 mod proof;
+mod ranges;
 mod server;
+mod stat;
+mod view;
 
 pub use proof::{Proof, TRIAL_OBJECTS, TrialIds};
-pub use server::{Address, ClientView, ConnectError, NfsDataServer, Options};
+pub use server::{Address, ConnectError, NfsDataServer, Options};
+pub use view::ClientView;

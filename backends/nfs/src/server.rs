@@ -5,22 +5,23 @@
 
 use crate::failure::failure;
 use crate::place::{Tree, name};
+use crate::ranges::abilities;
+use crate::stat::stat_of;
 use async_trait::async_trait;
 use backend::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat,
-    RangeAbilities, Space, Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Origin,
+    RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
 };
 use bytes::Bytes;
-use layout::{ObjectId, Owner};
+use layout::{ObjectId, Owner, Stripe};
 use nfs_client::mount::{MountError, mnt, nfs_port};
 use nfs_client::{Caller, Client};
 use parking_lot::RwLock;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::time::Duration;
-use wire::nfs3::{
-    Createhow3, Fattr3, Fh3, Nfsstat3, Nfstime3, PAYLOAD_MAX_BYTES, Sattr3, StableHow,
-};
+use wire::nfs3::{Createhow3, Fh3, Nfsstat3, PAYLOAD_MAX_BYTES, Sattr3, StableHow};
 
 /// Who may write, who may read: the owner, and its group.
 const OBJECT_MODE: u32 = 0o640;
@@ -104,7 +105,7 @@ impl ConnectError {
 }
 
 pub struct NfsDataServer {
-    address: Address,
+    pub(crate) address: Address,
     pub(crate) options: Options,
     pub(crate) client: Client,
     root: RwLock<Fh3>,
@@ -153,7 +154,11 @@ impl NfsDataServer {
             read_bytes: facts.rtmax.clamp(512, largest),
             write_bytes: facts.wtmax.clamp(512, largest),
             largest_object_bytes: facts.maxfilesize.min(i64::MAX as u64),
-            ranges: RangeAbilities::default(),
+            ranges: if ours {
+                abilities(&client).await.map_err(refused)?
+            } else {
+                RangeAbilities::default()
+            },
         };
         Ok(Self {
             address,
@@ -179,15 +184,6 @@ impl NfsDataServer {
         self.root.read().clone().into_bytes()
     }
 
-    /// A client's view: the same server, called with the ids of a layout, from a port of its own.
-    pub fn as_client(&self, ids: Owner) -> ClientView {
-        let caller = Caller::sys("client", ids.uid, ids.gid, &[]);
-        ClientView {
-            name: self.address.name.clone(),
-            client: self.client.as_caller(caller),
-        }
-    }
-
     pub(crate) fn error(&self, error: &nfs_client::Error) -> Error {
         failure(&self.address.name, error)
     }
@@ -196,14 +192,14 @@ impl NfsDataServer {
         self.root.read().clone()
     }
 
-    fn nonsense(&self, what: &str) -> Error {
+    pub(crate) fn nonsense(&self, what: &str) -> Error {
         Error::new(
             ErrorKind::Broken,
             format!("data server {}: {what}", self.address.name),
         )
     }
 
-    fn handle(&self, handle: &Bytes) -> Result<Fh3, Error> {
+    pub(crate) fn handle(&self, handle: &Bytes) -> Result<Fh3, Error> {
         handle_of(&self.address.name, handle)
     }
 
@@ -304,7 +300,7 @@ fn is_lost(error: &nfs_client::Error) -> bool {
     matches!(error.status(), Some(Nfsstat3::Stale | Nfsstat3::Badhandle))
 }
 
-fn handle_of(server: &str, handle: &Bytes) -> Result<Fh3, Error> {
+pub(crate) fn handle_of(server: &str, handle: &Bytes) -> Result<Fh3, Error> {
     Fh3::new(handle.clone()).ok_or_else(|| {
         let detail = format!(
             "data server {server}: a filehandle of {} bytes is nobody's",
@@ -312,24 +308,6 @@ fn handle_of(server: &str, handle: &Bytes) -> Result<Fh3, Error> {
         );
         Error::new(ErrorKind::Gone, detail)
     })
-}
-
-fn nanos(time: Nfstime3) -> Nanos {
-    Nanos::from(time.seconds) * 1_000_000_000 + Nanos::from(time.nseconds)
-}
-
-fn stat_of(attributes: &Fattr3) -> ObjectStat {
-    ObjectStat {
-        owner: Owner {
-            uid: attributes.uid,
-            gid: attributes.gid,
-        },
-        size: attributes.size,
-        used: attributes.used,
-        mtime: nanos(attributes.mtime),
-        ctime: nanos(attributes.ctime),
-        atime: nanos(attributes.atime),
-    }
 }
 
 #[async_trait]
@@ -514,34 +492,54 @@ impl DataServer for NfsDataServer {
             free: said.abytes.min(said.tbytes),
         })
     }
-}
 
-/// What a client with the ids of a layout may do.
-pub struct ClientView {
-    name: String,
-    client: Client,
-}
-
-impl ClientView {
-    pub async fn read(&self, handle: &Bytes, offset: u64, count: u32) -> Result<Fetched, Error> {
-        let file = handle_of(&self.name, handle)?;
-        let got = self
-            .client
-            .read(&file, offset, count)
-            .await
-            .map_err(|e| failure(&self.name, &e))?;
-        Ok(Fetched {
-            data: got.data,
-            at_end: got.eof,
-        })
+    async fn seek(
+        &self,
+        handle: &Bytes,
+        within: Range<u64>,
+        stripe: Stripe,
+        what: Seek,
+    ) -> Result<Sought, Error> {
+        self.find(handle, within, stripe, what).await
     }
 
-    pub async fn write(&self, handle: &Bytes, offset: u64, data: Bytes) -> Result<(), Error> {
-        let file = handle_of(&self.name, handle)?;
-        let said = self
-            .client
-            .write(&file, offset, StableHow::Unstable, data)
-            .await;
-        said.map(drop).map_err(|e| failure(&self.name, &e))
+    async fn deallocate(&self, handle: &Bytes, range: Range<u64>) -> Result<u64, Error> {
+        self.punch(handle, range).await
+    }
+
+    async fn allocate(
+        &self,
+        handle: &Bytes,
+        range: Range<u64>,
+        stripe: Stripe,
+    ) -> Result<u64, Error> {
+        self.set_aside(handle, range, stripe).await
+    }
+
+    async fn clone_range(
+        &self,
+        source: &Bytes,
+        source_offset: u64,
+        handle: &Bytes,
+        range: Range<u64>,
+    ) -> Result<u64, Error> {
+        self.share_blocks(source, source_offset, handle, range)
+            .await
+    }
+
+    fn origin(&self, handle: &Bytes, owner: Owner) -> Option<Origin> {
+        self.reached_at(handle, owner)
+    }
+
+    async fn pull(
+        &self,
+        origin: &Origin,
+        origin_offset: u64,
+        handle: &Bytes,
+        offset: u64,
+        length: u32,
+    ) -> Result<Written, Error> {
+        self.fetch(origin, origin_offset, handle, offset, length)
+            .await
     }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use backend::conformance::Subject;
-use backend::{DataServer, Error, FenceGrade, Fetched};
+use backend::{DataServer, Error, Faults, Faulty, FenceGrade, Fetched};
 use backend_nfs::{Address, NfsDataServer, Options};
 use bytes::Bytes;
 use ds::{Config, EngineChoice, Running, Server};
@@ -16,6 +16,9 @@ struct Ours {
     config: Config,
     running: Mutex<Option<Running>>,
     server: Arc<NfsDataServer>,
+    /// In front of it, where a test wants faults.
+    front: Arc<dyn DataServer>,
+    neighbour: Mutex<Option<Box<Ours>>>,
 }
 
 fn address(at: SocketAddr) -> Address {
@@ -42,19 +45,24 @@ async fn ours(engine: EngineChoice) -> Ours {
         .await
         .expect("the data server can be mounted");
     assert!(server.is_ours());
+    let can = server.capabilities().ranges;
+    assert!(can.sparse && can.reserve && can.pull, "{can:?}");
+    let server = Arc::new(server);
     assert_eq!(server.capabilities().fence, FenceGrade::Exact);
     Ours {
         _folder: folder,
         config,
         running: Mutex::new(Some(running)),
-        server: Arc::new(server),
+        front: server.clone(),
+        server,
+        neighbour: Mutex::default(),
     }
 }
 
 #[async_trait]
 impl Subject for Ours {
     fn server(&self) -> Arc<dyn DataServer> {
-        self.server.clone()
+        self.front.clone()
     }
 
     async fn client_read(
@@ -91,6 +99,13 @@ impl Subject for Ours {
         *running = Some(Server::start(self.config.clone()).expect("it starts again"));
         true
     }
+
+    async fn neighbour(&self) -> Option<Arc<dyn DataServer>> {
+        let neighbour = Box::new(ours(self.config.engine).await);
+        let server = neighbour.server.clone();
+        *self.neighbour.lock().await = Some(neighbour);
+        Some(server)
+    }
 }
 
 mod by_io_uring_where_it_is_allowed {
@@ -103,4 +118,28 @@ mod by_threads {
     use super::*;
 
     backend::conformance_tests!(ours(EngineChoice::Threads));
+}
+
+mod with_short_transfers {
+    use super::*;
+
+    async fn subject() -> Ours {
+        let mut ours = ours(EngineChoice::Auto).await;
+        let faults = Faults {
+            short: 500,
+            ..Faults::default()
+        };
+        ours.front = Arc::new(Faulty::new(ours.server.clone(), 3, faults, |_| {}));
+        ours
+    }
+
+    backend::conformance_tests!(
+        subject();
+        holes_are_told_from_data_or_all_is_data,
+        a_search_looks_at_what_the_stripe_owns_alone,
+        a_hole_reads_as_zeros_and_leaves_the_size,
+        a_hole_survives_a_restart,
+        space_set_aside_changes_no_byte_and_no_size,
+        bytes_are_fetched_from_where_they_lie
+    );
 }

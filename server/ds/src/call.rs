@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use wire::nfs3::*;
 use wire::rpc::{Accepted, CallHeader, Denied, Message, ReplyHeader};
-use wire::{Decoder, Xdr, mount};
+use wire::{Decoder, Xdr, ds, mount};
 
 use crate::config::Network;
 use crate::identity::Caller;
@@ -40,6 +40,26 @@ pub enum Request {
     /// Of NFSv3, and not of a data server.
     Unsupported(Procedure),
     Mount(MountRequest),
+    Ranges(RangeRequest),
+}
+
+/// Of the metadata server's own program.
+#[derive(Debug)]
+pub enum RangeRequest {
+    Abilities,
+    Seek(ds::SeekArgs),
+    Allocate(ds::AllocateArgs),
+    Deallocate(ds::DeallocateArgs),
+    Clone(ds::CloneArgs),
+    Pull(ds::PullArgs),
+}
+
+/// What a request is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    Nfs(Procedure),
+    Ranges(ds::Procedure),
+    Mount,
 }
 
 #[derive(Debug)]
@@ -52,9 +72,8 @@ pub enum MountRequest {
 }
 
 impl Request {
-    /// The NFSv3 procedure, or `None` for MOUNT.
-    pub fn procedure(&self) -> Option<Procedure> {
-        Some(match self {
+    pub fn called(&self) -> Called {
+        Called::Nfs(match self {
             Self::Null => Procedure::Null,
             Self::Getattr(_) => Procedure::Getattr,
             Self::Setattr(_) => Procedure::Setattr,
@@ -72,7 +91,17 @@ impl Request {
             Self::Pathconf(_) => Procedure::Pathconf,
             Self::Commit(_) => Procedure::Commit,
             Self::Unsupported(procedure) => *procedure,
-            Self::Mount(_) => return None,
+            Self::Mount(_) => return Called::Mount,
+            Self::Ranges(request) => {
+                return Called::Ranges(match request {
+                    RangeRequest::Abilities => ds::Procedure::Abilities,
+                    RangeRequest::Seek(_) => ds::Procedure::Seek,
+                    RangeRequest::Allocate(_) => ds::Procedure::Allocate,
+                    RangeRequest::Deallocate(_) => ds::Procedure::Deallocate,
+                    RangeRequest::Clone(_) => ds::Procedure::Clone,
+                    RangeRequest::Pull(_) => ds::Procedure::Pull,
+                });
+            }
         })
     }
 }
@@ -107,6 +136,11 @@ pub fn parse(
     let request = match (header.program, header.version) {
         (PROGRAM, VERSION) => nfs(&header, &mut input, payload_bytes),
         (mount::PROGRAM, mount::VERSION) => mount(&header, &mut input),
+        (ds::PROGRAM, ds::VERSION) => ranges(&header, &mut input),
+        (ds::PROGRAM, _) => Err(Accepted::ProgMismatch {
+            low: ds::VERSION,
+            high: ds::VERSION,
+        }),
         (PROGRAM | mount::PROGRAM, _) => Err(Accepted::ProgMismatch { low: 3, high: 3 }),
         _ => Err(Accepted::ProgUnavail),
     }
@@ -177,6 +211,19 @@ fn mount(header: &CallHeader, input: &mut Decoder) -> Result<Request, Accepted> 
         mount::Procedure::Dump => MountRequest::Dump,
         mount::Procedure::Umnt | mount::Procedure::Umntall => MountRequest::Umnt,
         mount::Procedure::Export => MountRequest::Export,
+    }))
+}
+
+fn ranges(header: &CallHeader, input: &mut Decoder) -> Result<Request, Accepted> {
+    let procedure = ds::Procedure::from_u32(header.procedure).ok_or(Accepted::ProcUnavail)?;
+    Ok(Request::Ranges(match procedure {
+        ds::Procedure::Null => return Ok(Request::Null),
+        ds::Procedure::Abilities => RangeRequest::Abilities,
+        ds::Procedure::Seek => RangeRequest::Seek(rest(input)?),
+        ds::Procedure::Allocate => RangeRequest::Allocate(rest(input)?),
+        ds::Procedure::Deallocate => RangeRequest::Deallocate(rest(input)?),
+        ds::Procedure::Clone => RangeRequest::Clone(rest(input)?),
+        ds::Procedure::Pull => RangeRequest::Pull(rest(input)?),
     }))
 }
 

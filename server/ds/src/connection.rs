@@ -14,7 +14,7 @@ use slab::Slab;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use wire::nfs3::Procedure;
 
-use crate::call::{self, Call, Refused, Request};
+use crate::call::{self, Call, Called, Refused, Request};
 use crate::engine::{Batch, Engine, Outgoing};
 use crate::intake::{Incoming, Intake, Progress};
 use crate::metrics::Traffic;
@@ -357,8 +357,10 @@ impl<E: Engine> Reader<E> {
 fn answer_bytes(call: &Call, service: &Service) -> usize {
     match &call.request {
         Request::Read(args) => args.count.min(service.transfer_bytes) as usize,
-        request => match request.procedure() {
-            Some(Procedure::Readdir | Procedure::Readdirplus) => service.transfer_bytes as usize,
+        request => match request.called() {
+            Called::Nfs(Procedure::Readdir | Procedure::Readdirplus) => {
+                service.transfer_bytes as usize
+            }
             _ => 0,
         },
     }

@@ -5,8 +5,11 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+
+use rustix::fs::FallocateFlags;
 
 use crate::buffers::Buffer;
 use crate::intake::Space;
@@ -58,6 +61,14 @@ pub(crate) trait Engine: Clone + Send + Sync + 'static {
         offset: u64,
         buffer: Buffer,
     ) -> impl Future<Output = (io::Result<usize>, Buffer)> + Send;
+
+    /// Sets space aside, or makes a hole, as `mode` says.
+    fn fallocate(
+        &self,
+        file: &Arc<File>,
+        mode: FallocateFlags,
+        range: Range<u64>,
+    ) -> impl Future<Output = io::Result<()>> + Send;
 
     fn sync(&self, file: &Arc<File>, depth: Depth) -> impl Future<Output = io::Result<()>> + Send;
 

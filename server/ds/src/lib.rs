@@ -9,6 +9,7 @@ mod call;
 mod config;
 mod connection;
 mod engine;
+mod fetcher;
 mod gate;
 mod handle;
 mod identity;

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use wire::ds;
 use wire::nfs3::{Nfsstat3, Procedure};
+
+use crate::call::Called;
 
 /// Addresses whose bytes are counted apart; the others share one count.
 const ADDRESSES_MAX: usize = 1024;
@@ -68,7 +71,18 @@ impl StatusClass {
     }
 }
 
-const PROCEDURES: usize = Procedure::Commit as usize + 1;
+/// NFSv3's, and behind them those of the metadata server's own program but for its NULL.
+const PROCEDURES: usize = NFS_PROCEDURES + ds::Procedure::Pull as usize;
+const NFS_PROCEDURES: usize = Procedure::Commit as usize + 1;
+
+fn name_of(place: usize) -> Option<&'static str> {
+    if place < NFS_PROCEDURES {
+        Procedure::from_u32(place as u32).map(Procedure::name)
+    } else {
+        let number = place - NFS_PROCEDURES + ds::Procedure::Abilities as usize;
+        ds::Procedure::from_u32(number as u32).map(ds::Procedure::name)
+    }
+}
 
 #[derive(Debug, Default)]
 struct ProcedureCounters {
@@ -98,8 +112,19 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub fn answered(&self, procedure: Procedure, status: Option<Nfsstat3>, took: Duration) {
-        let counters = &self.procedures[procedure as usize];
+    pub fn answered(&self, called: Called, status: Option<Nfsstat3>, took: Duration) {
+        let place = match called {
+            Called::Nfs(procedure) => procedure as usize,
+            Called::Ranges(ds::Procedure::Null) => Procedure::Null as usize,
+            Called::Ranges(procedure) => {
+                NFS_PROCEDURES + procedure as usize - ds::Procedure::Abilities as usize
+            }
+            Called::Mount => {
+                self.mount_calls.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let counters = &self.procedures[place];
         counters.by_class[StatusClass::of(status) as usize].fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = LATENCY_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
@@ -145,7 +170,8 @@ pub struct TrafficSnapshot {
 
 #[derive(Debug, Clone)]
 pub struct ProcedureSnapshot {
-    pub procedure: Procedure,
+    /// Of NFSv3's, or of the metadata server's own program.
+    pub name: &'static str,
     /// Calls by what became of them; their sum is the number of calls.
     pub by_class: Vec<(StatusClass, u64)>,
     /// Calls by latency: one per bound of [`LATENCY_BOUNDS_MICROS`], and the slower ones.
@@ -185,19 +211,19 @@ pub struct Snapshot {
 impl Metrics {
     pub fn snapshot(&self) -> Snapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let procedures = (0..PROCEDURES as u32)
-            .filter_map(Procedure::from_u32)
-            .map(|procedure| {
-                let counters = &self.procedures[procedure as usize];
-                ProcedureSnapshot {
-                    procedure,
-                    by_class: StatusClass::ALL
-                        .into_iter()
-                        .map(|class| (class, load(&counters.by_class[class as usize])))
-                        .collect(),
-                    latency: counters.latency.iter().map(load).collect(),
-                    total_micros: load(&counters.micros),
-                }
+        let procedures = self
+            .procedures
+            .iter()
+            .enumerate()
+            .filter_map(|(place, counters)| Some((name_of(place)?, counters)))
+            .map(|(name, counters)| ProcedureSnapshot {
+                name,
+                by_class: StatusClass::ALL
+                    .into_iter()
+                    .map(|class| (class, load(&counters.by_class[class as usize])))
+                    .collect(),
+                latency: counters.latency.iter().map(load).collect(),
+                total_micros: load(&counters.micros),
             })
             .collect();
         let by_address: Vec<_> = self
@@ -245,8 +271,13 @@ mod tests {
     fn a_call_is_counted_in_its_class_and_its_bucket() {
         let metrics = Metrics::default();
         metrics.answered(
-            Procedure::Write,
+            Called::Nfs(Procedure::Write),
             Some(Nfsstat3::Acces),
+            Duration::from_micros(17),
+        );
+        metrics.answered(
+            Called::Ranges(ds::Procedure::Pull),
+            None,
             Duration::from_micros(17),
         );
         let snapshot = metrics.snapshot();
@@ -254,5 +285,7 @@ mod tests {
         assert_eq!(write.calls(), 1);
         assert!(write.by_class.contains(&(StatusClass::Refused, 1)));
         assert_eq!(write.latency[1], 1);
+        let pull = snapshot.procedures.last().expect("it is counted");
+        assert_eq!((pull.name, pull.calls()), ("PULL", 1));
     }
 }

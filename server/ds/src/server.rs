@@ -19,10 +19,11 @@ use crate::connection::{self, Connections, Limits};
 use crate::engine::Engine;
 use crate::engine::ring::Rings;
 use crate::engine::threads::Threads;
+use crate::fetcher::Fetcher;
 use crate::metrics::{Metrics, Snapshot};
 use crate::procedures::attributes::room;
 use crate::service::Service;
-use crate::store::{Folder, FolderError, Objects, Space};
+use crate::store::{Folder, FolderError, Objects, Space, probe};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
 
@@ -50,6 +51,8 @@ pub enum StartError {
     NoUring { source: io::Error },
     #[error("{path}: the objects' space can't be measured: {source}")]
     Measure { path: PathBuf, source: io::Error },
+    #[error("{path}: what the file system can do couldn't be tried: {source}")]
+    Probe { path: PathBuf, source: io::Error },
     #[error("the data server's threads can't be started: {source}")]
     Threads { source: io::Error },
 }
@@ -101,6 +104,10 @@ impl Server {
                 source,
             })
             .map(Arc::new)?;
+        let abilities = probe(&folder).map_err(|source| StartError::Probe {
+            path: config.folder.clone(),
+            source,
+        })?;
         let seed = config.write_verifier.unwrap_or_else(rand::random);
         let verifier = Arc::new(Verifier::new(seed));
         let workers =
@@ -126,6 +133,8 @@ impl Server {
             export: config.export,
             mds: config.mds,
             transfer_bytes: transfer,
+            abilities,
+            fetcher: Fetcher::new(),
         });
         let limits = Limits {
             connections: config.max_connections,

@@ -4,20 +4,21 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rustix::fs::Stat;
+use wire::ds::Abilities;
 use wire::nfs3::*;
 
 use crate::buffers::{Buffer, Pool};
-use crate::call::{Call, Request};
+use crate::call::{Call, RangeRequest, Request};
 use crate::config::Network;
 use crate::engine::Engine;
+use crate::fetcher::Fetcher;
 use crate::handle::{ObjectId, Target};
 use crate::identity::Caller;
 use crate::metrics::{Metrics, Traffic};
-use crate::procedures::{attributes, directory, io as io_procedures, mount, names};
+use crate::procedures::{attributes, directory, io as io_procedures, mount, names, pull, ranges};
 use crate::record::Record;
 use crate::reply::Reply;
 use crate::status;
@@ -36,6 +37,8 @@ pub(crate) struct Service {
     pub export: String,
     pub mds: Vec<Network>,
     pub transfer_bytes: u32,
+    pub abilities: Abilities,
+    pub fetcher: Fetcher,
 }
 
 /// One request being answered.
@@ -56,7 +59,7 @@ impl Service {
         traffic: &Traffic,
     ) -> Reply {
         let began = Instant::now();
-        let procedure = call.request.procedure();
+        let called = call.request.called();
         let cx = Context {
             service: self,
             engine,
@@ -92,17 +95,22 @@ impl Service {
             Request::Commit(args) => Reply::outcome(xid, &io_procedures::commit(&args, &cx).await),
             Request::Unsupported(procedure) => unsupported(xid, procedure),
             Request::Mount(request) => mount::answer(xid, &request, &cx),
+            Request::Ranges(request) => range(xid, request, &cx).await,
         };
         traffic.read(reply.read_bytes);
-        match procedure {
-            Some(procedure) => self
-                .metrics
-                .answered(procedure, reply.status, began.elapsed()),
-            None => {
-                self.metrics.mount_calls.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.metrics.answered(called, reply.status, began.elapsed());
         reply
+    }
+}
+
+async fn range<E: Engine>(xid: u32, request: RangeRequest, cx: &Context<'_, E>) -> Reply {
+    match request {
+        RangeRequest::Abilities => Reply::outcome(xid, &ranges::abilities(cx)),
+        RangeRequest::Seek(args) => Reply::outcome(xid, &ranges::seek(&args, cx).await),
+        RangeRequest::Allocate(args) => Reply::outcome(xid, &ranges::allocate(&args, cx).await),
+        RangeRequest::Deallocate(args) => Reply::outcome(xid, &ranges::deallocate(&args, cx).await),
+        RangeRequest::Clone(args) => Reply::outcome(xid, &ranges::clone(&args, cx).await),
+        RangeRequest::Pull(args) => Reply::outcome(xid, &pull::pull(&args, cx).await),
     }
 }
 

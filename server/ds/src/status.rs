@@ -12,6 +12,7 @@ pub fn of(error: &io::Error) -> Nfsstat3 {
         Some(libc::EFBIG | libc::EOVERFLOW) => Nfsstat3::Fbig,
         Some(libc::EROFS) => Nfsstat3::Rofs,
         Some(libc::EINVAL) => Nfsstat3::Inval,
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY | libc::EXDEV) => Nfsstat3::Notsupp,
         Some(libc::ENOENT | libc::ESTALE) => Nfsstat3::Stale,
         Some(libc::EACCES | libc::EPERM) => Nfsstat3::Acces,
         // These pass; the client waits and asks again.

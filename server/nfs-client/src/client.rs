@@ -9,7 +9,7 @@ use wire::nfs3::{Outcome, PROGRAM, Procedure, VERSION};
 
 use crate::caller::Caller;
 use crate::channel::{Channel, Target};
-use crate::error::{CallError, Error};
+use crate::error::{CallError, Called, Error};
 use crate::options::{Options, Resend};
 
 /// A handle on one NFSv3 server, with the caller and deadline of the calls made through it.
@@ -76,6 +76,15 @@ impl Client {
             version: VERSION,
             procedure: procedure as u32,
         };
+        self.call_of(target, args, resend).await
+    }
+
+    pub(crate) async fn call_of<A: Xdr, R: Xdr>(
+        &self,
+        target: Target,
+        args: &A,
+        resend: Resend,
+    ) -> Result<R, CallError> {
         self.channel
             .call(target, &self.caller, args, resend, self.deadline)
             .await
@@ -88,6 +97,14 @@ impl Client {
         resend: Resend,
     ) -> Result<T, Error> {
         let outcome: Result<Outcome<T, F>, _> = self.call(procedure, args, resend).await;
+        self.result(Called::Nfs(procedure), outcome)
+    }
+
+    pub(crate) fn result<T, F>(
+        &self,
+        procedure: Called,
+        outcome: Result<Outcome<T, F>, CallError>,
+    ) -> Result<T, Error> {
         let server = self.server();
         match outcome {
             Ok(Ok(result)) => Ok(result),

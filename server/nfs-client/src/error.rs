@@ -8,19 +8,36 @@ use wire::DecodeError;
 use wire::nfs3::{Nfsstat3, Procedure};
 use wire::rpc::{Accepted, Denied};
 
-/// Why a procedure of NFS gave no result.
+/// Which procedure, of which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    Nfs(Procedure),
+    /// Of our own data servers.
+    Ds(wire::ds::Procedure),
+}
+
+impl std::fmt::Display for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nfs(procedure) => procedure.fmt(f),
+            Self::Ds(procedure) => procedure.fmt(f),
+        }
+    }
+}
+
+/// Why a procedure of NFS, or of our own data servers, gave no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("{procedure} to {server}: {source}")]
     Call {
         server: SocketAddr,
-        procedure: Procedure,
+        procedure: Called,
         source: CallError,
     },
     #[error("{server} refused {procedure}: {status}")]
     Refused {
         server: SocketAddr,
-        procedure: Procedure,
+        procedure: Called,
         status: Nfsstat3,
     },
 }
@@ -32,6 +49,20 @@ impl Error {
             Error::Refused { status, .. } => Some(*status),
             Error::Call { .. } => None,
         }
+    }
+
+    /// Whether the server doesn't have the program, in this version, or the procedure.
+    pub fn is_unknown_there(&self) -> bool {
+        use Accepted::{ProcUnavail, ProgMismatch, ProgUnavail};
+        matches!(
+            self,
+            Error::Call {
+                source: CallError::Rpc(RpcFault::Accepted(
+                    ProgUnavail | ProcUnavail | ProgMismatch { .. }
+                )),
+                ..
+            }
+        )
     }
 
     /// Whether the server may have done what it was asked, or may still do it.

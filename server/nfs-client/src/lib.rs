@@ -1,5 +1,6 @@
 //! An NFSv3 client: many calls in flight over few connections, replies in any order, reconnecting,
-//! and a deadline on each call. MOUNT and the port mapper are here as far as they lead to NFS.
+//! and a deadline on each call. MOUNT and the port mapper are here as far as they lead to NFS,
+//! and the program that our own data servers have besides it.
 //!
 //! Never here: what a file is for, and a cache.
 
@@ -12,8 +13,9 @@ mod lane;
 pub mod mount;
 mod options;
 mod procedures;
+mod ranges;
 
 pub use caller::Caller;
 pub use client::Client;
-pub use error::{CallError, Error, RpcFault};
+pub use error::{CallError, Called, Error, RpcFault};
 pub use options::{Backoff, Options, Resend, SourcePort};

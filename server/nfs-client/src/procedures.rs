@@ -5,7 +5,7 @@ use bytes::Bytes;
 use wire::nfs3::*;
 
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Called, Error};
 use crate::options::Resend::{Idempotent, Never};
 
 impl Client {
@@ -14,7 +14,7 @@ impl Client {
         let result = self.call(procedure, &(), Idempotent).await;
         result.map_err(|source| Error::Call {
             server: self.server(),
-            procedure,
+            procedure: Called::Nfs(procedure),
             source,
         })
     }

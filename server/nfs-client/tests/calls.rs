@@ -431,3 +431,28 @@ async fn any_procedure_can_be_called_with_its_whole_result() {
     let (answer, _peer) = tokio::join!(call, serve);
     assert_eq!(answer.unwrap().unwrap_err().about, about);
 }
+
+#[tokio::test]
+async fn a_server_that_is_none_of_ours_is_told_by_its_answer() {
+    for (answer, unknown) in [
+        (Accepted::ProgUnavail, true),
+        (Accepted::ProgMismatch { low: 2, high: 2 }, true),
+        (Accepted::ProcUnavail, true),
+        (Accepted::SystemErr, false),
+    ] {
+        let server = Server::start().await;
+        let client = server.client();
+        let serve = async {
+            let mut peer = server.accept().await;
+            let call = peer.call().await;
+            let asked = (call.header.program, call.header.version);
+            assert_eq!(asked, (wire::ds::PROGRAM, wire::ds::VERSION));
+            peer.refuse(call.xid(), answer).await;
+            peer
+        };
+        let (said, _peer) = tokio::join!(client.abilities(), serve);
+        let error = said.expect_err("it has no such program");
+        assert_eq!(error.is_unknown_there(), unknown, "{error}");
+        assert!(error.to_string().contains("ABILITIES"), "{error}");
+    }
+}

@@ -5,11 +5,13 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use io_uring::IoUring;
+use rustix::fs::FallocateFlags;
 
 use super::{Batch, Engine};
 use crate::buffers::Buffer;
@@ -212,6 +214,20 @@ impl Engine for Ring {
             (result, Work::Write { buffer, .. }) => (outcome(result), buffer),
             _ => other_work(),
         }
+    }
+
+    async fn fallocate(
+        &self,
+        file: &Arc<File>,
+        mode: FallocateFlags,
+        range: Range<u64>,
+    ) -> io::Result<()> {
+        let work = Work::Fallocate {
+            file: Arc::clone(file),
+            mode,
+            range,
+        };
+        outcome(self.shared.submit(work).await.0).map(drop)
     }
 
     async fn sync(&self, file: &Arc<File>, depth: Depth) -> io::Result<()> {

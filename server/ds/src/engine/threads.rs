@@ -5,9 +5,11 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
 use tokio::io::Interest;
 use tokio::net::{TcpListener as TokioListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -116,6 +118,20 @@ impl Engine for Threads {
             })
             .await;
         done.expect("writing from a slice doesn't panic")
+    }
+
+    async fn fallocate(
+        &self,
+        file: &Arc<File>,
+        mode: FallocateFlags,
+        range: Range<u64>,
+    ) -> io::Result<()> {
+        let file = Arc::clone(file);
+        let done = self.workers.run(move || {
+            let length = range.end - range.start;
+            rustix::fs::fallocate(&*file, mode, range.start, length).map_err(Into::into)
+        });
+        done.await.unwrap_or_else(|| Err(panicked()))
     }
 
     async fn sync(&self, file: &Arc<File>, depth: Depth) -> io::Result<()> {

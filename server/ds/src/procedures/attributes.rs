@@ -17,7 +17,7 @@ use crate::service::{Context, TERM_OVER, time};
 use crate::store::{BLOCK_BYTES, Object, Space, inner_path, outer_path};
 
 /// Largest offset that the kernel takes.
-const FILE_MAX_BYTES: u64 = i64::MAX as u64;
+pub(super) const FILE_MAX_BYTES: u64 = i64::MAX as u64;
 
 /// GETATTR, §3.3.1.
 pub async fn getattr<E: Engine>(args: &Getattr3args, cx: &Context<'_, E>) -> Getattr3res {

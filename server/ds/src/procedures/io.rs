@@ -133,7 +133,11 @@ pub async fn commit<E: Engine>(args: &Commit3args, cx: &Context<'_, E>) -> Commi
 }
 
 /// Whether the caller has the right now, behind the gate.
-fn judge<E: Engine>(cx: &Context<'_, E>, object: &Object, right: Right) -> Result<(), Nfsstat3> {
+pub(super) fn judge<E: Engine>(
+    cx: &Context<'_, E>,
+    object: &Object,
+    right: Right,
+) -> Result<(), Nfsstat3> {
     if object.is_removed() {
         return Err(Nfsstat3::Stale);
     }
@@ -148,7 +152,7 @@ fn judge<E: Engine>(cx: &Context<'_, E>, object: &Object, right: Right) -> Resul
 }
 
 /// Makes the object durable, and gives the verifier under which it is.
-async fn sync<E: Engine>(
+pub(super) async fn sync<E: Engine>(
     cx: &Context<'_, E>,
     object: &Arc<Object>,
     depth: Depth,

@@ -120,6 +120,10 @@ impl Folder {
         &self.path
     }
 
+    pub fn root(&self) -> &File {
+        &self.root
+    }
+
     pub fn key(&self) -> &HandleKey {
         &self.key
     }

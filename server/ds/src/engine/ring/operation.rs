@@ -1,10 +1,11 @@
-//! The crate's only unsafe code: memory handed to the kernel, and kept until the kernel is done.
+//! Nearly all of the crate's unsafe code: memory handed to the kernel, and kept until the kernel is done.
 //! Never decides what is read or written; a piece of work owns everything that its operation uses.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io::IoSlice;
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -12,6 +13,7 @@ use std::task::{Poll, Waker};
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{IoUring, opcode, squeue};
 use parking_lot::Mutex;
+use rustix::fs::FallocateFlags;
 use slab::Slab;
 
 use crate::buffers::Buffer;
@@ -46,6 +48,11 @@ pub enum Work {
         file: Arc<File>,
         offset: u64,
         buffer: Buffer,
+    },
+    Fallocate {
+        file: Arc<File>,
+        mode: FallocateFlags,
+        range: Range<u64>,
     },
     Sync {
         file: Arc<File>,
@@ -236,6 +243,12 @@ impl Entry {
                 let bytes = buffer.bytes();
                 opcode::Write::new(fd(&**file), bytes.as_ptr(), bytes.len() as u32)
                     .offset(*offset)
+                    .build()
+            }
+            Work::Fallocate { file, mode, range } => {
+                opcode::Fallocate::new(fd(&**file), range.end - range.start)
+                    .offset(range.start)
+                    .mode(mode.bits() as i32)
                     .build()
             }
             Work::Sync { file, depth } => {
