@@ -384,6 +384,10 @@ section! {
         label_bytes: Bytes = {
             default: Toml(r#""2KiB""#), range: (64, 4096), example: r#""256""#,
         };
+        /// Copies of one client that go on after their answer; one more is answered with a short count.
+        copies_per_client: u64 = {
+            default: Toml("16"), range: (1, 1024), example: "64",
+        };
         /// Memory for cached folders and inodes.
         catalog_cache_bytes: Bytes = {
             default: Toml(r#""256MiB""#), range: (1 << 20, 1 << 40), example: r#""4GiB""#,

@@ -424,6 +424,7 @@ take! {
     bind_conn_to_session -> BindConnToSession, BindConnToSession4Ok;
     close -> Close, Close4Ok;
     commit -> Commit, Commit4Ok;
+    copy -> Copy, Copy4Ok;
     create -> Create, Create4Ok;
     create_session -> CreateSession, CreateSession4Ok;
     exchange_id -> ExchangeId, ExchangeId4Ok;
@@ -434,23 +435,28 @@ take! {
     layoutcommit -> Layoutcommit, Layoutcommit4Ok;
     layoutget -> Layoutget, Layoutget4Ok;
     layoutreturn -> Layoutreturn, Layoutreturn4Ok;
+    io_advise -> IoAdvise, IoAdvise4Ok;
     link -> Link, Link4Ok;
     listxattrs -> Listxattrs, Listxattrs4Ok;
     lock -> Lock, Lock4Ok;
     locku -> Locku, Locku4Ok;
+    offload_status -> OffloadStatus, OffloadStatus4Ok;
     open -> Open, Open4Ok;
     open_downgrade -> OpenDowngrade, OpenDowngrade4Ok;
     read -> Read, Read4Ok;
+    read_plus -> ReadPlus, ReadPlus4Ok;
     readdir -> Readdir, Readdir4Ok;
     readlink -> Readlink, Readlink4Ok;
     remove -> Remove, Remove4Ok;
     removexattr -> Removexattr, Removexattr4Ok;
     rename -> Rename, Rename4Ok;
+    seek -> Seek, Seek4Ok;
     sequence -> Sequence, Sequence4Ok;
     setattr -> Setattr, Setattr4Ok;
     setxattr -> Setxattr, Setxattr4Ok;
     test_stateid -> TestStateid, TestStateid4Ok;
     write -> Write, Write4Ok;
+    write_same -> WriteSame, WriteSame4Ok;
 }
 
 impl Reply {

@@ -3,6 +3,7 @@
 
 mod acls;
 mod attributes;
+mod copies;
 mod courtesy;
 mod data;
 mod direct;
@@ -16,6 +17,7 @@ mod names;
 mod opens;
 mod outages;
 mod placement;
+mod ranges;
 mod restart;
 mod rights;
 mod stranger;

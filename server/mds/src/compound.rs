@@ -133,6 +133,15 @@ impl Compound<'_> {
         })
     }
 
+    /// A stateid that belongs to the saved filehandle: its "current" is the one saved with it.
+    pub fn saved_or(&self, stateid: Stateid4) -> Result<Stateid4, Refusal> {
+        if stateid == Stateid4::CURRENT {
+            Ok(self.saved_stateid.ok_or(Nfsstat4::BadStateid)?)
+        } else {
+            Ok(stateid)
+        }
+    }
+
     /// Makes `stateid` the current one, and gives it in its wire form.
     pub fn set_stateid(&mut self, stateid: Stateid) -> Stateid4 {
         let stateid = Stateid4 {

@@ -4,8 +4,8 @@
 use crate::state::{
     CloseRefusal, CreateSessionRefusal, DestroyClientRefusal, DestroySessionRefusal,
     DowngradeRefusal, ExchangeIdRefusal, FreeRefusal, GraceRefusal, IoRefusal, LayoutRefusal,
-    LockRefusal, OpenRefusal, ReclaimCompleteRefusal, SequenceRefusal, StateidRefusal,
-    UnlockRefusal,
+    LockRefusal, OffloadFault, OpenRefusal, ReclaimCompleteRefusal, SequenceRefusal,
+    StateidRefusal, UnlockRefusal,
 };
 use std::borrow::Cow;
 use wire::nfs4::Nfsstat4;
@@ -224,6 +224,16 @@ refusals! {
         Denied => Nfsstat4::Locked,
         MakingWay => Nfsstat4::Delay,
         InGrace => Nfsstat4::Grace;
+}
+
+/// How a copy ended, for OFFLOAD_STATUS and CB_OFFLOAD.
+pub(crate) fn offload_status(end: Result<(), OffloadFault>) -> Nfsstat4 {
+    match end {
+        Ok(()) => Nfsstat4::Ok,
+        Err(OffloadFault::Full) => Nfsstat4::Nospc,
+        Err(OffloadFault::Gone) => Nfsstat4::Stale,
+        Err(OffloadFault::Broken) => Nfsstat4::Io,
+    }
 }
 
 pub(crate) fn sequence_status(refusal: SequenceRefusal) -> Nfsstat4 {

@@ -3,7 +3,7 @@
 
 use crate::attributes::without_set_id;
 use crate::server::Server;
-use crate::state::{ClientId, GateMode};
+use crate::state::{ClientId, GateMode, RecallWhat};
 use crate::status::Refusal;
 use crate::writing::Suspicion;
 use catalog::{FileKind, InodeId, transact};
@@ -22,7 +22,7 @@ impl Server {
     ) -> Result<(), Refusal> {
         let _alone = self.enter(id, GateMode::Exclusive).await?;
         self.not_pending(id)?;
-        self.withdraw_writers(id, asker).await?;
+        self.withdraw(id, RecallWhat::Writers, asker).await?;
         if self.writing.has_former(id) {
             self.fence(id).await?;
         }

@@ -13,17 +13,18 @@ use wire::nfs4::Nfsstat4;
 const FENCE_SLACK: Duration = Duration::from_secs(5);
 
 impl Server {
-    /// Ends when nobody but `except` holds a layout to write `id`: returned, or fenced when its
+    /// Ends when nobody but `except` holds such a layout of `id`: returned, or fenced when its
     /// time was over. The caller holds the gate exclusively, so that none is given meanwhile.
-    pub(crate) async fn withdraw_writers(
+    pub(crate) async fn withdraw(
         self: &Arc<Self>,
         id: InodeId,
+        what: RecallWhat,
         except: Option<ClientId>,
     ) -> Result<(), Refusal> {
-        let orders =
-            self.state
-                .lock()
-                .recall(self.clock.monotonic(), id, RecallWhat::Writers, except);
+        let orders = self
+            .state
+            .lock()
+            .recall(self.clock.monotonic(), id, what, except);
         self.send_recalls(orders);
         let patience = self.settings().recall_timeout + FENCE_SLACK;
         let withdrawn = async {

@@ -8,10 +8,13 @@
 use crate::attributes::{MAX_FILE_BYTES, without_set_id};
 use crate::compound::{Compound, File};
 use crate::identity::{Want, may};
-use crate::state::{GateMode, IoGrant, IoKind};
+use crate::server::Server;
+use crate::state::{ClientId, GateMode, IoGrant, IoKind};
 use crate::status::Refusal;
 use backend::Stability;
-use catalog::{FileKind, Inode};
+use catalog::{FileKind, Inode, InodeId};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs4::{
     Commit4Args, Commit4Ok, Nfsstat4, Read4Args, Read4Ok, StableHow4, Stateid4, Verifier4,
@@ -21,7 +24,7 @@ use wire::nfs4::{
 /// Number, status, eof and length of a READ's result.
 const READ_AROUND_BYTES: usize = 16;
 
-fn regular(inode: &Inode) -> Result<(), Refusal> {
+pub(super) fn regular(inode: &Inode) -> Result<(), Refusal> {
     match inode.kind {
         FileKind::Regular => Ok(()),
         FileKind::Directory => Err(Nfsstat4::Isdir.into()),
@@ -31,7 +34,7 @@ fn regular(inode: &Inode) -> Result<(), Refusal> {
 }
 
 /// By the open that the stateid names; for a special stateid by the mode bits.
-fn allowed(
+pub(super) fn allowed(
     stateid: Stateid4,
     kind: IoKind,
     file: &File,
@@ -51,6 +54,77 @@ fn allowed(
     match granted {
         IoGrant::Special if !may(&cx.credential(file), inode, want) => Err(Nfsstat4::Access.into()),
         _ => Ok(()),
+    }
+}
+
+/// The current file, if the holder of `stateid` may write that range of it.
+pub(super) async fn writable(
+    stateid: Stateid4,
+    offset: u64,
+    length: u64,
+    cx: &Compound<'_>,
+) -> Result<File, Refusal> {
+    let file = Compound::changeable(cx.file()?)?;
+    if offset
+        .checked_add(length)
+        .is_none_or(|end| end > MAX_FILE_BYTES)
+    {
+        return Err(Nfsstat4::Fbig.into());
+    }
+    let inode = cx.inode().await?;
+    regular(&inode)?;
+    allowed(stateid, IoKind::Write, &file, &inode, cx)?;
+    cx.server.not_pending(file.id)?;
+    Ok(file)
+}
+
+/// Who writes through this server, once the operation itself is allowed.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub server: Arc<Server>,
+    pub client: ClientId,
+    address: IpAddr,
+    privileged: bool,
+}
+
+impl Writer {
+    pub fn of(file: &File, cx: &Compound<'_>) -> Result<Self, Refusal> {
+        Ok(Self {
+            server: Arc::clone(cx.server),
+            client: cx.client()?,
+            address: cx.connection.peer.ip(),
+            privileged: cx.credential(file).is_root(),
+        })
+    }
+
+    pub fn is_privileged(&self) -> bool {
+        self.privileged
+    }
+
+    /// The inode with its objects, its write intent durable. The caller is inside the gate.
+    pub async fn bound(&self, file: InodeId) -> Result<Inode, Refusal> {
+        let inode = self.server.bound(file, self.client, self.address).await?;
+        self.server
+            .intend_proxy_write(file, inode.size_epoch)
+            .await?;
+        Ok(inode)
+    }
+
+    /// Bytes are on their way to the disks: size and times must be asked for.
+    pub async fn wrote(&self, inode: &Inode) -> Result<(), Refusal> {
+        self.server.writing.unsettle(inode.id);
+        if !self.privileged && inode.mode != without_set_id(inode.mode) {
+            let now = self.server.clock.wall();
+            self.server.drop_set_id(inode.id, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Bytes are durable: size, times and change account for them.
+    pub async fn wrote_durably(&self, inode: &Inode) -> Result<(), Refusal> {
+        self.wrote(inode).await?;
+        self.server.refresh(inode.id).await?;
+        Ok(())
     }
 }
 
@@ -85,28 +159,10 @@ pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read
 }
 
 pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Write4Ok, Refusal> {
-    let file = Compound::changeable(cx.file()?)?;
-    let length = args.data.len() as u64;
-    if args
-        .offset
-        .checked_add(length)
-        .is_none_or(|end| end > MAX_FILE_BYTES)
-    {
-        return Err(Nfsstat4::Fbig.into());
-    }
-    let inode = cx.inode().await?;
-    regular(&inode)?;
-    allowed(args.stateid, IoKind::Write, &file, &inode, cx)?;
-    let client = cx.client()?;
-    cx.server.not_pending(file.id)?;
+    let file = writable(args.stateid, args.offset, args.data.len() as u64, cx).await?;
     let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
-    let inode = cx
-        .server
-        .bound(file.id, client, cx.connection.peer.ip())
-        .await?;
-    cx.server
-        .intend_proxy_write(file.id, inode.size_epoch)
-        .await?;
+    let writer = Writer::of(&file, cx)?;
+    let inode = writer.bound(file.id).await?;
     let stability = match args.stable {
         StableHow4::Unstable => Stability::Unstable,
         StableHow4::DataSync | StableHow4::FileSync => Stability::Durable,
@@ -116,17 +172,15 @@ pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Wri
         .objects
         .write(&inode.extents, args.offset, args.data, stability)
         .await?;
-    cx.server.writing.unsettle(file.id);
     cx.server
         .metrics
         .proxy_written_bytes
         .fetch_add(u64::from(written.count), Relaxed);
-    if !cx.credential(&file).is_root() && inode.mode != without_set_id(inode.mode) {
-        cx.server.drop_set_id(file.id, cx.now).await?;
-    }
     if written.durable {
         // FILE_SYNC means the size as well (§18.32.3).
-        cx.server.refresh(file.id).await?;
+        writer.wrote_durably(&inode).await?;
+    } else {
+        writer.wrote(&inode).await?;
     }
     let committed = if written.durable {
         StableHow4::FileSync

@@ -2,7 +2,10 @@
 //! Never here: what a session or a slot is (`state`), how a COMPOUND runs (`execute`).
 
 mod access;
+mod allocate;
+mod clone;
 mod close;
+mod copy;
 mod create;
 mod exchange_id;
 mod filehandles;
@@ -10,6 +13,7 @@ mod getattr;
 mod getdeviceinfo;
 mod getxattr;
 mod io;
+mod io_advise;
 mod layoutcommit;
 mod layoutget;
 mod layoutreturn;
@@ -17,26 +21,30 @@ mod link;
 mod listxattrs;
 mod lock;
 mod lookup;
+mod offload;
 mod open;
+mod read_plus;
 mod readdir;
 mod readlink;
 mod remove;
 mod removexattr;
 mod rename;
 mod secinfo;
+mod seek;
 mod sessions;
 mod setattr;
 mod setxattr;
 mod table;
 mod verify;
+mod write_same;
 
 pub(crate) use table::Row;
 
 use crate::compound::Compound;
 use crate::status::Refusal;
 use wire::nfs4::{
-    ArgOp, Bitmap4, GetDirDelegation4Ok, Layoutget4Error, Nfsstat4, OperationError, Opnum, ResOp,
-    Setattr4Error,
+    ArgOp, Bitmap4, Copy4Error, GetDirDelegation4Ok, Layoutget4Error, Nfsstat4, OperationError,
+    Opnum, ResOp, Setattr4Error,
 };
 
 /// Runs one operation. The executor has checked its row already.
@@ -114,6 +122,18 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Listxattrs(args) => ResOp::Listxattrs(listxattrs::listxattrs(args, cx).await.map_err(no)),
         ArgOp::Removexattr(args) => ResOp::Removexattr(removexattr::removexattr(args, cx).await.map_err(no)),
         ArgOp::Layoutstats(args) => ResOp::Layoutstats(layoutreturn::layoutstats(&args, cx).map_err(no)),
+        ArgOp::Allocate(args) => ResOp::Allocate(allocate::allocate(&args, cx).await.map_err(no)),
+        ArgOp::Deallocate(args) => ResOp::Deallocate(allocate::deallocate(&args, cx).await.map_err(no)),
+        ArgOp::Clone(args) => ResOp::Clone(clone::clone(&args, cx).await.map_err(no)),
+        ArgOp::Copy(args) => ResOp::Copy(
+            copy::copy(&args, cx).await.map_err(|refusal| Copy4Error::from_status(no(refusal))),
+        ),
+        ArgOp::IoAdvise(args) => ResOp::IoAdvise(io_advise::io_advise(&args, cx).await.map_err(no)),
+        ArgOp::OffloadCancel(args) => ResOp::OffloadCancel(offload::cancel(&args, cx).map_err(no)),
+        ArgOp::OffloadStatus(args) => ResOp::OffloadStatus(offload::status(&args, cx).map_err(no)),
+        ArgOp::ReadPlus(args) => ResOp::ReadPlus(read_plus::read_plus(&args, cx).await.map_err(no)),
+        ArgOp::Seek(args) => ResOp::Seek(seek::seek(&args, cx).await.map_err(no)),
+        ArgOp::WriteSame(args) => ResOp::WriteSame(write_same::write_same(&args, cx).await.map_err(no)),
         // The executor answers these three by itself.
         ArgOp::Sequence(_) => ResOp::failed(opnum, Nfsstat4::SequencePos),
         ArgOp::Illegal(_) => ResOp::failed(Opnum::Illegal, Nfsstat4::OpIllegal),
@@ -124,17 +144,7 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         | ArgOp::Openattr(_)
         | ArgOp::SetSsv(_)
         | ArgOp::WantDelegation(_)
-        | ArgOp::Allocate(_)
-        | ArgOp::Copy(_)
         | ArgOp::CopyNotify(_)
-        | ArgOp::Deallocate(_)
-        | ArgOp::IoAdvise(_)
-        | ArgOp::OffloadCancel(_)
-        | ArgOp::OffloadStatus(_)
-        | ArgOp::ReadPlus(_)
-        | ArgOp::Seek(_)
-        | ArgOp::WriteSame(_)
-        | ArgOp::Clone(_)
         // Of NFSv4.0 alone (RFC 8881 §18.49).
         | ArgOp::OpenConfirm(_)
         | ArgOp::Renew(_)

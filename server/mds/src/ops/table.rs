@@ -27,6 +27,8 @@ const fn row(minor: u32, without_session: bool, changes: bool, least_reply_bytes
 
 const CHANGE_INFO: usize = 20;
 const STATEID: usize = 16;
+/// With the stateid of a copy that goes on.
+const WRITE_RESPONSE: usize = 4 + STATEID + 8 + 4 + 8;
 /// Attributes that were set: three words behind their count.
 const BITMAP: usize = 16;
 
@@ -78,7 +80,7 @@ impl Row {
             DestroyClientid => row(1, true, true, 0),
             ReclaimComplete => row(1, false, true, 0),
             Allocate | Deallocate => row(2, false, true, 0),
-            Copy => row(2, false, true, 12),
+            Copy => row(2, false, true, WRITE_RESPONSE + 8),
             CopyNotify => row(2, false, true, 12),
             IoAdvise => row(2, false, false, 4),
             Layouterror | Layoutstats => row(2, false, true, 0),
@@ -86,7 +88,7 @@ impl Row {
             OffloadStatus => row(2, false, false, 8),
             ReadPlus => row(2, false, false, 8),
             Seek => row(2, false, false, 12),
-            WriteSame => row(2, false, true, 16),
+            WriteSame => row(2, false, true, WRITE_RESPONSE),
             Clone => row(2, false, true, 0),
             Getxattr | Listxattrs => row(2, false, false, 4),
             Setxattr | Removexattr => row(2, false, true, CHANGE_INFO),

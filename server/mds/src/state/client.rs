@@ -390,6 +390,7 @@ impl State {
         }
         self.leases.lapsed.remove(&id);
         self.waiters.drop_client(id);
+        self.offloads.drop_client(id);
         self.locks.drop_client(id);
         let closed = self.opens.drop_client(id);
         let grants = self.grants.drop_client(id);

@@ -48,6 +48,8 @@ pub struct Limits {
     pub lock_turn: Duration,
     pub layouts_per_client: usize,
     pub layouts: usize,
+    /// Copies of one client that go on after their answer.
+    pub copies_per_client: usize,
     /// Requests waiting at one inode's gate.
     pub gate_queue: usize,
     /// Value of one extended attribute; 64 KiB at most.
@@ -91,6 +93,7 @@ impl Default for Limits {
             lock_turn: Duration::from_secs(5),
             layouts_per_client: 1_000_000,
             layouts: 8_000_000,
+            copies_per_client: 16,
             gate_queue: 1_024,
             xattr_value_bytes: 65_536,
             xattrs_per_file: 1_024,

@@ -482,6 +482,7 @@ impl State {
             StateKind::Open => self.opens.find(client, stateid).map(drop),
             StateKind::Lock => self.locks.find(client, stateid).map(drop),
             StateKind::Layout => self.layout_of(client, stateid).map(drop),
+            StateKind::Offload => self.offload_status(client, stateid).map(drop),
         }
     }
 
@@ -512,7 +513,7 @@ impl State {
         let index = match stateid.parts(self.opens.epoch())?.kind {
             StateKind::Open => self.opens.find(client, stateid)?,
             StateKind::Lock => self.locks.open_behind(client, stateid)?,
-            StateKind::Layout => return Err(StateidRefusal::Bad),
+            StateKind::Layout | StateKind::Offload => return Err(StateidRefusal::Bad),
         };
         self.opens.view(index).ok_or(StateidRefusal::Bad)
     }

@@ -18,6 +18,7 @@ mod layouts;
 mod lease;
 mod limits;
 mod lock;
+mod offload;
 mod open;
 mod range;
 mod recall;
@@ -48,6 +49,7 @@ pub use io::{IoGrant, IoKind, IoRefusal};
 pub use lease::{GraceEnd, GraceRefusal, Lapsed, ReclaimCompleteRefusal, RecordedClient};
 pub use limits::Limits;
 pub use lock::{DeniedLock, FreeRefusal, LockRefusal, LockRequest, Locker, UnlockRefusal};
+pub use offload::{OffloadFault, OffloadRefusal, OffloadView};
 pub use open::{
     CloseRefusal, DowngradeRefusal, OpenRef, OpenRefusal, OpenRequest, OpenReservation, Released,
 };
@@ -145,6 +147,7 @@ pub struct Metrics {
     pub recalls: usize,
     pub fences: usize,
     pub gates: usize,
+    pub copies: usize,
 }
 
 /// All of it. Every change is a method call, complete when it returns.
@@ -160,6 +163,7 @@ pub struct State {
     locks: lock::Locks,
     waiters: waiter::Waiters,
     grants: grant::Grants,
+    offloads: offload::Offloads,
     gates: gate::Gates,
 }
 
@@ -176,6 +180,7 @@ impl State {
             locks: lock::Locks::new(boot.epoch, keyed),
             waiters: waiter::Waiters::new(keyed),
             grants: grant::Grants::new(boot.epoch, keyed),
+            offloads: offload::Offloads::new(boot.epoch, keyed),
             gates: gate::Gates::new(keyed),
             limits,
         }
@@ -203,6 +208,7 @@ impl State {
             recalls,
             fences,
             gates: self.gates.len(),
+            copies: self.offloads.len(),
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) enum StateKind {
     Open = 1,
     Lock = 2,
     Layout = 3,
+    Offload = 5,
 }
 
 /// The parts of a stateid of this boot.
@@ -119,6 +120,7 @@ impl Stateid {
             1 => StateKind::Open,
             2 => StateKind::Lock,
             3 => StateKind::Layout,
+            5 => StateKind::Offload,
             _ => return Err(StateidRefusal::Bad),
         };
         Ok(Parts {
