@@ -4,12 +4,14 @@
 //! - [`Connection`]: one TCP connection, RPC calls both ways
 //! - [`Callbacks`]: the back channel's answers, by script
 //! - [`Client`]: a client with one session over one or more connections
+//! - `rfc`: with what each operation may fail
 //! - `verbs`: what a script says most often (`open`, `layoutget`, `rename`, …)
 
 mod callbacks;
 mod client;
 mod connection;
 mod failure;
+pub mod rfc;
 mod verbs;
 mod xattrs;
 

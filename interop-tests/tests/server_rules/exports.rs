@@ -131,7 +131,7 @@ async fn a_read_only_export_is_read() -> Result<()> {
     let reader = client.open_to_read(&directory, "f").await?;
     assert_eq!(
         world.to_write(&client, &reader).await.map(|_| ()).status(),
-        Nfsstat4::Rofs
+        Nfsstat4::Access
     );
     assert_eq!(
         world.to_read(&client, &reader).await?.read(0, 100).await?,

@@ -378,6 +378,25 @@ async fn a_voluntary_return_fences_nobody() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_return_that_does_not_know_of_the_latest_layout_is_refused() -> Result<()> {
+    // It was sent before its client had the answer of a LAYOUTGET, which would be worth nothing.
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let (first, _) = a
+        .layoutget(&file.fh, file.stateid, Layoutiomode4::Read)
+        .await?;
+    let (second, _) = a
+        .layoutget(&file.fh, first.stateid, Layoutiomode4::Rw)
+        .await?;
+    let early = a.layoutreturn(&file.fh, first.stateid, Layoutiomode4::Any);
+    assert_eq!(early.await.status(), Nfsstat4::OldStateid);
+    a.layoutreturn(&file.fh, second.stateid, Layoutiomode4::Any)
+        .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn a_layout_of_one_client_is_no_others() -> Result<()> {
     let world = World::start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);

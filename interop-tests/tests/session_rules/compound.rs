@@ -263,6 +263,37 @@ async fn a_reply_larger_than_can_be_kept_is_refused_before_it_is_lost() -> Resul
 }
 
 #[tokio::test]
+async fn a_reply_larger_than_negotiated_is_refused() -> Result<()> {
+    let server = Server::start().await?;
+    let mut setup = ClientSetup::named("a");
+    setup.fore.maxoperations = 100;
+    setup.fore.maxresponsesize = 512;
+    let client = setup.mount(server.address).await?;
+    let mut sequence = client.next_sequence(0);
+    sequence.cachethis = false;
+    let handles = std::iter::once(ArgOp::Putrootfh).chain(std::iter::repeat_n(ArgOp::Getfh, 14));
+    let reply = client.send(&client.request(sequence, handles)).await?;
+    assert_eq!(reply.status, Nfsstat4::RepTooBig);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_keeps_nothing_keeps_no_sequence_either() -> Result<()> {
+    let server = Server::start().await?;
+    let mut setup = ClientSetup::named("a");
+    setup.fore.maxresponsesize_cached = 10;
+    let client = setup.mount_without_reclaim_complete(server.address).await?;
+    let reply = client
+        .send(&client.request(client.next_sequence(0), []))
+        .await?;
+    assert_eq!(
+        reply.statuses(),
+        [(Opnum::Sequence, Nfsstat4::RepTooBigToCache)]
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn operations_on_no_file_ask_for_one() -> Result<()> {
     let server = Server::start().await?;
     let client = ClientSetup::named("a").mount(server.address).await?;

@@ -31,6 +31,50 @@ async fn a_refusal_asked_for_twice_is_the_same_refusal() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_channel_that_nothing_fits_through_is_too_small() -> Result<()> {
+    let server = Server::start().await?;
+    let connection = server.connect().await?;
+    let setup = ClientSetup::named("a");
+    let args = setup.create_session(&setup.exchange(&connection).await?);
+    let unfit: [fn(&mut CreateSession4Args); 6] = [
+        |args| args.fore_chan_attrs.maxrequestsize = 20,
+        |args| args.fore_chan_attrs.maxresponsesize = 20,
+        |args| args.fore_chan_attrs.maxoperations = 1,
+        |args| args.back_chan_attrs.maxrequestsize = 20,
+        |args| args.back_chan_attrs.maxresponsesize = 20,
+        |args| args.back_chan_attrs.maxoperations = 1,
+    ];
+    for make_unfit in unfit {
+        let mut args = args.clone();
+        make_unfit(&mut args);
+        assert_eq!(
+            setup.create(&connection, args).await.status(),
+            Nfsstat4::Toosmall
+        );
+    }
+    assert_eq!(
+        setup.create(&connection, args).await.status(),
+        Nfsstat4::Ok,
+        "the sequence was not used up"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_without_a_back_channel_need_not_describe_one() -> Result<()> {
+    let server = Server::start().await?;
+    let mut setup = ClientSetup::named("a");
+    setup.session_flags = 0;
+    setup.back.maxrequests = 0;
+    setup.back.maxoperations = 0;
+    setup.back.maxrequestsize = 0;
+    setup.back.maxresponsesize = 0;
+    let client = setup.mount(server.address).await?;
+    assert_eq!(client.root().await.status(), Nfsstat4::Ok);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_sequence_ahead_of_its_time_is_misordered() -> Result<()> {
     let server = Server::start().await?;
     let connection = server.connect().await?;

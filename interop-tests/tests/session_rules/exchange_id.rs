@@ -78,6 +78,26 @@ async fn a_name_that_another_principal_uses_is_taken() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_name_that_holds_nothing_goes_to_another_principal_at_once() -> Result<()> {
+    let server = Server::start().await?;
+    let client = ClientSetup::named("a").mount(server.address).await?;
+    client.destroy_session().await?;
+    let other = ClientSetup::named("a")
+        .with_verifier(2)
+        .with_credential(user(1000, 1000));
+    let exchanged = exchange(&server, &other).await?;
+    assert_ne!(exchanged.clientid, client.clientid);
+    let mut args = client.setup.create_session(&client.exchanged);
+    args.sequence += 1;
+    let connection = server.connect().await?;
+    assert_eq!(
+        client.setup.create(&connection, args).await.status(),
+        Nfsstat4::StaleClientid
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_unconfirmed_clientid_is_replaced() -> Result<()> {
     let server = Server::start().await?;
     let connection = server.connect().await?;
@@ -170,6 +190,19 @@ async fn a_flag_without_a_meaning_is_invalid() -> Result<()> {
     let mut setup = ClientSetup::named("a");
     setup.exchange_flags |= 0x8;
     assert_eq!(exchange(&server, &setup).await.status(), Nfsstat4::Inval);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flag_of_4_2_is_invalid_in_4_1() -> Result<()> {
+    // RFC 7862 §14.1.
+    let server = Server::start().await?;
+    for (minorversion, status) in [(1, Nfsstat4::Inval), (2, Nfsstat4::Ok)] {
+        let mut setup = ClientSetup::named("a");
+        setup.minorversion = minorversion;
+        setup.exchange_flags |= EXCHGID4_FLAG_SUPP_FENCE_OPS;
+        assert_eq!(exchange(&server, &setup).await.status(), status);
+    }
     Ok(())
 }
 

@@ -153,16 +153,23 @@ impl Compound<'_> {
     }
 }
 
+/// As `in_directory`, where a client walks a path (LOOKUP, OPEN, LINK): a symbolic link in its way is
+/// told as one.
+pub(crate) fn in_path(credential: &Credential, inode: &Inode, want: Want) -> Result<(), Refusal> {
+    if inode.kind == FileKind::Symlink {
+        return Err(Nfsstat4::Symlink.into());
+    }
+    in_directory(credential, inode, want)
+}
+
 /// Refuses unless `inode` is a folder in which `credential` may do `want`.
 pub(crate) fn in_directory(
     credential: &Credential,
     inode: &Inode,
     want: Want,
 ) -> Result<(), Refusal> {
-    match inode.kind {
-        FileKind::Directory => {}
-        FileKind::Symlink => return Err(Nfsstat4::Symlink.into()),
-        _ => return Err(Nfsstat4::Notdir.into()),
+    if inode.kind != FileKind::Directory {
+        return Err(Nfsstat4::Notdir.into());
     }
     if may(credential, inode, want) {
         Ok(())

@@ -215,7 +215,7 @@ refusals! {
         Stateid(refusal) => stateid_status(refusal),
         OpenMode => Nfsstat4::Openmode,
         RecallConflict => Nfsstat4::Recallconflict,
-        Fencing => Nfsstat4::Delay,
+        Fencing | Busy => Nfsstat4::Delay,
         TooMany => Nfsstat4::Layouttrylater,
         Grace(refusal) => grace_status(refusal);
     IoRefusal:
@@ -240,6 +240,7 @@ pub(crate) fn sequence_status(refusal: SequenceRefusal) -> Nfsstat4 {
     match refusal {
         SequenceRefusal::BadSession => Nfsstat4::Badsession,
         SequenceRefusal::RequestTooBig => Nfsstat4::ReqTooBig,
+        SequenceRefusal::ReplyTooBigToKeep => Nfsstat4::RepTooBigToCache,
         SequenceRefusal::TooManyOperations => Nfsstat4::TooManyOps,
         SequenceRefusal::ChannelsDiffer => Nfsstat4::Inval,
         SequenceRefusal::BadSlot => Nfsstat4::Badslot,

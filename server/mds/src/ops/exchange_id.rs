@@ -1,7 +1,8 @@
 //! EXCHANGE_ID and DESTROY_CLIENTID, RFC 8881 §18.35, §18.50.
 //!
-//! State: the client. Catalog: the durable record goes with DESTROY_CLIENTID; it is made when
-//! CREATE_SESSION confirms the client.
+//! State: the client. Catalog: the durable record goes with DESTROY_CLIENTID, and with an EXCHANGE_ID
+//! by which another principal takes over an owner that holds nothing; it is made when CREATE_SESSION
+//! confirms the client.
 //! Linux: sends both with every mount and unmount; its implementation id tells which layouts it takes.
 
 use crate::compound::Compound;
@@ -10,16 +11,22 @@ use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::transact;
 use wire::nfs4::{
-    Clientid4, DestroyClientid4Args, EXCHGID4_FLAG_CONFIRMED_R, EXCHGID4_FLAG_MASK_A,
-    EXCHGID4_FLAG_UPD_CONFIRMED_REC_A, EXCHGID4_FLAG_USE_PNFS_MDS, ExchangeId4Args, ExchangeId4Ok,
-    NfsImplId4, Nfsstat4, Nfstime4, ServerOwner4, StateProtect4A, StateProtect4R,
+    Clientid4, DestroyClientid4Args, EXCHGID4_2_FLAG_MASK_A, EXCHGID4_FLAG_CONFIRMED_R,
+    EXCHGID4_FLAG_MASK_A, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A, EXCHGID4_FLAG_USE_PNFS_MDS,
+    ExchangeId4Args, ExchangeId4Ok, NfsImplId4, Nfsstat4, Nfstime4, ServerOwner4, StateProtect4A,
+    StateProtect4R,
 };
 
-pub(crate) fn exchange_id(
+pub(crate) async fn exchange_id(
     args: ExchangeId4Args,
     cx: &mut Compound<'_>,
 ) -> Result<ExchangeId4Ok, Refusal> {
-    if args.flags & !EXCHGID4_FLAG_MASK_A != 0 {
+    let known = if cx.minor < 2 {
+        EXCHGID4_FLAG_MASK_A
+    } else {
+        EXCHGID4_2_FLAG_MASK_A
+    };
+    if args.flags & !known != 0 {
         return Err(Nfsstat4::Inval.into());
     }
     // SP4_MACH_CRED and SP4_SSV need RPCSEC_GSS, which isn't spoken here (RFC 8881 §18.35.3).
@@ -48,6 +55,9 @@ pub(crate) fn exchange_id(
         cx.server.wake_housekeeping();
     }
     let exchanged = exchanged?;
+    if let Some(displaced) = exchanged.displaced {
+        forget_record(displaced, cx).await?;
+    }
     let confirmed = if exchanged.confirmed {
         EXCHGID4_FLAG_CONFIRMED_R
     } else {
@@ -86,12 +96,17 @@ pub(crate) async fn destroy_clientid(
         return Err(Nfsstat4::ClientidBusy.into());
     }
     let dropped = cx.server.state.lock().destroy_client(client)?;
-    transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
-        tx.remove_client(client.0);
-        Ok(())
-    })?;
+    forget_record(client, cx).await?;
     for dropped in dropped {
         cx.server.clean_up(dropped);
     }
     Ok(())
+}
+
+async fn forget_record(client: ClientId, cx: &Compound<'_>) -> Result<(), Refusal> {
+    transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
+        tx.remove_client(client.0);
+        Ok(())
+    })
+    .map(drop)
 }

@@ -42,9 +42,12 @@ pub(crate) fn savefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(crate) fn restorefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
+pub(crate) async fn restorefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     // RFC 8881 §18.27.4: nothing saved is NOFILEHANDLE since 4.1, not RESTOREFH.
-    cx.current = Some(cx.saved_file()?.clone());
+    let file = cx.saved_file()?.clone();
+    // An operation in between may have removed it, and what comes next may not look.
+    cx.server.catalog.read().inode(file.id).await?;
+    cx.current = Some(file);
     cx.stateid = cx.saved_stateid;
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) async fn layoutcommit(
     args: Layoutcommit4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Layoutcommit4Ok, Refusal> {
-    let file = Compound::changeable(cx.file()?)?;
+    let file = cx.file()?.clone();
     if args.layoutupdate.layout_type != LAYOUT4_FLEX_FILES {
         return Err(Nfsstat4::UnknownLayouttype.into());
     }

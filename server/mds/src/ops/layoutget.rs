@@ -38,7 +38,7 @@ pub(crate) async fn layoutget(
         .server
         .enter_within(file.id, GateMode::Shared, PATIENCE)
         .await;
-    let _inside = entered.map_err(|_| Nfsstat4::Recallconflict)?;
+    let _inside = entered.map_err(|_| cx.server.state.lock().layout_kept_out(client, file.id))?;
     let inode = cx
         .server
         .bound(file.id, client, cx.connection.peer.ip())
@@ -141,7 +141,7 @@ fn checked(args: &Layoutget4Args, file: &File) -> Result<LayoutMode, Refusal> {
         return Err(Nfsstat4::Inval.into());
     }
     if mode == LayoutMode::Write && file.export.access == ExportAccess::ReadOnly {
-        return Err(Nfsstat4::Rofs.into());
+        return Err(Nfsstat4::Access.into());
     }
     Ok(mode)
 }
@@ -210,7 +210,6 @@ impl crate::Server {
         let inode = self.catalog.read().inode(id).await?;
         match inode.kind {
             FileKind::Regular => {}
-            FileKind::Directory => return Err(Nfsstat4::Isdir.into()),
             _ => return Err(Nfsstat4::WrongType.into()),
         }
         if !inode.extents.is_empty() {

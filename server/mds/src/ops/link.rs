@@ -2,7 +2,7 @@
 //!
 //! State, gate: none. Catalog: one transaction (entry, link count, the folder's hot key).
 
-use crate::compound::{Compound, Name, change_info, in_directory};
+use crate::compound::{Compound, Name, change_info, in_path};
 use crate::identity::Want;
 use crate::status::Refusal;
 use catalog::{FileKind, transact};
@@ -21,7 +21,7 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
         if inode.kind == FileKind::Directory {
             return Err(Nfsstat4::Isdir.into());
         }
-        in_directory(&credential, &tx.inode(directory.id).await?, Want::ADD_FILE)?;
+        in_path(&credential, &tx.inode(directory.id).await?, Want::ADD_FILE)?;
         tx.link(directory.id, &name, source.id).await?;
         Ok(())
     })?;

@@ -132,8 +132,8 @@ pub(crate) async fn lockt(args: Lockt4Args, cx: &mut Compound<'_>) -> Result<(),
     }
 }
 
-pub(crate) async fn locku(args: Locku4Args, cx: &mut Compound<'_>) -> Result<Locku4Ok, Refusal> {
-    let inode = regular(cx).await?;
+pub(crate) fn locku(args: &Locku4Args, cx: &mut Compound<'_>) -> Result<Locku4Ok, Refusal> {
+    let inode = cx.file()?.id;
     let range = LockRange::new(args.offset, args.length).ok_or(Nfsstat4::Inval)?;
     let (client, stateid) = (cx.client()?, cx.resolve(args.lock_stateid)?);
     let stateid = cx

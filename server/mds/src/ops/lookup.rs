@@ -3,7 +3,7 @@
 //! State, gate: none. Catalog: reads the folder and the entry. In the pseudo file system only the
 //! way to exports that admit the client is found.
 
-use crate::compound::{Compound, File, Name, in_directory};
+use crate::compound::{Compound, File, Name, in_path};
 use crate::identity::Want;
 use crate::status::Refusal;
 use catalog::{FileKind, InodeId};
@@ -35,7 +35,7 @@ pub(super) async fn find(
         });
     }
     let reader = cx.server.catalog.read();
-    in_directory(
+    in_path(
         &cx.credential(directory),
         &reader.inode(directory.id).await?,
         Want::EXECUTE,
@@ -62,7 +62,7 @@ pub(crate) async fn lookupp(cx: &mut Compound<'_>) -> Result<(), Refusal> {
         return Err(Nfsstat4::Noent.into());
     }
     if !file.export.is_pseudo() {
-        in_directory(&cx.credential(file), &inode, Want::EXECUTE)?;
+        in_path(&cx.credential(file), &inode, Want::EXECUTE)?;
     }
     let parent = inode.parent.ok_or(Nfsstat4::Noent)?;
     // Above an export's root lies the pseudo file system.

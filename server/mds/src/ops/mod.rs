@@ -56,14 +56,14 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
     match operation {
         ArgOp::Access(args) => ResOp::Access(access::access(args, cx).await.map_err(no)),
         ArgOp::Close(args) => ResOp::Close(close::close(&args, cx).map_err(no)),
-        ArgOp::Commit(args) => ResOp::Commit(io::commit(&args, cx).await.map_err(no)),
+        ArgOp::Commit(_) => ResOp::Commit(io::commit(cx).await.map_err(no)),
         ArgOp::Create(args) => ResOp::Create(create::create(args, cx).await.map_err(no)),
         ArgOp::Getattr(args) => ResOp::Getattr(getattr::getattr(args, cx).await.map_err(no)),
         ArgOp::Getfh => ResOp::Getfh(filehandles::getfh(cx).map_err(no)),
         ArgOp::Link(args) => ResOp::Link(link::link(args, cx).await.map_err(no)),
         ArgOp::Lock(args) => ResOp::Lock(lock::lock(args, cx).await.map_err(|failure| failure.into_wire(|r| told(opnum, r)))),
         ArgOp::Lockt(args) => ResOp::Lockt(lock::lockt(args, cx).await.map_err(|failure| failure.into_wire(|r| told(opnum, r)))),
-        ArgOp::Locku(args) => ResOp::Locku(lock::locku(args, cx).await.map_err(no)),
+        ArgOp::Locku(args) => ResOp::Locku(lock::locku(&args, cx).map_err(no)),
         ArgOp::Lookup(args) => ResOp::Lookup(lookup::lookup(args, cx).await.map_err(no)),
         ArgOp::Lookupp => ResOp::Lookupp(lookup::lookupp(cx).await.map_err(no)),
         ArgOp::Nverify(args) => ResOp::Nverify(verify::nverify(args.obj_attributes, cx).await.map_err(no)),
@@ -77,7 +77,7 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Readlink => ResOp::Readlink(readlink::readlink(cx).await.map_err(no)),
         ArgOp::Remove(args) => ResOp::Remove(remove::remove(args, cx).await.map_err(no)),
         ArgOp::Rename(args) => ResOp::Rename(rename::rename(args, cx).await.map_err(no)),
-        ArgOp::Restorefh => ResOp::Restorefh(filehandles::restorefh(cx).map_err(no)),
+        ArgOp::Restorefh => ResOp::Restorefh(filehandles::restorefh(cx).await.map_err(no)),
         ArgOp::Savefh => ResOp::Savefh(filehandles::savefh(cx).map_err(no)),
         ArgOp::Secinfo(args) => ResOp::Secinfo(secinfo::secinfo(args, cx).await.map_err(no)),
         ArgOp::SecinfoNoName(args) => ResOp::SecinfoNoName(secinfo::secinfo_no_name(args, cx).await.map_err(no)),
@@ -92,7 +92,7 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::BindConnToSession(args) => {
             ResOp::BindConnToSession(sessions::bind_conn_to_session(&args, cx).map_err(no))
         }
-        ArgOp::ExchangeId(args) => ResOp::ExchangeId(exchange_id::exchange_id(args, cx).map_err(no)),
+        ArgOp::ExchangeId(args) => ResOp::ExchangeId(exchange_id::exchange_id(args, cx).await.map_err(no)),
         ArgOp::CreateSession(args) => ResOp::CreateSession(sessions::create_session(args, cx).await.map_err(no)),
         ArgOp::DestroySession(args) => ResOp::DestroySession(sessions::destroy_session(&args, cx).map_err(no)),
         ArgOp::DestroyClientid(args) => {

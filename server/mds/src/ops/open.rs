@@ -9,7 +9,7 @@
 use super::create::birth;
 use super::lookup;
 use crate::attributes::Changes;
-use crate::compound::{Compound, File, Name, change_info, in_directory};
+use crate::compound::{Compound, File, Name, change_info, in_directory, in_path};
 use crate::exports::Access as ExportAccess;
 use crate::identity::{Credential, Want, may};
 use crate::state::{Access, ClientId, Deny, GateMode, OpenRequest};
@@ -211,7 +211,7 @@ async fn create(
     let credential = cx.credential(directory);
     let reader = cx.server.catalog.read();
     let parent = reader.inode(directory.id).await?;
-    in_directory(&credential, &parent, Want::EXECUTE)?;
+    in_path(&credential, &parent, Want::EXECUTE)?;
     if let Some(entry) = reader.lookup(directory.id, &name).await? {
         let file = File {
             id: entry.id,

@@ -4,7 +4,10 @@
 use super::lookup;
 use crate::compound::Compound;
 use crate::status::Refusal;
-use wire::nfs4::{Secinfo4Args, Secinfo4Ok, SecinfoFlavor4, SecinfoNoName4Args, SecinfoStyle4};
+use catalog::FileKind;
+use wire::nfs4::{
+    Nfsstat4, Secinfo4Args, Secinfo4Ok, SecinfoFlavor4, SecinfoNoName4Args, SecinfoStyle4,
+};
 use wire::rpc::{AUTH_NONE, AUTH_SYS};
 
 fn flavors() -> Secinfo4Ok {
@@ -20,7 +23,11 @@ pub(crate) async fn secinfo(
     args: Secinfo4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Secinfo4Ok, Refusal> {
-    lookup::find(cx.file()?, args.name, cx).await?;
+    let directory = cx.file()?.clone();
+    if cx.inode().await?.kind != FileKind::Directory {
+        return Err(Nfsstat4::Notdir.into());
+    }
+    lookup::find(&directory, args.name, cx).await?;
     cx.current = None;
     Ok(flavors())
 }

@@ -37,6 +37,9 @@ pub struct ExchangedId {
     /// The sequence that CREATE_SESSION must carry.
     pub sequence: u32,
     pub confirmed: bool,
+    /// The confirmed client of another principal that held nothing and is gone: so must be its
+    /// durable record before the answer.
+    pub displaced: Option<ClientId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -257,6 +260,7 @@ impl State {
         let confirmed = records
             .confirmed
             .and_then(|id| Some((id, self.clients.table.get_mut(&id)?)));
+        let mut displaced = None;
         match (request.update, confirmed) {
             (true, None) => return Err(ExchangeIdRefusal::NoConfirmedRecord),
             (true, Some((id, client))) => {
@@ -271,6 +275,7 @@ impl State {
                     client: id,
                     sequence: client.create.last.wrapping_add(1),
                     confirmed: true,
+                    displaced: None,
                 });
             }
             (false, Some((id, client))) if client.principal == request.principal => {
@@ -279,17 +284,20 @@ impl State {
                         client: id,
                         sequence: client.create.last.wrapping_add(1),
                         confirmed: true,
+                        displaced: None,
                     });
                 }
                 // The client restarted. What it held goes when the new record is confirmed, so
                 // that a request replayed from before the restart does no harm.
             }
             (false, Some((id, _))) => {
-                // Another principal may take over only what holds nothing. The old record
-                // stays until CREATE_SESSION, in case that principal never comes back.
+                // A chance collision: another principal may take over only what holds nothing,
+                // and that goes at once.
                 if self.holds_anything(id) {
                     return Err(ExchangeIdRefusal::InUse);
                 }
+                self.forget_client(id);
+                displaced = Some(id);
             }
             (false, None) => {}
         }
@@ -305,6 +313,7 @@ impl State {
             client,
             sequence: 1,
             confirmed: false,
+            displaced,
         })
     }
 

@@ -66,6 +66,8 @@ pub enum LayoutRefusal {
     RecallConflict,
     #[error("the client's layout of this file is being fenced")]
     Fencing,
+    #[error("somebody is alone with the file")]
+    Busy,
     #[error("there are as many layouts as the limits allow")]
     TooMany,
     #[error(transparent)]
@@ -139,6 +141,8 @@ pub(super) struct Layout {
     pub(super) servers: Box<[DataServerId]>,
     pub(super) phase: GrantPhase,
     pub(super) seqid: u32,
+    /// The seqid by which something was last given: a return under an earlier one doesn't mean it.
+    pub(super) granted: u32,
     pub(super) tag: u32,
     /// Raised by each recall: it voids the reservations before it.
     pub(super) serial: u32,
@@ -340,6 +344,7 @@ impl Grants {
             servers: Box::default(),
             phase: GrantPhase::Held,
             seqid: 0,
+            granted: 0,
             tag: request.tag,
             serial: 0,
             reservations: 0,

@@ -9,7 +9,7 @@ use super::grant::{
     ReturnMode, Returned,
 };
 use super::share::Access;
-use super::stateid::{StateKind, check_seqid, next_seqid};
+use super::stateid::{StateKind, check_seqid, is_earlier, next_seqid};
 use super::{ClientId, State, Stateid, StateidRefusal};
 
 impl State {
@@ -47,9 +47,19 @@ impl State {
         // Whoever is inside alone waits for layouts to come back: a new one would be recalled at
         // once, and waiting at the gate could hold the slot that the return needs.
         if self.gates.is_claimed(request.inode) {
-            return Err(LayoutRefusal::RecallConflict);
+            return Err(self.layout_kept_out(request.client, request.inode));
         }
         self.grants.admit(request, &self.limits)
+    }
+
+    /// Why a LAYOUTGET is not let in to a file that somebody has to himself. Who holds a layout of
+    /// it is being asked for it, or soon will be; another only has to wait.
+    pub fn layout_kept_out(&self, client: ClientId, inode: InodeId) -> LayoutRefusal {
+        if self.grants.index_of(client, inode).is_some() {
+            LayoutRefusal::RecallConflict
+        } else {
+            LayoutRefusal::Busy
+        }
     }
 
     /// The write intent is durable: the layout may leave, unless it was recalled meanwhile.
@@ -82,6 +92,7 @@ impl State {
                 LayoutMode::Write => layout.held.write = true,
             }
             layout.seqid = next_seqid(layout.seqid);
+            layout.granted = layout.seqid;
         });
         let grant = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
         Ok(grant.stateid)
@@ -114,7 +125,9 @@ impl State {
         Ok(grant)
     }
 
-    /// LAYOUTRETURN of one file, §18.44.
+    /// LAYOUTRETURN of one file, §18.44. One that was sent before its client knew of the latest
+    /// LAYOUTGET's answer is OLD: that layout would be used after its return. Returns that pass
+    /// each other, or a recall, are not.
     pub fn layout_return(
         &mut self,
         client: ClientId,
@@ -127,6 +140,10 @@ impl State {
         let before = self.grants.view(index).ok_or(StateidRefusal::Bad)?;
         if before.inode != inode {
             return Err(StateidRefusal::Bad);
+        }
+        let granted = self.grants.layouts.at(index).map(|layout| layout.granted);
+        if granted.is_some_and(|granted| is_earlier(stateid.seqid, granted)) {
+            return Err(StateidRefusal::Old);
         }
         self.give_back(index, mode);
         let left = self

@@ -73,6 +73,8 @@ pub enum SequenceRefusal {
     BadSession,
     #[error("the request is larger than the session's may be")]
     RequestTooBig,
+    #[error("the session keeps no reply that has as much as SEQUENCE's result in it")]
+    ReplyTooBigToKeep,
     #[error("the request has more operations than the session's may have")]
     TooManyOperations,
     #[error("the connection carries other channels of the session already")]
@@ -100,6 +102,9 @@ pub(super) struct SlotState {
     pub(super) told: u32,
 }
 
+/// An RPC header, an empty COMPOUND's result, and that of SEQUENCE.
+const LEAST_KEPT_BYTES: u32 = 28 + 12 + 44;
+
 impl State {
     /// SEQUENCE, §18.46. Renews the lease, and takes the slot unless this is a retry.
     pub fn sequence(
@@ -121,6 +126,9 @@ impl State {
         }
         if request.operations > session.fore.max_operations as usize {
             return Err(SequenceRefusal::TooManyOperations);
+        }
+        if request.cache_this && session.fore.max_cached_bytes < LEAST_KEPT_BYTES {
+            return Err(SequenceRefusal::ReplyTooBigToKeep);
         }
         if request.slot >= session.fore.max_requests {
             return Err(SequenceRefusal::BadSlot);

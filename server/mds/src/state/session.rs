@@ -224,12 +224,23 @@ fn negotiate_fore(asked: &Channel, limits: &Limits) -> Option<Channel> {
         .then_some(channel)
 }
 
-fn negotiate_back(asked: &Channel, limits: &Limits) -> Channel {
-    Channel {
+/// Least sizes of a back channel: CB_SEQUENCE and one recall, whose filehandle is ours.
+const LEAST_CALLBACK_BYTES: u32 = 256;
+const LEAST_CALLBACK_OPERATIONS: u32 = 2;
+
+/// No slots or no operations are no back channel, for a client that wants none.
+fn negotiate_back(asked: &Channel, limits: &Limits) -> Option<Channel> {
+    let channel = Channel {
         header_pad_bytes: 0,
         max_requests: asked.max_requests.min(limits.callback_slots),
         ..*asked
-    }
+    };
+    let none = channel.max_requests == 0 || channel.max_operations == 0;
+    (none
+        || channel.max_request_bytes >= LEAST_CALLBACK_BYTES
+            && channel.max_response_bytes >= LEAST_CALLBACK_BYTES
+            && channel.max_operations >= LEAST_CALLBACK_OPERATIONS)
+        .then_some(channel)
 }
 
 impl State {
@@ -256,13 +267,18 @@ impl State {
         if request.sequence != client.create.last.wrapping_add(1) {
             return Err(CreateSessionRefusal::Misordered);
         }
+        // Channels that nobody could use are a fault of the arguments, told before the sequence counts.
+        let fore =
+            negotiate_fore(&request.fore, &self.limits).ok_or(CreateSessionRefusal::TooSmall)?;
+        let back =
+            negotiate_back(&request.back, &self.limits).ok_or(CreateSessionRefusal::TooSmall)?;
         // A client told to come later comes with the same sequence.
         if client.sessions.len() >= self.limits.sessions_per_client {
             return Err(CreateSessionRefusal::TooMany);
         }
         let id = request.client;
         let sequence = request.sequence;
-        let answer = self.create_session_once(now, request);
+        let answer = self.create_session_once(now, request, fore, back);
         if let Some(client) = self.clients.table.get_mut(&id) {
             client.create.last = sequence;
             client.create.answer = Some(answer.clone().map(|created| CreatedSession {
@@ -277,6 +293,8 @@ impl State {
         &mut self,
         now: Time,
         request: CreateSession,
+        fore: Channel,
+        back: Channel,
     ) -> Result<CreatedSession, CreateSessionRefusal> {
         let client = self
             .clients
@@ -288,22 +306,11 @@ impl State {
             return Err(CreateSessionRefusal::InUse);
         }
         let (owner, principal) = (client.owner.clone(), client.principal.clone());
-        let fore =
-            negotiate_fore(&request.fore, &self.limits).ok_or(CreateSessionRefusal::TooSmall)?;
-        let back = negotiate_back(&request.back, &self.limits);
-
         let mut dropped = None;
         let mut supersedes = Vec::new();
         if confirmed_now {
             if let Some(earlier) = self.clients.records(&owner).confirmed {
-                let another = self
-                    .clients
-                    .table
-                    .get(&earlier)
-                    .is_some_and(|earlier| earlier.principal != principal);
-                if another && self.holds_anything(earlier) {
-                    return Err(CreateSessionRefusal::InUse);
-                }
+                // Of the same principal: EXCHANGE_ID removes another's, or refuses.
                 dropped = self.forget_client(earlier);
                 supersedes.push(earlier.0);
             }
@@ -319,8 +326,7 @@ impl State {
 
         let session = self.sessions.next_id();
         // Callbacks ride the connection that asked for them, where the client has slots for one.
-        let back_channel =
-            request.back_channel && back.max_requests > 0 && back.max_operations >= 2;
+        let back_channel = request.back_channel && back.max_requests > 0 && back.max_operations > 0;
         self.sessions.table.insert(
             session,
             Session {

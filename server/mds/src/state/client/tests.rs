@@ -29,6 +29,22 @@ fn another_principal_cannot_take_a_client_that_holds_anything() {
 }
 
 #[test]
+fn another_principal_displaces_a_client_that_holds_nothing() {
+    let mut state = open_for_business(Limits::default());
+    let (idle, session) = join(&mut state, "a");
+    state
+        .destroy_session(session, ConnectionId(1), b"a", None)
+        .unwrap();
+    let taken = state
+        .exchange_id(Time::ZERO, exchange("a", 2, "b"))
+        .unwrap();
+    assert_eq!(taken.displaced, Some(idle));
+    assert_ne!(taken.client, idle);
+    let back = state.create_session(Time::ZERO, create(idle, 2, "a"));
+    assert_eq!(back, Err(CreateSessionRefusal::StaleClientId));
+}
+
+#[test]
 fn an_update_needs_the_confirmed_client_its_principal_and_its_verifier() {
     let mut state = open_for_business(Limits::default());
     let mut update = |verifier, principal: &str| {

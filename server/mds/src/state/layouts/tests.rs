@@ -75,7 +75,33 @@ fn no_layout_leaves_while_somebody_is_alone_with_the_file() {
     let opened = open(&mut state, a, Access::Both, Deny::None).unwrap();
     state.gate_request(FILE, GateMode::Exclusive, Ticket(1));
     let refused = layout(&mut state, a, opened, LayoutMode::Read);
+    assert_eq!(refused, Err(LayoutRefusal::Busy));
+}
+
+#[test]
+fn who_holds_a_layout_while_somebody_is_alone_with_the_file_is_told_of_a_recall() {
+    let mut state = open_for_business(Limits::default());
+    let (a, _, held) = writer(&mut state, "a");
+    state.gate_request(FILE, GateMode::Exclusive, Ticket(1));
+    let refused = layout(&mut state, a, held, LayoutMode::Read);
     assert_eq!(refused, Err(LayoutRefusal::RecallConflict));
+}
+
+#[test]
+fn a_return_that_does_not_know_of_the_latest_layout_is_old() {
+    let mut state = open_for_business(Limits::default());
+    let (a, _, first) = writer(&mut state, "a");
+    let reserved = layout(&mut state, a, first, LayoutMode::Read).unwrap();
+    let second = state.layout_confirm(reserved).unwrap();
+    let early = state.layout_return(a, FILE, first, ReturnMode::Any);
+    assert_eq!(early, Err(StateidRefusal::Old));
+    state.recall(Time::ZERO, FILE, RecallWhat::All, None);
+    let crossing = state.layout_return(a, FILE, second, ReturnMode::Any);
+    assert_eq!(
+        crossing.unwrap().stateid,
+        None,
+        "the recall's own seqid isn't needed"
+    );
 }
 
 #[test]
