@@ -6,6 +6,7 @@ mod fuzz;
 mod interop;
 mod progress;
 mod provision;
+mod pynfs;
 mod shell;
 mod sid;
 mod workspace;
@@ -58,6 +59,17 @@ enum Verb {
         #[arg(long, default_value_t = fuzz::CI_INPUTS)]
         inputs: u64,
     },
+    /// Runs pynfs, which you have built elsewhere, against a demo
+    #[command(
+        after_help = "Examples:\n  cargo xtask pynfs --path ~/pynfs --minor 1\n  cargo xtask pynfs --path ~/pynfs flex layoutreturn reboot"
+    )]
+    Pynfs(pynfs::Options),
+    /// What pynfs calls to have its server restarted
+    #[command(hide = true)]
+    PynfsHelper {
+        control: std::net::SocketAddr,
+        word: String,
+    },
     /// Installs what the other verbs need, and does nothing else
     Provision,
 }
@@ -91,6 +103,11 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             Ok(code)
         }
         Verb::Fuzz { inputs } => fuzz::run(&workspace, inputs),
+        Verb::Pynfs(options) => pynfs::run(&workspace, &options),
+        Verb::PynfsHelper { control, word } => {
+            pynfs::ask_for_restart(control, &word)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Provision => {
             provision::provide(&workspace, For::Tests)?;
             Ok(ExitCode::SUCCESS)
