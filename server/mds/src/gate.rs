@@ -72,27 +72,25 @@ impl Server {
             self.gates.0.lock().insert(ticket, inside);
             (state.gate_request(inode, mode, ticket), ticket)
         };
+        if answer == GateAnswer::Full {
+            self.gates.0.lock().remove(&ticket);
+            return Err(Nfsstat4::Delay.into());
+        }
         // From here on a drop gives the place in the queue back.
         let pass = Pass {
             server: Arc::clone(self),
             inode,
             ticket,
         };
-        match answer {
-            GateAnswer::Entered => Ok(pass),
-            GateAnswer::Full => {
-                self.gates.0.lock().remove(&ticket);
-                std::mem::forget(pass);
-                Err(Nfsstat4::Delay.into())
-            }
-            GateAnswer::Queued => {
-                if let Ok(Ok(())) = tokio::time::timeout(patience, &mut called).await {
-                    Ok(pass)
-                } else {
-                    drop(pass);
-                    Err(Nfsstat4::Delay.into())
-                }
-            }
+        let inside = answer == GateAnswer::Entered
+            || matches!(
+                tokio::time::timeout(patience, &mut called).await,
+                Ok(Ok(()))
+            );
+        if inside {
+            Ok(pass)
+        } else {
+            Err(Nfsstat4::Delay.into())
         }
     }
 }
