@@ -8,7 +8,7 @@ use crate::proxy::live_objects;
 use crate::{Error, Objects};
 use backend::{Nanos, ObjectStat};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use layout::{Extent, ObjectId, object_size_for, written_end};
 use parking_lot::Mutex;
@@ -39,12 +39,15 @@ pub struct Padded {
 
 type Answer = Result<Arc<Observed>, Error>;
 type Question = Shared<BoxFuture<'static, Answer>>;
+/// A question that lives as long as somebody waits for its answer. Kept alive from here, one that all have left
+/// would keep everything that it needs, for ever.
+type Known = WeakShared<BoxFuture<'static, Answer>>;
 
 /// One file's questions: at most one is being asked, and one waits for it to end.
 #[derive(Default)]
 struct Asked {
-    running: Option<(u64, Question)>,
-    waiting: Option<(u64, Question)>,
+    running: Option<(u64, Known)>,
+    waiting: Option<(u64, Known)>,
     last: Option<(Instant, Arc<Observed>)>,
 }
 
@@ -54,7 +57,7 @@ pub(crate) struct Questions {
     next: u64,
 }
 
-/// Files whose last answers are kept, and questions that all who asked have left.
+/// Files whose last answers are kept, and the numbers of questions that all who asked have left.
 const FILES_MAX: usize = 65_536;
 
 impl Questions {
@@ -64,8 +67,7 @@ impl Questions {
         }
         self.files.retain(|_, asked| {
             let fresh = |(at, _): &(Instant, _)| at.elapsed() < max_age;
-            let awaited =
-                |(_, question): &(u64, Question)| question.strong_count().unwrap_or(0) > 1;
+            let awaited = |(_, question): &(u64, Known)| question.upgrade().is_some();
             asked.last.as_ref().is_some_and(fresh)
                 || asked.running.as_ref().is_some_and(awaited)
                 || asked.waiting.as_ref().is_some_and(awaited)
@@ -100,10 +102,11 @@ impl Objects {
         {
             return Err(known.clone());
         }
-        if let Some((_, waiting)) = &asked.waiting {
-            return Ok(waiting.clone());
+        let alive = |known: &Option<(u64, Known)>| known.as_ref()?.1.upgrade();
+        if let Some(waiting) = alive(&asked.waiting) {
+            return Ok(waiting);
         }
-        let before = asked.running.as_ref().map(|(_, running)| running.clone());
+        let before = alive(&asked.running);
         let question = Ask {
             number,
             key,
@@ -114,7 +117,7 @@ impl Objects {
             max_age,
         };
         let question = question.run().boxed().shared();
-        asked.waiting = Some((number, question.clone()));
+        asked.waiting = question.downgrade().map(|known| (number, known));
         questions.next += 1;
         Ok(question)
     }

@@ -339,6 +339,24 @@ async fn many_who_ask_at_once_share_the_question() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_that_all_who_asked_have_left_keeps_nothing() {
+    let slow = backend::Faults {
+        delay: Duration::from_millis(20),
+        ..healthy()
+    };
+    let world = world_of(4, FenceGrade::Exact, options(), slow, 3).await;
+    let file = world.create("f").await;
+    let asked = world.objects.observe(&file.extents);
+    let asked = tokio::time::timeout(Duration::from_millis(5), asked).await;
+    assert!(asked.is_err(), "nobody waits for the answer");
+    let objects = std::sync::Arc::downgrade(&world.objects);
+    world.objects.stop();
+    drop(world);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(objects.strong_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fenced_client_writes_no_more_and_its_successor_does() {
     let world = world(4).await;
     let file = world.create("f").await;
