@@ -238,6 +238,11 @@ impl Source for DataSource {
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
                 Counter::new(
+                    "syncs",
+                    "Times that an object was made durable on its disk",
+                    now.syncs,
+                ),
+                Counter::new(
                     "connections_accepted",
                     "Connections accepted",
                     now.connections_accepted,

@@ -57,6 +57,7 @@ pub(crate) struct Connection {
     /// In milliseconds of the epoch: when to cut it for what it hasn't sent, or hasn't taken.
     receive_by: AtomicU64,
     send_by: AtomicU64,
+    cut: AtomicBool,
 }
 
 /// A connection's entry, for as long as it is served.
@@ -119,17 +120,18 @@ impl Connections {
         (self.epoch.elapsed() + after).as_millis() as u64
     }
 
-    /// Cuts the connections whose time is up, and says how many.
-    pub fn cut_late(&self) -> usize {
+    /// Cuts the connections whose time is up. Each is counted once, before its peer can see it.
+    pub fn cut_late(&self, count: &AtomicU64) {
         let now = self.epoch.elapsed().as_millis() as u64;
         let open = self.open.lock();
-        let late = open.iter().filter(|(_, connection)| {
+        for (_, connection) in open.iter() {
             let receive_by = connection.receive_by.load(Ordering::Relaxed);
             let send_by = connection.send_by.load(Ordering::Relaxed);
-            receive_by.min(send_by) < now
-        });
-        late.map(|(_, connection)| connection.shutdown(Shutdown::Both))
-            .count()
+            if receive_by.min(send_by) < now && !connection.cut.swap(true, Ordering::Relaxed) {
+                count.fetch_add(1, Ordering::Relaxed);
+                connection.shutdown(Shutdown::Both);
+            }
+        }
     }
 
     /// Admits nothing more.
@@ -204,6 +206,7 @@ pub(crate) async fn accept<E: Engine>(
             traffic: metrics.traffic(peer),
             receive_by: AtomicU64::new(NEVER),
             send_by: AtomicU64::new(NEVER),
+            cut: AtomicBool::new(false),
         });
         let Some(entry) = admitted else {
             metrics.connections_refused.fetch_add(1, Ordering::Relaxed);

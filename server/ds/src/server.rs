@@ -272,10 +272,7 @@ impl Inner {
             let mut stopped = watch.stopped.lock();
             while !*stopped {
                 watch.changed.wait_for(&mut stopped, WATCH_INTERVAL);
-                let cut = connections.cut_late() as u64;
-                metrics
-                    .connections_cut
-                    .fetch_add(cut, std::sync::atomic::Ordering::Relaxed);
+                connections.cut_late(&metrics.connections_cut);
             }
         };
         std::thread::Builder::new()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use ds::EngineChoice;
 use wire::nfs3::*;
 
 mod world;
@@ -13,7 +14,7 @@ use world::*;
 async fn no_byte_of_a_fenced_writer_lands_after_the_fence_is_answered() {
     const BLOCK: usize = 16 << 10;
     const BLOCKS: u64 = 64;
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let object = world.object(1).await;
         let (mds, writer) = (world.mds(), world.owner(OWNER));
@@ -71,7 +72,7 @@ async fn whole(client: &nfs_client::Client, object: &Fh3) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metadata_server_can_tell_that_the_exact_fence_is_there() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let root = world.root().await;
     let found = world.mds().lookup(&root, &name(".headrace")).await;
     assert_eq!(found.expect("the mark is found").object, root);
@@ -80,7 +81,7 @@ async fn the_metadata_server_can_tell_that_the_exact_fence_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_go_on_while_writers_are_fenced() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let object = world.object(1).await;
     world
         .mds()
@@ -97,7 +98,7 @@ async fn readers_go_on_while_writers_are_fenced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_of_an_older_term_are_refused_even_after_a_restart() {
-    for engine in ENGINES {
+    for engine in engines() {
         let mut world = World::new(engine);
         let object = world.object(1).await;
         let root = world.root().await;
@@ -140,7 +141,7 @@ async fn orders_of_an_older_term_are_refused_even_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guarded_change_of_what_has_changed_is_refused() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let object = world.object(1).await;
     let mds = world.mds();
     let seen = mds.getattr(&object).await.expect("attributes").ctime;

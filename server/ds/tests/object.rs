@@ -1,6 +1,7 @@
 //! The life of an object on a whole server, the same on both engines.
 
-use ds::StatusClass;
+use ds::{EngineChoice, StatusClass};
+use wire::Xdr;
 use wire::nfs3::*;
 
 mod world;
@@ -8,7 +9,7 @@ use world::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_lives_from_create_to_remove() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let (mds, root) = (world.mds(), world.root().await);
         let created = mds
@@ -68,7 +69,7 @@ async fn an_object_lives_from_create_to_remove() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_reached_step_by_step_like_on_any_nfs_server() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let (mds, mut folder) = (world.mds(), world.root().await);
         folder = mds
@@ -119,7 +120,7 @@ async fn an_object_is_reached_step_by_step_like_on_any_nfs_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_is_listed_whole_over_many_replies() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let (mds, root) = (world.mds(), world.root().await);
     let mut expected = Vec::new();
     for number in 0..40_u8 {
@@ -159,7 +160,7 @@ async fn a_folder_is_listed_whole_over_many_replies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_is_told_from_its_retry_and_from_another_s() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let (mds, root) = (world.mds(), world.root().await);
     let wanted = object_name(7);
     let create = |how| mds.create(&root, &wanted, how);
@@ -184,7 +185,7 @@ async fn a_create_is_told_from_its_retry_and_from_another_s() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sparse_object_reads_zeros_up_to_its_exact_end() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let (object, owner) = (world.object(1).await, world.owner(OWNER));
         let far = 5 << 30;
@@ -228,7 +229,7 @@ async fn a_sparse_object_reads_zeros_up_to_its_exact_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_what_its_layout_says_and_nothing_else() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let object = world.object(1).await;
         let (owner, reader) = (world.owner(OWNER), world.reader());
@@ -275,7 +276,7 @@ async fn a_client_may_what_its_layout_says_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn root_from_elsewhere_is_nobody() {
-    let world = World::with(ENGINES[0], |config| config.mds = Vec::new());
+    let world = World::with(EngineChoice::Auto, |config| config.mds = Vec::new());
     let squashed = world.mds();
     let forged = Fh3::new(vec![1; 44]).expect("44 bytes");
     assert_eq!(
@@ -300,7 +301,7 @@ async fn root_from_elsewhere_is_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_handles_and_owners_and_changes_the_verifier() {
-    for engine in ENGINES {
+    for engine in engines() {
         let mut world = World::new(engine);
         let object = world.object(1).await;
         let before = world
@@ -334,7 +335,7 @@ async fn a_restart_keeps_handles_and_owners_and_changes_the_verifier() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handle_never_opens_a_later_object_of_its_id() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let first = world.object(1).await;
     let root = world.root().await;
     world
@@ -358,7 +359,7 @@ async fn a_handle_never_opens_a_later_object_of_its_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_handle_is_no_handle() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let object = world.object(1).await;
     let owner = world.owner(OWNER);
     for at in 0..object.bytes().len() {
@@ -380,7 +381,7 @@ async fn a_forged_handle_is_no_handle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_refuses_what_grows_and_takes_what_overwrites() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::with(engine, |config| config.capacity_bytes = Some(256 << 10));
         let (object, owner) = (world.object(1).await, world.owner(OWNER));
         let write =
@@ -410,7 +411,7 @@ async fn a_full_server_refuses_what_grows_and_takes_what_overwrites() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_objects_than_may_be_open_are_all_served() {
-    let world = World::with(ENGINES[0], |config| config.open_objects = 16);
+    let world = World::with(EngineChoice::Auto, |config| config.open_objects = 16);
     let owner = world.owner(OWNER);
     let mut objects = Vec::new();
     for number in 0..100 {
@@ -431,7 +432,7 @@ async fn more_objects_than_may_be_open_are_all_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_is_counted() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let (object, owner) = (world.object(1).await, world.owner(OWNER));
     owner
         .write(&object, 0, StableHow::Unstable, pattern(1000, 1))
@@ -463,7 +464,7 @@ async fn what_is_done_is_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fsinfo_tells_what_is_taken_at_once() {
-    let world = World::new(ENGINES[0]);
+    let world = World::new(EngineChoice::Auto);
     let info = world
         .mds()
         .fsinfo(&world.root().await)
@@ -476,15 +477,120 @@ async fn fsinfo_tells_what_is_taken_at_once() {
         .await
         .expect("an answer");
     world.mds().null().await.expect("an answer");
-    let rename = world
-        .mds()
-        .rename(
-            &world.root().await,
-            &name("a"),
-            &world.root().await,
-            &name("b"),
-        )
-        .await;
-    assert_eq!(status(rename), Some(Nfsstat3::Notsupp));
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fact_14_an_address_and_a_filehandle_are_all_that_a_client_needs() {
+    for engine in engines() {
+        let world = World::new(engine);
+        let object = world.object(1).await;
+        // A client that never mounted and asks no portmapper: NULL first, then I/O.
+        let client = world.owner(OWNER);
+        client.null().await.expect("NULL comes first");
+        client
+            .write(&object, 0, StableHow::FileSync, pattern(100, 1))
+            .await
+            .expect("it writes at once");
+        let read = world.reader().read(&object, 0, 100).await;
+        assert_eq!(read.expect("another reads").data, pattern(100, 1));
+        world.stop().await;
+    }
+}
+
+/// What `procedure` with these arguments is answered.
+async fn refusal<F: Xdr + std::fmt::Debug>(
+    client: &nfs_client::Client,
+    procedure: Procedure,
+    args: &impl Xdr,
+) -> Option<Nfsstat3> {
+    let outcome: Outcome<(), F> = client
+        .call(procedure, args, nfs_client::Resend::Idempotent)
+        .await
+        .expect("an answer");
+    outcome.err().map(|failed| failed.status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_layout_and_no_metadata_server_needs_is_notsupp() {
+    let world = World::new(EngineChoice::Auto);
+    let (mds, root, object) = (world.mds(), world.root().await, world.object(1).await);
+    let at = |text| Diropargs3 {
+        dir: root.clone(),
+        name: name(text),
+    };
+    let notsupp = Some(Nfsstat3::Notsupp);
+    let symlink = Symlink3args {
+        target: at("s"),
+        attributes: Sattr3::default(),
+        data: Nfspath3::new(b"elsewhere".to_vec()).expect("a short path"),
+    };
+    let mknod = Mknod3args {
+        target: at("n"),
+        what: Mknoddata3::Fifo(Sattr3::default()),
+    };
+    let link = Link3args {
+        file: object.clone(),
+        link: at("l"),
+    };
+    let rename = Rename3args {
+        from: at("a"),
+        to: at("b"),
+    };
+    let rmdir = Remove3args { object: at("d") };
+    let readlink = Readlink3args { symlink: object };
+    assert_eq!(
+        refusal::<PostOpAttr>(&mds, Procedure::Readlink, &readlink).await,
+        notsupp
+    );
+    assert_eq!(
+        refusal::<WccData>(&mds, Procedure::Symlink, &symlink).await,
+        notsupp
+    );
+    assert_eq!(
+        refusal::<WccData>(&mds, Procedure::Mknod, &mknod).await,
+        notsupp
+    );
+    assert_eq!(
+        refusal::<WccData>(&mds, Procedure::Rmdir, &rmdir).await,
+        notsupp
+    );
+    assert_eq!(
+        refusal::<RenameWcc>(&mds, Procedure::Rename, &rename).await,
+        notsupp
+    );
+    assert_eq!(
+        refusal::<LinkWcc>(&mds, Procedure::Link, &link).await,
+        notsupp
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unstable_write_waits_for_no_disk_and_a_commit_does() {
+    for engine in engines() {
+        let world = World::new(engine);
+        let (object, owner) = (world.object(1).await, world.owner(OWNER));
+        let syncs = || world.running().metrics().syncs;
+        let before = syncs();
+        let write = async |at, how| {
+            owner
+                .write(&object, at, how, pattern(5000, 1))
+                .await
+                .expect("a write")
+        };
+        for at in 0..4 {
+            let wrote = write(at * 5000, StableHow::Unstable).await;
+            assert_eq!(wrote.committed, StableHow::Unstable);
+        }
+        assert_eq!(syncs(), before, "an unstable write was synced");
+        owner.commit(&object, 0, 0).await.expect("a commit");
+        assert_eq!(syncs(), before + 1);
+        for how in [StableHow::DataSync, StableHow::FileSync] {
+            let already = syncs();
+            assert_eq!(write(0, how).await.committed, how);
+            assert_eq!(syncs(), already + 1);
+        }
+        world.stop().await;
+    }
 }

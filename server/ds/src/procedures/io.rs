@@ -5,6 +5,7 @@
 //! and PERM with an endless reconnect.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wire::nfs3::*;
 
@@ -159,6 +160,7 @@ pub(super) async fn sync<E: Engine>(
 ) -> Result<Writeverf3, Nfsstat3> {
     let run = || {
         object.sync_begins();
+        cx.service.metrics.syncs.fetch_add(1, Ordering::Relaxed);
         cx.engine.sync(&object.file, depth)
     };
     let lost = || cx.service.verifier.writes_lost();

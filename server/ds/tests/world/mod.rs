@@ -4,10 +4,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ds::{Config, EngineChoice, Running, Server};
+use ds::{Config, EngineChoice, Running, Server, StartError};
 use nfs_client::{Caller, Client, Options, SourcePort};
 use wire::nfs3::*;
 
@@ -16,8 +17,25 @@ pub const NEXT_OWNER: u32 = 70_002;
 pub const GROUP: u32 = 80_001;
 pub const STRANGER: u32 = 70_099;
 
-/// Both engines: what is so for one is so for the other.
-pub const ENGINES: [EngineChoice; 2] = [EngineChoice::IoUring, EngineChoice::Threads];
+/// Both engines: what is so for one is so for the other. Where the kernel refuses io_uring, only threads, and
+/// that is said.
+pub fn engines() -> Vec<EngineChoice> {
+    static FOUND: OnceLock<Vec<EngineChoice>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut config = Config::new(dir.path().join("ds"));
+        config.engine = EngineChoice::IoUring;
+        match Server::start(config) {
+            Ok(_) => vec![EngineChoice::IoUring, EngineChoice::Threads],
+            Err(StartError::NoUring { source }) => {
+                println!("skipped: io_uring, which this kernel refuses: {source}");
+                vec![EngineChoice::Threads]
+            }
+            Err(other) => panic!("the data server doesn't start: {other}"),
+        }
+    });
+    found.clone()
+}
 
 pub struct World {
     pub dir: tempfile::TempDir,
@@ -113,6 +131,15 @@ impl World {
 
     pub fn folder(&self) -> &Path {
         &self.config.folder
+    }
+}
+
+/// Ends when `holds`; fails when it doesn't in time.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
