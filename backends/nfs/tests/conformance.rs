@@ -35,6 +35,9 @@ async fn ours(engine: EngineChoice) -> Ours {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = Config::new(folder.path().join("ds"));
     config.engine = engine;
+    // An address of its own: a port that a restart gives up for a moment is nobody else's.
+    let [b, c, d] = rand::random::<[u8; 3]>();
+    config.listen = vec![SocketAddr::from(([127, b, c, d.clamp(2, 254)], 0))];
     config.rings = 1;
     config.workers = 4;
     let running = Server::start(config.clone()).expect("the data server starts");

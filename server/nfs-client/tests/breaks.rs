@@ -215,7 +215,7 @@ async fn a_server_that_is_down_is_named_with_the_reason() {
     let address = server.address;
     drop(server);
     let patience = Options {
-        deadline: Duration::from_millis(300),
+        deadline: Duration::from_secs(2),
         ..options()
     };
     let caller = nfs_client::Caller::none();
@@ -225,10 +225,8 @@ async fn a_server_that_is_down_is_named_with_the_reason() {
     assert!(!fault.may_have_run());
     let words = fault.to_string();
     assert!(words.contains(&address.to_string()), "{words}");
-    assert!(
-        words.contains("no connection within 300ms: Connection refused"),
-        "{words}"
-    );
+    assert!(words.contains("no connection within 2s"), "{words}");
+    assert!(words.contains("Connection refused"), "{words}");
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use wire::nfs3::*;
 use wire::record::RecordHeader;
 use wire::rpc::{Accepted, Credential};
 
-const SHORT: Duration = Duration::from_millis(300);
+/// Nobody answers within it, and a call is sent well within it.
+const SHORT: Duration = Duration::from_secs(2);
 
 fn source(error: Error) -> CallError {
     match error {
