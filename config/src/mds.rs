@@ -292,6 +292,16 @@ section! {
         request_bytes: Bytes = {
             default: Toml(r#""1025KiB""#), range: (64 << 10, 16 << 20), example: r#""2MiB""#,
         };
+        /// Memory for requests of more than 4 KiB that are coming in or worked on. While it is taken, others wait,
+        /// and the connections that have been sending one for longest are closed, from a second on.
+        requests_bytes: Bytes = {
+            default: Toml(r#""256MiB""#), range: (32 << 20, 1 << 32), example: r#""1GiB""#,
+        };
+        /// Memory for replies that are made or that their clients haven't taken. While it is taken, others wait,
+        /// and the connections that have taken nothing for longest are closed, from a second on.
+        replies_bytes: Bytes = {
+            default: Toml(r#""256MiB""#), range: (32 << 20, 1 << 32), example: r#""1GiB""#,
+        };
         /// Operations of one request (of a COMPOUND).
         operations_per_request: u32 = {
             default: Toml("64"), range: (16, 1024), example: "32",

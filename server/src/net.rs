@@ -1,8 +1,11 @@
 //! The metadata server's TCP connections: records in, records out, callbacks the other way.
 //! Never here: what a call means.
 
+mod budget;
+
 use anyhow::Context;
-use bytes::{Buf, Bytes, BytesMut};
+use budget::{Budget, Part, ReplyRoom};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use mds::{BackChannel, BackChannelError, Connection, Server};
 use parking_lot::Mutex;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,8 +41,13 @@ pub struct Limits {
     pub requests: usize,
     /// Largest request, its header included.
     pub record_bytes: usize,
-    /// Requests of one connection that are worked on; the next ones wait unread.
+    /// Requests of one connection that are worked on or whose replies it hasn't taken; the next ones wait unread.
     pub requests_per_connection: usize,
+    /// Bytes of requests that are coming in or worked on, of all connections. What a connection has of
+    /// [`SMALL_BYTES`] counts apart.
+    pub requests_bytes: usize,
+    /// Bytes of replies that are made or not yet taken, of all connections.
+    pub replies_bytes: usize,
     /// A record must arrive whole within this time of its first byte.
     pub record_timeout: Duration,
     /// A connection without a request for this long is closed: Linux renews its lease more often.
@@ -57,6 +65,8 @@ impl Default for Limits {
             requests: 4096,
             record_bytes: (1 << 20) + (64 << 10),
             requests_per_connection: 256,
+            requests_bytes: 256 << 20,
+            replies_bytes: 256 << 20,
             record_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(10),
             send_timeout: Duration::from_mins(1),
@@ -64,6 +74,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// A request up to this size waits for nobody else's: it has this much of its own.
+const SMALL_BYTES: usize = 4 << 10;
 
 /// Listening sockets; dropping them closes them.
 pub struct Listeners(Vec<TcpListener>);
@@ -145,6 +158,28 @@ impl Drop for Admitted {
     }
 }
 
+/// What all connections share.
+struct Shared {
+    server: Arc<Server>,
+    limits: Limits,
+    requests: Arc<Semaphore>,
+    coming: Arc<Budget>,
+    going: Arc<Budget>,
+}
+
+/// A record to be sent, with what it holds until it is.
+struct Outgoing {
+    frame: Frame,
+    _held: Option<(OwnedSemaphorePermit, ReplyRoom)>,
+}
+
+impl Outgoing {
+    /// One that no request asked for.
+    fn unasked(frame: Frame) -> Self {
+        Self { frame, _held: None }
+    }
+}
+
 /// Serves until `stop`; then takes no more requests, ends those under way, and returns.
 pub async fn serve(
     listeners: Listeners,
@@ -154,16 +189,17 @@ pub async fn serve(
 ) {
     let connections = TaskTracker::new();
     let peers = Arc::new(Peers::default());
-    let slots = Arc::new(Semaphore::new(limits.requests));
+    let shared = Arc::new(Shared {
+        server,
+        requests: Arc::new(Semaphore::new(limits.requests)),
+        coming: Budget::new(limits.requests_bytes),
+        going: Budget::new(limits.replies_bytes),
+        limits,
+    });
     let ids = Arc::new(AtomicU64::new(1));
     for listener in listeners.0 {
-        let (server, limits, stop) = (Arc::clone(&server), limits.clone(), stop.clone());
-        let (peers, slots, ids, tracker) = (
-            Arc::clone(&peers),
-            Arc::clone(&slots),
-            Arc::clone(&ids),
-            connections.clone(),
-        );
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+        let (peers, ids, tracker) = (Arc::clone(&peers), Arc::clone(&ids), connections.clone());
         connections.spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -179,21 +215,14 @@ pub async fn serve(
                         continue;
                     }
                 };
-                let Some(admitted) = peers.admit(peer.ip(), &limits) else {
+                let Some(admitted) = peers.admit(peer.ip(), &shared.limits) else {
                     tracing::debug!(%peer, "closed: as many connections are open as may be");
                     continue;
                 };
                 let id = ids.fetch_add(1, Relaxed);
-                let (server, limits, stop, slots) = (
-                    Arc::clone(&server),
-                    limits.clone(),
-                    stop.clone(),
-                    Arc::clone(&slots),
-                );
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
                 tracker.spawn(async move {
-                    if let Err(error) =
-                        connection(stream, (id, peer), server, slots, limits, stop).await
-                    {
+                    if let Err(error) = connection(stream, (id, peer), shared, stop).await {
                         tracing::debug!(%peer, %error, "a connection ended");
                     }
                     drop(admitted);
@@ -207,7 +236,7 @@ pub async fn serve(
 
 /// Calls towards the client, over the connection that it opened.
 struct Back {
-    frames: mpsc::Sender<Frame>,
+    frames: mpsc::Sender<Outgoing>,
     waiting: Mutex<HashMap<u32, oneshot::Sender<Bytes>>>,
     next_xid: AtomicU32,
     deadline: Duration,
@@ -257,7 +286,7 @@ impl BackChannel for Back {
             self.waiting.lock().insert(xid, answer);
             let outcome = async {
                 self.frames
-                    .send(Frame::new(out))
+                    .send(Outgoing::unasked(Frame::new(out)))
                     .await
                     .map_err(|_| BackChannelError::Closed)?;
                 answered.await.map_err(|_| BackChannelError::Refused)
@@ -274,11 +303,10 @@ impl BackChannel for Back {
 async fn connection(
     stream: TcpStream,
     (id, peer): (u64, SocketAddr),
-    server: Arc<Server>,
-    all_slots: Arc<Semaphore>,
-    limits: Limits,
+    shared: Arc<Shared>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let limits = &shared.limits;
     stream.set_nodelay(true)?;
     // A client that lost its power says nothing.
     let alive = TcpKeepalive::new()
@@ -298,16 +326,31 @@ async fn connection(
         peer,
         back: Arc::clone(&back) as Arc<dyn BackChannel>,
     });
-    server.connection_opened(&connection);
+    shared.server.connection_opened(&connection);
     let broken = CancellationToken::new();
-    let writer = tokio::spawn(write(output, to_send, limits.send_timeout, broken.clone()));
+    let going = Part::new(&shared.going, id, broken.clone());
+    let writer = tokio::spawn(write(
+        output,
+        to_send,
+        going,
+        limits.send_timeout,
+        broken.clone(),
+    ));
     let requests = TaskTracker::new();
+    let coming = Part::new(&shared.coming, id, broken.clone());
+    let reading = Reading {
+        shared: &shared,
+        connection: &connection,
+        back: &back,
+        frames: &frames,
+        requests: &requests,
+    };
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         () = broken.cancelled() => Ok(()),
-        ended = read(input, &connection, &back, (&server, &all_slots), &limits, &frames, &requests) => ended,
+        ended = reading.run(input, coming) => ended,
     };
-    server.connection_closed(&connection);
+    shared.server.connection_closed(&connection);
     // What was taken on is ended and answered, also when the server stops.
     requests.close();
     requests.wait().await;
@@ -316,75 +359,123 @@ async fn connection(
     ended
 }
 
-async fn read(
-    mut input: OwnedReadHalf,
-    connection: &Arc<Connection>,
-    back: &Arc<Back>,
-    (server, all_slots): (&Arc<Server>, &Arc<Semaphore>),
-    limits: &Limits,
-    frames: &mpsc::Sender<Frame>,
-    requests: &TaskTracker,
-) -> anyhow::Result<()> {
-    let mut reader = RecordReader::new(limits.record_bytes);
-    let mut buffer = BytesMut::with_capacity(64 << 10);
-    let slots = Arc::new(Semaphore::new(limits.requests_per_connection));
-    let mut record_began = None;
-    loop {
-        while let Some(record) = reader.next(&mut buffer)? {
-            record_began = None;
-            let length = record.len();
-            let mut decoder = Decoder::new(record);
-            match Message::decode(&mut decoder)? {
-                Message::Call(header) => {
-                    let slot = Arc::clone(&slots).acquire_owned().await?;
-                    let of_all = Arc::clone(all_slots).acquire_owned().await?;
-                    let (server, connection, frames) =
-                        (Arc::clone(server), Arc::clone(connection), frames.clone());
-                    requests.spawn(async move {
-                        let reply = server.call(&connection, header, decoder, length).await;
-                        // A closed connection: the reply stays in its slot for the retry.
-                        let _ = frames.send(reply).await;
-                        drop((slot, of_all));
-                    });
-                }
-                Message::Reply(reply) => back.answered(&reply, decoder.rest()),
-                Message::ForeignCall { xid, .. } => {
-                    let mut out = begin();
-                    ReplyHeader::denied(
-                        xid,
-                        Denied::RpcMismatch {
-                            low: RPC_VERSION,
-                            high: RPC_VERSION,
-                        },
-                    )
-                    .encode(&mut out);
-                    frames.send(Frame::new(out)).await?;
-                }
+/// The receiving side of a connection.
+struct Reading<'a> {
+    shared: &'a Arc<Shared>,
+    connection: &'a Arc<Connection>,
+    back: &'a Arc<Back>,
+    frames: &'a mpsc::Sender<Outgoing>,
+    requests: &'a TaskTracker,
+}
+
+impl Reading<'_> {
+    async fn run(&self, mut input: OwnedReadHalf, mut coming: Part) -> anyhow::Result<()> {
+        let limits = &self.shared.limits;
+        let mut reader = RecordReader::new(limits.record_bytes);
+        let mut buffer = BytesMut::new();
+        let mut taken = 0;
+        let slots = Arc::new(Semaphore::new(limits.requests_per_connection));
+        let mut record_began = None;
+        loop {
+            while let Some(record) = reader.next(&mut buffer)? {
+                record_began = None;
+                taken = buffer.len();
+                let part = coming.hand_over();
+                self.record(record, part, &slots).await?;
+            }
+            let missing = reader.missing_bytes(&buffer);
+            let room = if taken + missing <= SMALL_BYTES {
+                SMALL_BYTES - taken
+            } else {
+                // Room for all of it before more of it is taken in: whoever waits keeps nothing from others.
+                coming.grow_to(taken + missing).await;
+                coming.waits_for_peer();
+                missing
+            };
+            let deadline = if buffer.is_empty() && reader.is_between_records() {
+                Instant::now() + limits.idle_timeout
+            } else {
+                // Counted from the first byte: a trickle doesn't keep half a record open for ever.
+                *record_began.get_or_insert_with(Instant::now) + limits.record_timeout
+            };
+            buffer.reserve(room);
+            let mut space = (&mut buffer).limit(room);
+            let received = timeout_at(deadline, input.read_buf(&mut space)).await;
+            match received.context("nothing came for too long")?? {
+                0 => return Ok(()),
+                received => taken += received,
             }
         }
-        let deadline = if buffer.is_empty() && reader.is_between_records() {
-            Instant::now() + limits.idle_timeout
-        } else {
-            // Counted from the first byte: a trickle doesn't keep half a record open for ever.
-            *record_began.get_or_insert_with(Instant::now) + limits.record_timeout
-        };
-        buffer.reserve(64 << 10);
-        let received = timeout_at(deadline, input.read_buf(&mut buffer)).await;
-        if received.context("nothing came for too long")?? == 0 {
-            return Ok(());
+    }
+
+    async fn record(
+        &self,
+        record: Bytes,
+        part: Option<OwnedSemaphorePermit>,
+        slots: &Arc<Semaphore>,
+    ) -> anyhow::Result<()> {
+        let length = record.len();
+        let mut decoder = Decoder::new(record);
+        match Message::decode(&mut decoder)? {
+            Message::Call(header) => {
+                let slot = Arc::clone(slots).acquire_owned().await?;
+                let of_all = Arc::clone(&self.shared.requests).acquire_owned().await?;
+                let (server, connection, frames) = (
+                    Arc::clone(&self.shared.server),
+                    Arc::clone(self.connection),
+                    self.frames.clone(),
+                );
+                let mut room = ReplyRoom::new(&self.shared.going);
+                self.requests.spawn(async move {
+                    let frame = server
+                        .call(&connection, header, decoder, length, &mut room)
+                        .await;
+                    drop(part);
+                    room.fit(frame.remaining()).await;
+                    let reply = Outgoing {
+                        frame,
+                        _held: Some((slot, room)),
+                    };
+                    // A closed connection: the reply stays in its slot for the retry.
+                    let _ = frames.send(reply).await;
+                    drop(of_all);
+                });
+            }
+            Message::Reply(reply) => self.back.answered(&reply, decoder.rest()),
+            Message::ForeignCall { xid, .. } => {
+                let mut out = begin();
+                ReplyHeader::denied(
+                    xid,
+                    Denied::RpcMismatch {
+                        low: RPC_VERSION,
+                        high: RPC_VERSION,
+                    },
+                )
+                .encode(&mut out);
+                self.frames.send(Outgoing::unasked(Frame::new(out))).await?;
+            }
         }
+        Ok(())
     }
 }
 
 async fn write(
     mut output: OwnedWriteHalf,
-    mut frames: mpsc::Receiver<Frame>,
+    mut frames: mpsc::Receiver<Outgoing>,
+    mut going: Part,
     patience: Duration,
     broken: CancellationToken,
 ) {
-    while let Some(mut frame) = frames.recv().await {
-        while frame.has_remaining() {
-            match timeout(patience, output.write_buf(&mut frame)).await {
+    while let Some(mut outgoing) = frames.recv().await {
+        going.waits_for_peer();
+        while outgoing.frame.has_remaining() {
+            let sending = timeout(patience, output.write_buf(&mut outgoing.frame));
+            let sent = tokio::select! {
+                sent = sending => sent,
+                // Others need what this peer doesn't take.
+                () = broken.cancelled() => return,
+            };
+            match sent {
                 Ok(Ok(sent)) if sent > 0 => {}
                 _ => {
                     broken.cancel();
@@ -392,5 +483,6 @@ async fn write(
                 }
             }
         }
+        going.peer_is_done();
     }
 }

@@ -160,6 +160,8 @@ fn spec(config: &MdsConfig) -> Spec {
             connections_per_address: limits.connections_per_address as usize,
             requests: limits.requests_under_way as usize,
             record_bytes: limits.request_bytes.0 as usize + (16 << 10),
+            requests_bytes: limits.requests_bytes.0 as usize,
+            replies_bytes: limits.replies_bytes.0 as usize,
             ..net::Limits::default()
         },
         data_servers: config

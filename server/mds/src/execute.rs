@@ -9,6 +9,7 @@ use crate::server::Server;
 use crate::state::{Admitted, SequenceRequest, Sequenced, SlotRef};
 use crate::status::sequence_status;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -27,6 +28,23 @@ const OPERATIONS_LIMIT: usize = 1024;
 /// Largest reply outside a session: EXCHANGE_ID and the like.
 const SESSIONLESS_REPLY_BYTES: usize = 64 * 1024;
 
+/// Where a reply's bytes are accounted for.
+pub trait ReplyRoom: Send {
+    /// Returns once so many bytes may be made.
+    fn take(&mut self, bytes: usize) -> BoxFuture<'_, ()>;
+}
+
+/// What the client lets the large results of a request take.
+fn asked_bytes(operations: &[ArgOp]) -> usize {
+    let asked = operations.iter().map(|operation| match operation {
+        ArgOp::Read(args) => args.count,
+        ArgOp::Readdir(args) => args.maxcount,
+        ArgOp::ReadPlus(args) => args.count,
+        _ => 0,
+    });
+    asked.fold(0, |all, bytes| all.saturating_add(bytes as usize))
+}
+
 /// Why a request never reached its operations.
 enum Unsequenced {
     /// A retry whose first reply is kept: sent again as it was.
@@ -37,13 +55,14 @@ enum Unsequenced {
 }
 
 impl Server {
-    /// Answers one call. `arguments` stands behind the header. `None`: nothing is to be sent.
+    /// Answers one call. `arguments` stands behind the header. A large reply waits for room before it is made.
     pub async fn call(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         header: CallHeader,
         arguments: Decoder,
         request_bytes: usize,
+        room: &mut dyn ReplyRoom,
     ) -> Frame {
         let refuse = |status| {
             let mut out = begin();
@@ -68,6 +87,11 @@ impl Server {
                     match Compound4Args::decode_bounded(&mut arguments, OPERATIONS_LIMIT) {
                         Ok(request) => {
                             let digest = digest(before, &principal);
+                            let largest = asked_bytes(&request.ops);
+                            if largest > 0 {
+                                let limit = self.state.lock().limits().response_bytes as usize;
+                                room.take(largest.min(limit)).await;
+                            }
                             self.compound(
                                 connection,
                                 header.xid,

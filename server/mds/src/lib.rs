@@ -30,6 +30,7 @@ mod writing;
 
 pub use clock::Clock;
 pub use connection::{BackChannel, BackChannelError, Connection};
+pub use execute::ReplyRoom;
 pub use exports::{Access, ExportRule, Exports, Squash};
 pub use filehandle::HandleKey;
 pub use metrics::{LATENCY_BOUNDS_MICROS, Metrics, OperationCounters};

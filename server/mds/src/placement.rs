@@ -67,6 +67,11 @@ impl Server {
         Ok(inode)
     }
 
+    /// Whether there is one to wait for at all.
+    pub(crate) fn has_data_servers(&self) -> bool {
+        !self.objects.health().borrow().is_empty()
+    }
+
     pub(crate) fn is_away(&self, server: DataServerId) -> bool {
         self.objects.health().borrow().get(&server) == Some(&Health::Down)
     }

@@ -35,15 +35,17 @@ pub(crate) async fn exchange_id(
         StateProtect4A::MachCred(_) => return Err(Nfsstat4::Inval.into()),
         StateProtect4A::Ssv(_) => return Err(Nfsstat4::EncrAlgUnsupp.into()),
     }
+    // Copies: a slice would keep the whole record that it came in.
+    let kept = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
     let implementation = args.client_impl_id.map(|id| Implementation {
-        domain: id.domain,
-        name: id.name,
+        domain: kept(id.domain),
+        name: kept(id.name),
         date_seconds: id.date.seconds,
     });
     let exchanged = cx.server.state.lock().exchange_id(
         cx.time,
         state::ExchangeId {
-            owner: args.clientowner.ownerid,
+            owner: kept(args.clientowner.ownerid),
             verifier: args.clientowner.verifier.0,
             principal: cx.principal.clone(),
             update: args.flags & EXCHGID4_FLAG_UPD_CONFIRMED_REC_A != 0,

@@ -32,6 +32,10 @@ pub(crate) async fn layoutget(
     let client = cx.client()?;
     let stateid = cx.resolve(args.stateid)?;
     cx.server.not_pending(file.id)?;
+    if !cx.server.has_data_servers() {
+        // Not a matter of time: to be told to try later Linux would ask for ever (fact 8).
+        return Err(Nfsstat4::Layoutunavailable.into());
+    }
     // Whoever is alone inside may be recalling this client's layout, and Linux answers no recall
     // while it waits for a LAYOUTGET.
     let entered = cx

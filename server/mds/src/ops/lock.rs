@@ -10,6 +10,7 @@ use crate::state::{
     DeniedLock, LockKind, LockRange, LockRefusal, LockRequest, Locker, StateidRefusal,
 };
 use crate::status::{Refusal, stateid_status};
+use bytes::Bytes;
 use catalog::FileKind;
 use wire::nfs4::{
     Clientid4, FreeStateid4Args, Lock4Args, Lock4Denied, Lock4Error, Lock4Ok, LockType4, Locker4,
@@ -81,7 +82,8 @@ pub(crate) async fn lock(args: Lock4Args, cx: &mut Compound<'_>) -> Result<Lock4
     let who = match args.locker {
         Locker4::New(new) => Locker::New {
             open: cx.resolve(new.open_stateid)?,
-            owner: new.lock_owner.owner,
+            // A slice would keep the whole record that it came in.
+            owner: Bytes::copy_from_slice(&new.lock_owner.owner),
         },
         Locker4::Existing(existing) => Locker::Existing {
             lock: cx.resolve(existing.lock_stateid)?,

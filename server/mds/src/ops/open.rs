@@ -54,7 +54,8 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
         let file = target.file.clone();
         let request = OpenRequest {
             client,
-            owner: args.owner.owner.clone(),
+            // A slice would keep the whole record that it came in.
+            owner: Bytes::copy_from_slice(&args.owner.owner),
             inode: file.id,
             access,
             deny,

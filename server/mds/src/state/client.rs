@@ -146,6 +146,8 @@ pub(super) struct OwnerRecords {
 pub(super) struct Clients {
     pub(super) table: BTreeMap<ClientId, Client>,
     by_owner: Map<Bytes, OwnerRecords>,
+    /// Known by EXCHANGE_ID alone, by age: these make room for others.
+    unconfirmed: BTreeSet<(Time, ClientId)>,
     epoch: u32,
     last: u32,
 }
@@ -155,6 +157,7 @@ impl Clients {
         Clients {
             table: BTreeMap::new(),
             by_owner: Map::with_hasher(keyed),
+            unconfirmed: BTreeSet::new(),
             epoch,
             last: 0,
         }
@@ -183,6 +186,7 @@ impl Clients {
             .entry(request.owner.clone())
             .or_default()
             .unconfirmed = Some(id);
+        self.unconfirmed.insert((now, id));
         self.table.insert(
             id,
             Client {
@@ -209,6 +213,7 @@ impl Clients {
     pub(super) fn confirm(&mut self, id: ClientId) {
         if let Some(client) = self.table.get_mut(&id) {
             client.phase = Phase::Confirmed;
+            self.unconfirmed.remove(&(client.renewed, id));
             let records = self.by_owner.entry(client.owner.clone()).or_default();
             records.confirmed = Some(id);
             records.unconfirmed = None;
@@ -235,7 +240,9 @@ impl Clients {
 
     pub(super) fn remove(&mut self, id: ClientId) -> Option<Client> {
         self.detach(id);
-        self.table.remove(&id)
+        let client = self.table.remove(&id)?;
+        self.unconfirmed.remove(&(client.renewed, id));
+        Some(client)
     }
 }
 
@@ -302,10 +309,14 @@ impl State {
             (false, None) => {}
         }
         if let Some(replaced) = records.unconfirmed {
-            self.clients.remove(replaced);
+            self.forget_unconfirmed(replaced);
         }
         if self.clients.table.len() >= self.limits.clients {
-            return Err(ExchangeIdRefusal::TooMany);
+            // Whoever asks without end for ids that he never uses pushes out his own, not others (§18.35.4: an
+            // unconfirmed record may go at any time).
+            let oldest = self.clients.unconfirmed.first().copied();
+            let (_, oldest) = oldest.ok_or(ExchangeIdRefusal::TooMany)?;
+            self.forget_unconfirmed(oldest);
         }
         let client = self.clients.add_unconfirmed(request, now);
         self.leases.watch(client, now.plus(self.limits.lease));
@@ -326,7 +337,7 @@ impl State {
         match client.phase {
             Phase::Lapsed => return Err(DestroyClientRefusal::Stale),
             Phase::Unconfirmed => {
-                self.clients.remove(id);
+                self.forget_unconfirmed(id);
                 return Ok(Vec::new());
             }
             Phase::Confirmed | Phase::Courtesy { .. } => {}
@@ -335,6 +346,14 @@ impl State {
             return Err(DestroyClientRefusal::Busy);
         }
         Ok(self.forget_client(id).into_iter().collect())
+    }
+
+    /// Its deadline with it, which nothing has moved: endless EXCHANGE_IDs leave nothing behind.
+    fn forget_unconfirmed(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(id) {
+            let deadline = client.renewed.plus(self.limits.lease);
+            self.leases.forget(id, deadline);
+        }
     }
 
     /// What to write into the durable record, and what the client's kernel is.
