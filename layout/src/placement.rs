@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_copy_lies_on_the_writers_host_where_that_is_wanted() {
+    fn fact_27_the_first_copy_lies_on_the_writers_host_where_that_is_wanted() {
         let servers = [
             candidate(1, 99),
             Candidate {

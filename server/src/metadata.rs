@@ -86,6 +86,15 @@ impl Running {
     /// Opens the namespace, reaches for the data servers, and serves. Listens before anything that
     /// takes time, so that two servers on one address are told at once.
     pub async fn start(spec: Spec, failpoint: Option<Failpoint>) -> anyhow::Result<Self> {
+        Self::start_by(Arc::new(SystemClock::new()), spec, failpoint).await
+    }
+
+    /// As [`Running::start`], with leases and grace by a clock that the caller brings.
+    pub async fn start_by(
+        clock: Arc<dyn Clock>,
+        spec: Spec,
+        failpoint: Option<Failpoint>,
+    ) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&spec.listen)?;
         let addresses = listeners.addresses();
         let mut options = CatalogOptions::new(rand::rng().random(), wall());
@@ -120,7 +129,6 @@ impl Running {
             },
         )
         .await?;
-        let clock = Arc::new(SystemClock::new());
         let on_record = catalog.clients().await?;
         let state = State::new(
             spec.limits.clone(),

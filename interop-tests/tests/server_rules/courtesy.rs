@@ -13,23 +13,12 @@ use crate::world::{World, at_last, until};
 
 const END: u64 = u64::MAX;
 
-/// A lease that runs out soon, and a recall that nobody waits for.
-async fn short_lease() -> Result<World> {
+/// A lease that runs out when a test lets it, and a recall that nobody waits for.
+async fn leases() -> Result<World> {
     World::with(1, |spec| {
-        spec.limits.lease = Duration::from_secs(2);
+        spec.limits.lease = Duration::from_hours(1);
         spec.limits.grace = Duration::from_mins(5);
         spec.limits.recall = Duration::from_mins(5);
-    })
-    .await
-}
-
-/// Says nothing for the first client until its lease ran out, while `others` keep theirs.
-async fn fall_silent(world: &World, others: &[&Client]) -> Result<()> {
-    until("a client is out of its lease", async || {
-        for other in others {
-            other.ok([]).await?;
-        }
-        Ok(world.running().server.held().courtesy_clients == 1)
     })
     .await
 }
@@ -44,12 +33,12 @@ async fn denying(client: &Client, root: &Fh4, deny: u32) -> Result<OpenFile, Fai
 
 #[tokio::test]
 async fn a_client_that_was_away_goes_on_as_if_nothing_had_happened() -> Result<()> {
-    let world = short_lease().await?;
+    let world = leases().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
     let lock = a.lock(&file, "a", LockType4::WriteLt, (0, 10)).await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     // What doesn't conflict is no reason.
     let other = b.open(&root, "f").await?;
     b.lock(&other, "b", LockType4::WriteLt, (10, END)).await?;
@@ -69,13 +58,13 @@ async fn a_client_that_was_away_goes_on_as_if_nothing_had_happened() -> Result<(
 
 #[tokio::test]
 async fn a_lock_of_a_client_that_is_away_is_given_to_who_wants_it() -> Result<()> {
-    let world = short_lease().await?;
+    let world = leases().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
     let other = b.open(&root, "f").await?;
     a.lock(&file, "a", LockType4::WriteLt, (0, END)).await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     b.lock(&other, "b", LockType4::WriteLt, (5, 1)).await?;
     assert_eq!(a.root().await.status(), Nfsstat4::Badsession);
     assert_eq!(world.running().server.held().clients, 1);
@@ -86,13 +75,13 @@ async fn a_lock_of_a_client_that_is_away_is_given_to_who_wants_it() -> Result<()
 async fn an_open_that_a_client_that_is_away_denies_passes_and_its_layout_is_fenced_before()
 -> Result<()> {
     // Invariants 3 and 5.
-    let world = short_lease().await?;
+    let world = leases().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
     let held = world.to_write(&a, &file).await?;
     held.write(0, "before").await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     held.write(0, "BEFORE").await?;
     let same = denying(&b, &root, OPEN4_SHARE_DENY_WRITE).await?;
     assert_eq!(held.write(0, "late").await.refused(), Some(Nfsstat3::Acces));
@@ -105,14 +94,14 @@ async fn an_open_that_a_client_that_is_away_denies_passes_and_its_layout_is_fenc
 
 #[tokio::test]
 async fn a_truncate_doesnt_wait_for_the_layout_of_a_client_that_is_away() -> Result<()> {
-    let world = short_lease().await?;
+    let world = leases().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
     let held = world.to_write(&a, &file).await?;
     held.write(0, "before").await?;
     let same = b.open(&root, "f").await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     b.truncate(&same.fh, same.stateid, 2).await?;
     assert_eq!(held.write(0, "late").await.refused(), Some(Nfsstat3::Acces));
     // Its open is in nobody's way.
@@ -127,11 +116,11 @@ async fn a_truncate_doesnt_wait_for_the_layout_of_a_client_that_is_away() -> Res
 #[tokio::test]
 async fn after_a_restart_a_client_that_was_away_reclaims_what_nobody_wanted() -> Result<()> {
     // Invariant 7.
-    let mut world = short_lease().await?;
+    let mut world = leases().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     world.crash_and_restart().await?;
     let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
     let mine = reclaim(&a, &file.fh).await?;
@@ -145,11 +134,11 @@ async fn after_a_restart_a_client_that_was_away_reclaims_what_nobody_wanted() ->
 #[tokio::test]
 async fn after_a_restart_a_client_that_was_put_out_reclaims_nothing() -> Result<()> {
     // Invariant 7.
-    let mut world = short_lease().await?;
+    let mut world = leases().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     let same = denying(&b, &root, OPEN4_SHARE_DENY_BOTH).await?;
     world.crash_and_restart().await?;
     let (a, b) = (back(&world, "a").await?, back(&world, "b").await?);
@@ -165,12 +154,14 @@ async fn after_a_restart_a_client_that_was_put_out_reclaims_nothing() -> Result<
 #[tokio::test]
 async fn courtesy_ends_by_itself_at_last() -> Result<()> {
     let world = World::with(1, |spec| {
-        spec.limits.lease = Duration::from_secs(1);
-        spec.limits.courtesy = Duration::from_secs(1);
+        spec.limits.lease = Duration::from_hours(1);
+        spec.limits.courtesy = Duration::from_hours(1);
     })
     .await?;
     let a = world.client("a").await?;
     a.open_create(&a.root().await?, "f").await?;
+    world.fall_silent(&[]).await?;
+    world.let_pass(Duration::from_mins(70));
     until("the client is forgotten", async || {
         Ok(world.running().server.held() == mds::state::Metrics::default())
     })
@@ -182,13 +173,13 @@ async fn courtesy_ends_by_itself_at_last() -> Result<()> {
 #[tokio::test]
 async fn a_new_client_gets_the_room_of_one_that_is_away() -> Result<()> {
     let world = World::with(1, |spec| {
-        spec.limits.lease = Duration::from_secs(1);
+        spec.limits.lease = Duration::from_hours(1);
         spec.limits.clients = 3;
     })
     .await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     a.open_create(&a.root().await?, "f").await?;
-    fall_silent(&world, &[&b]).await?;
+    world.fall_silent(&[&b]).await?;
     let c = world.client("c").await?;
     let d = at_last("room for a fourth client", &[Nfsstat4::Delay], async || {
         b.ok([]).await?;

@@ -73,17 +73,41 @@ impl Held {
     /// FILE_SYNC, stripe by stripe.
     pub async fn write(
         &self,
-        mut offset: u64,
+        offset: u64,
         data: impl Into<Bytes>,
     ) -> Result<(), nfs_client::Error> {
-        let mut data = data.into();
+        self.write_how(offset, data.into(), StableHow::FileSync)
+            .await
+    }
+
+    pub async fn write_unstable(
+        &self,
+        offset: u64,
+        data: impl Into<Bytes>,
+    ) -> Result<(), nfs_client::Error> {
+        self.write_how(offset, data.into(), StableHow::Unstable)
+            .await
+    }
+
+    /// COMMIT of every object.
+    pub async fn commit(&self) -> Result<(), nfs_client::Error> {
+        for (server, object) in &self.stripes {
+            server.commit(object, 0, 0).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_how(
+        &self,
+        mut offset: u64,
+        mut data: Bytes,
+        how: StableHow,
+    ) -> Result<(), nfs_client::Error> {
         while !data.is_empty() {
             let ((server, object), room) = self.at(offset);
             let now = data.split_to(data.len().min(room.min(128 << 10) as usize));
             let length = now.len() as u64;
-            let written = server
-                .write(object, offset, StableHow::FileSync, now.clone())
-                .await?;
+            let written = server.write(object, offset, how, now.clone()).await?;
             assert_eq!(
                 u64::from(written.count),
                 length,
@@ -108,6 +132,18 @@ impl Held {
             }
         }
         Ok(read)
+    }
+
+    /// What lies in the object of one stripe, whatever the layout says of the offset.
+    pub async fn read_object(
+        &self,
+        stripe: usize,
+        offset: u64,
+        count: u64,
+    ) -> Result<Vec<u8>, nfs_client::Error> {
+        let (server, object) = &self.stripes[stripe];
+        let read = server.read(object, offset, count as u32).await?;
+        Ok(read.data.to_vec())
     }
 
     /// Of every object, in the order of stripes.

@@ -7,7 +7,7 @@ use wire::nfs4::*;
 use wire::xdr;
 
 use crate::direct::Refused;
-use crate::world::{MIB, World, kernel};
+use crate::world::{MIB, World, at_last, kernel};
 
 fn layoutget(file: &OpenFile, iomode: Layoutiomode4) -> Layoutget4Args {
     Layoutget4Args {
@@ -107,7 +107,96 @@ async fn a_kernel_that_proved_itself_gets_stripes_over_all_data_servers() -> Res
 }
 
 #[tokio::test]
+async fn fact_5_a_file_has_one_mirror_and_no_stripe_of_it_ranks_above_another() -> Result<()> {
+    // And fact 16: a WRITE needs all mirrors, so that one that isn't there can't be missed.
+    let world = World::with(4, |_| {}).await?;
+    let a = world.new_kernel("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    for iomode in [Layoutiomode4::Read, Layoutiomode4::Rw] {
+        let held = world.layout(&a, &file, iomode).await?;
+        assert_eq!(held.layout.mirrors.len(), 1);
+        let stripes = &held.layout.mirrors[0].data_servers;
+        assert_eq!(stripes.len(), 4);
+        assert!(stripes.iter().all(|stripe| stripe.efficiency == 0));
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn fact_16_without_its_only_mirror_a_file_is_neither_read_nor_written_and_never_wrong()
+-> Result<()> {
+    let mut world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    world.to_write(&a, &file).await?.write(0, "whole").await?;
+    a.layoutcommit(&file.fh, world.to_write(&a, &file).await?.stateid, Some(4))
+        .await?;
+    world.stop_data_server(0).await?;
+    let read = a.read(&file.fh, file.stateid, 0, 100).await;
+    assert_eq!(read.map(|_| ()).status(), Nfsstat4::Delay);
+    let written = a.write(&file.fh, file.stateid, 0, "other").await;
+    assert_eq!(written.map(|_| ()).status(), Nfsstat4::Delay);
+    world.start_data_server(0)?;
+    let read = at_last("a read", &[Nfsstat4::Delay], async || {
+        a.read(&file.fh, file.stateid, 0, 100).await
+    })
+    .await?;
+    assert_eq!(&read.data[..], b"whole");
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn fact_8_layouts_bind_to_the_open_stateid_though_there_is_a_lock() -> Result<()> {
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    a.lock(&file, "a", LockType4::WriteLt, (0, 10)).await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, "under a lock").await?;
+    a.layoutcommit(&file.fh, held.stateid, Some(11)).await?;
+    assert_eq!(a.size_of(&file.fh).await?, 12);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn fact_8_where_there_is_no_data_server_a_layout_is_unavailable_and_not_to_be_waited_for()
+-> Result<()> {
+    let world = World::with(0, |spec| spec.stripe_count = 1).await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    for iomode in [Layoutiomode4::Read, Layoutiomode4::Rw] {
+        let refused = a.layoutget(&file.fh, file.stateid, iomode).await;
+        assert_eq!(refused.map(|_| ()).status(), Nfsstat4::Layoutunavailable);
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn fact_10_each_byte_lies_at_its_own_offset_of_its_stripes_object() -> Result<()> {
+    let world = World::with(4, |_| {}).await?;
+    let a = world.new_kernel("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let unit = u64::from(world.spec().stripe_unit);
+    let data: Vec<u8> = (0..6 * unit).map(|at| (at / unit) as u8 + 1).collect();
+    // Through the metadata server, so that its mapping is the one that is looked at.
+    for (at, piece) in data.chunks(128 << 10).enumerate() {
+        let offset = at as u64 * (128 << 10);
+        a.write(&file.fh, file.stateid, offset, piece.to_vec())
+            .await?;
+    }
+    let held = world.to_read(&a, &file).await?;
+    for index in 0..6 {
+        let (stripe, offset) = (index as usize % 4, index * unit);
+        let read = held.read_object(stripe, offset, unit).await?;
+        assert_eq!(read.len() as u64, unit);
+        assert!(read.iter().all(|byte| *byte == index as u8 + 1), "{index}");
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn a_striped_file_is_read_and_written_by_an_old_kernel_through_the_server() -> Result<()> {
+    // Fact 10.
     // Fact 9: to offer it stripes would be an EIO.
     let world = World::start().await?;
     let (new, old) = (world.new_kernel("new").await?, world.client("old").await?);

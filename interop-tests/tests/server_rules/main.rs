@@ -3,6 +3,7 @@
 
 mod acls;
 mod attributes;
+mod clock;
 mod copies;
 mod courtesy;
 mod data;
@@ -19,6 +20,7 @@ mod operations;
 mod operations_page;
 mod outages;
 mod placement;
+mod promises;
 mod ranges;
 mod refusals;
 mod restart;

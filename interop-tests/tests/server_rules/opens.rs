@@ -232,8 +232,8 @@ async fn a_file_without_names_goes_when_its_layout_is_taken_by_force() -> Result
 #[tokio::test]
 async fn a_file_without_names_goes_with_the_client_that_held_it() -> Result<()> {
     let world = World::with(1, |spec| {
-        spec.limits.lease = Duration::from_secs(1);
-        spec.limits.courtesy = Duration::from_secs(1);
+        spec.limits.lease = Duration::from_hours(1);
+        spec.limits.courtesy = Duration::from_hours(1);
     })
     .await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
@@ -241,6 +241,8 @@ async fn a_file_without_names_goes_with_the_client_that_held_it() -> Result<()> 
     let file = a.open_create(&root, "f").await?;
     world.to_write(&a, &file).await?;
     b.remove(&root, "f").await?;
+    world.fall_silent(&[&b]).await?;
+    world.let_pass_for(&[&b], Duration::from_mins(70)).await?;
     until("the silent client's object is gone", async || {
         b.root().await?;
         Ok(world.objects_of_files().await? == 0)

@@ -11,19 +11,20 @@ use wire::nfs4::*;
 use crate::direct::Refused;
 use crate::world::{World, at_last, kernel, until};
 
-/// Grace that nobody waits for in vain: it ends when all have reclaimed.
-async fn patient() -> Result<World> {
-    World::with(2, |spec| spec.limits.grace = Duration::from_mins(5)).await
-}
+const LEASE: Duration = Duration::from_hours(1);
+const GRACE: Duration = Duration::from_mins(5);
 
-/// Grace that ends by itself, soon.
-async fn hasty() -> Result<World> {
+/// Grace ends when all have reclaimed, or when a test lets it pass.
+async fn start() -> Result<World> {
     World::with(2, |spec| {
-        spec.limits.grace = Duration::from_secs(1);
-        spec.limits.lease = Duration::from_secs(1);
+        spec.limits.grace = GRACE;
+        spec.limits.lease = LEASE;
     })
     .await
 }
+
+/// More than half a lease: a client that is silent twice as long is lost, one that asks in between isn't.
+const PART_OF_A_LEASE: Duration = Duration::from_mins(35);
 
 /// The client `name` after the restart, in time to reclaim.
 pub async fn back(world: &World, name: &str) -> Result<Client, Failure> {
@@ -54,6 +55,11 @@ pub async fn reclaim(client: &Client, fh: &Fh4) -> Result<OpenFile, Failure> {
         .await
 }
 
+async fn grace_passes(world: &World, client: &Client, root: &Fh4) -> Result<()> {
+    world.let_pass(GRACE);
+    grace_is_over(client, root).await
+}
+
 pub async fn grace_is_over(client: &Client, root: &Fh4) -> Result<()> {
     at_last("an open after grace", &[Nfsstat4::Grace], async || {
         client.open_create(root, "after").await
@@ -65,7 +71,7 @@ pub async fn grace_is_over(client: &Client, root: &Fh4) -> Result<()> {
 #[tokio::test]
 async fn a_client_learns_of_a_restart_by_its_session_and_its_clientid() -> Result<()> {
     // Fact 30.
-    let mut world = patient().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     world.restart().await?;
     a.switch_to(a.connect().await?);
@@ -81,7 +87,7 @@ async fn a_client_learns_of_a_restart_by_its_session_and_its_clientid() -> Resul
 #[tokio::test]
 async fn opens_and_locks_are_reclaimed_and_grace_ends_when_everybody_is_done() -> Result<()> {
     // Fact 30, invariants 2 and 7.
-    let mut world = patient().await?;
+    let mut world = start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -121,7 +127,7 @@ async fn opens_and_locks_are_reclaimed_and_grace_ends_when_everybody_is_done() -
 
 #[tokio::test]
 async fn during_grace_nobody_takes_anything_new() -> Result<()> {
-    let mut world = patient().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -142,13 +148,13 @@ async fn during_grace_nobody_takes_anything_new() -> Result<()> {
 
 #[tokio::test]
 async fn a_reclaim_after_grace_is_refused() -> Result<()> {
-    let mut world = hasty().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
     world.restart().await?;
     let b = world.client("b").await?;
-    grace_is_over(&b, &root).await?;
+    grace_passes(&world, &b, &root).await?;
     let a = back(&world, "a").await?;
     assert_eq!(
         reclaim(&a, &file.fh).await.map(|_| ()).status(),
@@ -162,7 +168,7 @@ async fn a_reclaim_after_grace_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_size_that_was_written_and_never_committed_is_there_after_a_crash() -> Result<()> {
     // The write intent remembers: invariant 6.
-    let mut world = hasty().await?;
+    let mut world = start().await?;
     let a = world.new_kernel("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -171,7 +177,7 @@ async fn a_size_that_was_written_and_never_committed_is_there_after_a_crash() ->
     world.crash_and_restart().await?;
     let b = world.client("b").await?;
     assert_eq!(b.size_of(&file.fh).await?, 123_456);
-    grace_is_over(&b, &root).await?;
+    grace_passes(&world, &b, &root).await?;
     let same = b.open(&root, "f").await?;
     let read = b.read(&same.fh, same.stateid, 100_000, 50_000).await?;
     assert!(read.eof && read.data.len() == 23_456 && read.data.iter().all(|byte| *byte == 5));
@@ -181,7 +187,7 @@ async fn a_size_that_was_written_and_never_committed_is_there_after_a_crash() ->
 #[tokio::test]
 async fn a_writer_that_never_comes_back_is_fenced_before_another_one_writes() -> Result<()> {
     // Invariants 5 and 7.
-    let mut world = hasty().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -189,7 +195,7 @@ async fn a_writer_that_never_comes_back_is_fenced_before_another_one_writes() ->
     held.write(0, "before").await?;
     world.crash_and_restart().await?;
     let b = world.client("b").await?;
-    grace_is_over(&b, &root).await?;
+    grace_passes(&world, &b, &root).await?;
     let same = b.open(&root, "f").await?;
     world
         .to_write_at_last(&b, &same)
@@ -206,7 +212,7 @@ async fn a_writer_that_never_comes_back_is_fenced_before_another_one_writes() ->
 
 #[tokio::test]
 async fn a_file_without_names_that_nobody_reclaims_goes_after_grace() -> Result<()> {
-    let mut world = hasty().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -214,6 +220,7 @@ async fn a_file_without_names_that_nobody_reclaims_goes_after_grace() -> Result<
     a.remove(&root, "f").await?;
     world.crash_and_restart().await?;
     assert_eq!(world.objects_of_files().await?, 1);
+    world.let_pass(GRACE);
     until("its object is gone", async || {
         Ok(world.objects_of_files().await? == 0)
     })
@@ -223,7 +230,7 @@ async fn a_file_without_names_that_nobody_reclaims_goes_after_grace() -> Result<
 
 #[tokio::test]
 async fn a_file_without_names_is_reclaimed_by_who_had_it_open() -> Result<()> {
-    let mut world = patient().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -249,7 +256,7 @@ async fn a_file_without_names_is_reclaimed_by_who_had_it_open() -> Result<()> {
 #[tokio::test]
 async fn a_client_that_falls_silent_loses_its_opens_and_its_layouts_are_fenced() -> Result<()> {
     // Invariants 2 and 5.
-    let world = World::with(1, |spec| spec.limits.lease = Duration::from_secs(1)).await?;
+    let world = start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let how = Createhow4::Unchecked(
@@ -266,6 +273,12 @@ async fn a_client_that_falls_silent_loses_its_opens_and_its_layouts_are_fenced()
     let file = a.open_with(&root, args).await?;
     let held = world.to_write(&a, &file).await?;
     held.write(0, "before").await?;
+    world.let_pass(PART_OF_A_LEASE);
+    assert_eq!(
+        b.open(&root, "f").await.map(|_| ()).status(),
+        Nfsstat4::ShareDenied
+    );
+    world.let_pass(PART_OF_A_LEASE);
     let same = at_last(
         "an open once the lease ran out",
         &[Nfsstat4::ShareDenied],
@@ -284,11 +297,15 @@ async fn a_client_that_falls_silent_loses_its_opens_and_its_layouts_are_fenced()
 
 #[tokio::test]
 async fn a_sequence_renews_the_lease() -> Result<()> {
-    let world = World::with(1, |spec| spec.limits.lease = Duration::from_secs(1)).await?;
+    let world = start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
     // The other one falls silent, this one doesn't.
+    world.let_pass(PART_OF_A_LEASE);
+    a.ok([]).await?;
+    assert_eq!(world.running().server.held().clients, 2);
+    world.let_pass(PART_OF_A_LEASE);
     until("b is forgotten", async || {
         a.ok([]).await?;
         Ok(world.running().server.held().clients == 1)
@@ -300,8 +317,29 @@ async fn a_sequence_renews_the_lease() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_was_committed_at_the_data_servers_is_there_though_nobody_was_told() -> Result<()> {
+    // Between a data server's COMMIT and LAYOUTCOMMIT, the client's death with the server's included: fsync may
+    // have returned, since Linux takes a LAYOUTCOMMIT that is refused with GRACE for done.
+    let mut world = start().await?;
+    let a = world.new_kernel("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write_unstable(0, vec![5; 300_000]).await?;
+    held.commit().await?;
+    world.crash_and_restart().await?;
+    let b = world.client("b").await?;
+    assert_eq!(b.size_of(&file.fh).await?, 300_000);
+    grace_passes(&world, &b, &root).await?;
+    let same = b.open(&root, "f").await?;
+    let read = b.read(&same.fh, same.stateid, 200_000, 200_000).await?;
+    assert!(read.eof && read.data.len() == 100_000 && read.data.iter().all(|byte| *byte == 5));
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn what_was_answered_before_a_crash_is_there_after_it() -> Result<()> {
-    let mut world = hasty().await?;
+    let mut world = start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let directory = a.mkdir(&root, "d").await?;

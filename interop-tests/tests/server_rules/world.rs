@@ -19,14 +19,17 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wire::nfs4::{NfsImplId4, Nfsstat4, Nfstime4, flex};
 
+use crate::clock::Hands;
+
 pub const MIB: u64 = 1 << 20;
 const IDS: (u32, u32) = (2_000_000, 4096);
 
 /// Longer than anything here may take, so that a test that waits in vain ends.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct World {
     pub address: SocketAddr,
+    clock: Arc<Hands>,
     spec: Spec,
     /// The metadata server has threads of its own, so that it can be ended as by a crash.
     metadata: Option<(Running, Runtime)>,
@@ -106,6 +109,7 @@ impl World {
         change(&mut spec);
         let mut world = Self {
             address: spec.listen[0],
+            clock: Arc::new(Hands::new()),
             spec,
             metadata: None,
             data,
@@ -124,7 +128,11 @@ impl World {
                 .enable_all()
                 .build()?;
             match runtime
-                .spawn(Running::start(self.spec.clone(), None))
+                .spawn(Running::start_by(
+                    self.clock.clone(),
+                    self.spec.clone(),
+                    None,
+                ))
                 .await?
             {
                 Ok(running) => {
@@ -178,10 +186,43 @@ impl World {
         Ok(())
     }
 
+    /// Everything that a stopped data server held, and the place where it held it, is gone.
+    pub fn lose_disk_of_data_server(&self, number: usize) -> Result<()> {
+        let (config, running) = &self.data[number];
+        anyhow::ensure!(running.is_none(), "it still runs");
+        std::fs::remove_dir_all(&config.folder)?;
+        Ok(())
+    }
+
     pub fn start_data_server(&mut self, number: usize) -> Result<()> {
         let (config, running) = &mut self.data[number];
         *running = Some(ds::Server::start(config.clone())?);
         Ok(())
+    }
+
+    /// Leases and grace are that much further; nobody has waited.
+    pub fn let_pass(&self, time: Duration) {
+        self.clock.move_on(time);
+    }
+
+    /// Time passes for all, and `others` keep their leases, of an hour.
+    pub async fn let_pass_for(&self, others: &[&Client], time: Duration) -> Result<()> {
+        for _ in 0..2 {
+            self.let_pass(time / 2);
+            for other in others {
+                other.ok([]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first client is out of its lease, of an hour, with what it has; `others` kept theirs.
+    pub async fn fall_silent(&self, others: &[&Client]) -> Result<()> {
+        self.let_pass_for(others, Duration::from_mins(70)).await?;
+        until("a client is out of its lease", async || {
+            Ok(self.running().server.held().courtesy_clients == 1)
+        })
+        .await
     }
 
     pub fn spec(&self) -> &Spec {

@@ -414,7 +414,7 @@ async fn a_client_s_garbage_ends_its_connection_and_no_other() -> Result<()> {
 }
 
 #[tokio::test]
-async fn many_requests_at_once_are_all_answered() -> Result<()> {
+async fn fact_25_many_requests_at_once_are_all_answered() -> Result<()> {
     let server = Server::start().await?;
     let client = ClientSetup::named("a").mount(server.address).await?;
     let (a, b, c, d) = tokio::join!(client.root(), client.root(), client.root(), client.root());
