@@ -92,6 +92,11 @@ async fn a_check_finds_our_data_servers_fit_and_one_that_is_away_unfit() -> Resu
     let mut world = World::start().await?;
     let folder = tempfile::tempdir()?;
     let path = file_of(&world, folder.path())?;
+    // From its first order on they obey this metadata server alone: not in the middle of the check.
+    until("both data servers have a metadata server", async || {
+        Ok(world.data_server_terms().iter().all(|term| *term > 0))
+    })
+    .await?;
     let report = check(&path, Asking::AsMetadataServer, None).await?;
     assert_eq!(report.exit_code(), 0, "{report}");
     world.stop_data_server(1).await?;

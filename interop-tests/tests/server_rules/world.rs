@@ -225,6 +225,12 @@ impl World {
         .await
     }
 
+    /// The highest term of a metadata server that each running data server has seen.
+    pub fn data_server_terms(&self) -> Vec<u64> {
+        let running = self.data.iter().filter_map(|(_, running)| running.as_ref());
+        running.map(|running| running.metrics().mds_term).collect()
+    }
+
     pub fn spec(&self) -> &Spec {
         &self.spec
     }

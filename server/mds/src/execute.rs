@@ -40,6 +40,7 @@ fn asked_bytes(operations: &[ArgOp]) -> usize {
         ArgOp::Read(args) => args.count,
         ArgOp::Readdir(args) => args.maxcount,
         ArgOp::ReadPlus(args) => args.count,
+        ArgOp::Listxattrs(args) => args.maxcount,
         _ => 0,
     });
     asked.fold(0, |all, bytes| all.saturating_add(bytes as usize))
