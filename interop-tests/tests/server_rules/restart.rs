@@ -375,7 +375,7 @@ fn lock_reclaim(client: &Client, file: &OpenFile, owner: &str, range: (u64, u64)
 #[tokio::test]
 async fn what_another_has_reclaimed_is_a_conflict() -> Result<()> {
     // Invariant 3, also against clients that claim too much.
-    let mut world = patient().await?;
+    let mut world = start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -400,7 +400,7 @@ async fn what_another_has_reclaimed_is_a_conflict() -> Result<()> {
 #[tokio::test]
 async fn a_restart_in_the_middle_of_grace_lets_everybody_reclaim_again() -> Result<()> {
     // Invariant 7.
-    let mut world = patient().await?;
+    let mut world = start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
