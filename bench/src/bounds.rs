@@ -1,0 +1,280 @@
+//! The promises of docs/BOUNDS.md: 10,000 clients with 100 opens each take less than 2 GB of memory, and
+//! a client that misbehaves makes the slowest answers of others less than 1.5 times as slow.
+//!
+//! Raw sessions over loopback, one connection each, to a metadata server in a process of its own.
+
+use crate::servers::Servers;
+use crate::session::{Session, at, open};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use wire::nfs4::*;
+
+#[derive(Args)]
+pub struct Options {
+    /// The `headrace` binary; beside this one unless said.
+    #[arg(long)]
+    headrace: Option<PathBuf>,
+    #[arg(long, default_value_t = 10_000)]
+    clients: usize,
+    #[arg(long, default_value_t = 100)]
+    opens: usize,
+    /// Files that they open.
+    #[arg(long, default_value_t = 2_000)]
+    files: usize,
+    /// How long each of the two latencies is measured.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+    /// Clients whose answers are timed.
+    #[arg(long, default_value_t = 16)]
+    timed: usize,
+}
+
+const MOST_BYTES: u64 = 2_000_000_000;
+const MOST_SLOWER: f64 = 1.5;
+/// Mounts, or clients opening, at the same time.
+const AT_ONCE: usize = 64;
+/// OPENs of one COMPOUND.
+const OPENS_AT_ONCE: usize = 30;
+/// Between two requests of a timed client: they are many, and none of them is in a hurry.
+const PACE: Duration = Duration::from_millis(5);
+/// Layouts that the metadata server gives to one client here, so that the limit is met soon.
+const LAYOUTS: usize = 1_000;
+
+pub async fn run(options: Options) -> Result<()> {
+    let program = match options.headrace.clone() {
+        Some(program) => program,
+        None => std::env::current_exe()?.with_file_name("headrace"),
+    };
+    let limits = format!(
+        "connections_per_address = 20000\nlayouts_per_client = {LAYOUTS}\nopens_per_client = 20000\n"
+    );
+    let servers = Servers::start(&program, &limits)?;
+    let first = Session::mount(servers.address, "first", 8).await?;
+    let files = make_files(&first, options.files).await?;
+    let files = Arc::new(files);
+    println!("idle: {} MB", servers.resident_bytes()? / 1_000_000);
+
+    let clients = mount_all(&servers, options.clients).await?;
+    println!(
+        "{} sessions: {} MB",
+        clients.len(),
+        servers.resident_bytes()? / 1_000_000
+    );
+    open_all(&clients, &files, options.opens).await?;
+    let bytes = servers.resident_bytes()?;
+    println!(
+        "{} clients with {} opens each: {} MB resident (promised: less than {})",
+        clients.len(),
+        options.opens,
+        bytes / 1_000_000,
+        MOST_BYTES / 1_000_000
+    );
+
+    let timed = &clients[..options.timed.min(clients.len())];
+    let time = Duration::from_secs(options.seconds);
+    let before = latencies(timed, &files, time).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = Flood::begin(&servers, &files, Arc::clone(&stop)).await?;
+    let during = latencies(timed, &files, time).await?;
+    stop.store(true, Relaxed);
+    let asked = flood.end().await;
+    let slower = during.p99.as_secs_f64() / before.p99.as_secs_f64();
+    println!(
+        "p99 without the flood: {:?} (median {:?})",
+        before.p99, before.median
+    );
+    println!(
+        "p99 while one client misbehaves: {:?} (median {:?}), {slower:.2} times (promised: less than {MOST_SLOWER}); it got {} answers a second",
+        during.p99,
+        during.median,
+        asked / options.seconds.max(1)
+    );
+    println!("after it: {} MB", servers.resident_bytes()? / 1_000_000);
+    anyhow::ensure!(bytes < MOST_BYTES, "too much memory");
+    anyhow::ensure!(slower < MOST_SLOWER, "the others are slowed too much");
+    Ok(())
+}
+
+async fn make_files(session: &Session, count: usize) -> Result<Vec<Fh4>> {
+    let names: Vec<String> = (0..count).map(|number| format!("f{number}")).collect();
+    let slots = session.slots();
+    let made = stream::iter(names.chunks(count.div_ceil(slots).max(1)).enumerate())
+        .map(|(slot, names)| async move {
+            let mut files = Vec::new();
+            for name in names {
+                files.push(make(session, slot, name).await?);
+            }
+            anyhow::Ok(files)
+        })
+        .buffered(slots);
+    Ok(made.try_collect::<Vec<_>>().await?.concat())
+}
+
+async fn make(session: &Session, slot: usize, name: &str) -> Result<Fh4> {
+    let attributes = Attributes {
+        mode: Some(0o666),
+        ..Attributes::default()
+    };
+    loop {
+        let how = Openflag4::Create(Createhow4::Unchecked(attributes.clone().into()));
+        let claim = OpenClaim4::Null(Bytes::copy_from_slice(name.as_bytes()));
+        let create = open(session.client, claim, how);
+        let results = session
+            .call(slot, vec![ArgOp::Putrootfh, create, ArgOp::Getfh])
+            .await?;
+        let mut results = results.into_iter().skip(1);
+        match (results.next(), results.next()) {
+            (_, Some(ResOp::Getfh(Ok(got)))) => return Ok(got.object),
+            (Some(ResOp::Open(Err(Nfsstat4::Grace | Nfsstat4::Delay))), _) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => bail!("OPEN: {other:?}"),
+        }
+    }
+}
+
+async fn mount_all(servers: &Servers, count: usize) -> Result<Vec<Arc<Session>>> {
+    stream::iter(0..count)
+        .map(|number| async move {
+            let session = Session::mount(servers.address, &format!("client {number}"), 4).await?;
+            anyhow::Ok(Arc::new(session))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn open_all(clients: &[Arc<Session>], files: &[Fh4], each: usize) -> Result<()> {
+    let numbered = clients.iter().cloned().enumerate();
+    stream::iter(numbered)
+        .map(Ok)
+        .try_for_each_concurrent(AT_ONCE, |(number, client)| async move {
+            let mine: Vec<&Fh4> = (0..each)
+                .map(|place| &files[(number * 7 + place) % files.len()])
+                .collect();
+            for some in mine.chunks(OPENS_AT_ONCE) {
+                let ops = some.iter().flat_map(|file| {
+                    let open = open(client.client, OpenClaim4::Fh, Openflag4::NoCreate);
+                    [at(file), open]
+                });
+                let results = client.call(0, ops.collect()).await?;
+                let last = results.last().map(ResOp::status);
+                anyhow::ensure!(last == Some(Nfsstat4::Ok), "OPEN: {last:?}");
+            }
+            Ok(())
+        })
+        .await
+}
+
+struct Latencies {
+    median: Duration,
+    p99: Duration,
+}
+
+/// Of OPEN, GETATTR and CLOSE in one COMPOUND, from each client at a leisurely pace.
+async fn latencies(
+    clients: &[Arc<Session>],
+    files: &Arc<Vec<Fh4>>,
+    time: Duration,
+) -> Result<Latencies> {
+    let end = Instant::now() + time;
+    let timed = clients.iter().enumerate().map(|(number, client)| {
+        let (client, files) = (Arc::clone(client), Arc::clone(files));
+        tokio::spawn(async move {
+            let mut took = Vec::new();
+            let mut place = number;
+            while Instant::now() < end {
+                place = (place + 101) % files.len();
+                let ops = vec![
+                    at(&files[place]),
+                    open(client.client, OpenClaim4::Fh, Openflag4::NoCreate),
+                    ArgOp::Getattr(Getattr4Args {
+                        attr_request: [Attr::Mode, Attr::Change, Attr::Size].into_iter().collect(),
+                    }),
+                ];
+                let began = Instant::now();
+                let results = client.call(0, ops).await?;
+                took.push(began.elapsed());
+                let last = results.last().map(ResOp::status);
+                anyhow::ensure!(last == Some(Nfsstat4::Ok), "a timed request: {last:?}");
+                tokio::time::sleep(PACE).await;
+            }
+            anyhow::Ok(took)
+        })
+    });
+    let mut all = Vec::new();
+    for one in timed.collect::<Vec<_>>() {
+        all.extend(one.await??);
+    }
+    all.sort_unstable();
+    let at = |part: f64| all.get((all.len() as f64 * part) as usize).copied();
+    Ok(Latencies {
+        median: at(0.5).context("nothing was timed")?,
+        p99: at(0.99).context("nothing was timed")?,
+    })
+}
+
+/// One client on all slots of a session: it opens up to its limit, asks for layouts without end and gives
+/// none back, and answers no recall.
+struct Flood {
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    answers: Arc<AtomicU64>,
+}
+
+impl Flood {
+    async fn begin(
+        servers: &Servers,
+        files: &Arc<Vec<Fh4>>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let session = Arc::new(Session::mount(servers.address, "misbehaves", 1024).await?);
+        let answers = Arc::new(AtomicU64::new(0));
+        let tasks = (0..session.slots()).map(|slot| {
+            let (session, files) = (Arc::clone(&session), Arc::clone(files));
+            let (stop, answers) = (Arc::clone(&stop), Arc::clone(&answers));
+            tokio::spawn(async move {
+                let mut place = slot;
+                while !stop.load(Relaxed) {
+                    place = (place + 37) % files.len();
+                    let layout = ArgOp::Layoutget(Layoutget4Args {
+                        signal_layout_avail: true,
+                        layout_type: LAYOUT4_FLEX_FILES,
+                        iomode: Layoutiomode4::Rw,
+                        offset: 0,
+                        length: u64::MAX,
+                        minlength: 0,
+                        stateid: Stateid4::CURRENT,
+                        maxcount: 4096,
+                    });
+                    let ops = vec![
+                        at(&files[place]),
+                        open(session.client, OpenClaim4::Fh, Openflag4::NoCreate),
+                        layout,
+                    ];
+                    if session.call(slot, ops).await.is_err() {
+                        return;
+                    }
+                    answers.fetch_add(1, Relaxed);
+                }
+            })
+        });
+        Ok(Self {
+            tasks: tasks.collect(),
+            answers,
+        })
+    }
+
+    async fn end(self) -> u64 {
+        for task in self.tasks {
+            // A task that panicked has told so.
+            let _ = task.await;
+        }
+        self.answers.load(Relaxed)
+    }
+}

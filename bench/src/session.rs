@@ -1,0 +1,209 @@
+//! A client as small as can be: one connection, one session, COMPOUNDs on its slots. It answers no
+//! callback.
+
+use anyhow::{Context, Result, bail};
+use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wire::nfs4::*;
+use wire::record::{self, Frame, RecordReader};
+use wire::rpc::{
+    AuthSys, CallHeader, Credential, Gids, MachineName, Message, OpaqueAuth, ReplyHeader,
+};
+use wire::{Decoder, Encoder, Xdr};
+
+type Pending = Arc<Mutex<HashMap<u32, oneshot::Sender<Decoder>>>>;
+
+pub struct Session {
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    pending: Pending,
+    xid: AtomicU32,
+    reader: JoinHandle<()>,
+    id: Sessionid4,
+    pub client: Clientid4,
+    /// Last sequence of each slot.
+    slots: Vec<AtomicU32>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+fn root() -> Credential {
+    Credential::Sys(AuthSys {
+        stamp: 0,
+        machine: MachineName::default(),
+        uid: 0,
+        gid: 0,
+        gids: Gids::default(),
+    })
+}
+
+fn channel(slots: u32) -> ChannelAttrs4 {
+    ChannelAttrs4 {
+        headerpadsize: 0,
+        maxrequestsize: 64 << 10,
+        maxresponsesize: 64 << 10,
+        maxresponsesize_cached: 2048,
+        maxoperations: 64,
+        maxrequests: slots,
+        rdma_ird: None,
+    }
+}
+
+impl Session {
+    /// EXCHANGE_ID, CREATE_SESSION, RECLAIM_COMPLETE.
+    pub async fn mount(address: SocketAddr, name: &str, slots: u32) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        let pending = Pending::default();
+        let mut session = Self {
+            writer: tokio::sync::Mutex::new(write),
+            reader: tokio::spawn(read_replies(read, Arc::clone(&pending))),
+            pending,
+            xid: AtomicU32::new(1),
+            id: Sessionid4([0; 16]),
+            client: Clientid4(0),
+            slots: Vec::new(),
+        };
+        let exchange = ExchangeId4Args {
+            clientowner: ClientOwner4 {
+                verifier: Verifier4([1; 8]),
+                ownerid: Bytes::copy_from_slice(name.as_bytes()),
+            },
+            flags: EXCHGID4_FLAG_USE_PNFS_MDS,
+            state_protect: StateProtect4A::None,
+            client_impl_id: None,
+        };
+        let exchanged = match session.ask(vec![ArgOp::ExchangeId(exchange)]).await?.pop() {
+            Some(ResOp::ExchangeId(Ok(exchanged))) => exchanged,
+            other => bail!("EXCHANGE_ID: {other:?}"),
+        };
+        let create = CreateSession4Args {
+            clientid: exchanged.clientid,
+            sequence: exchanged.sequenceid,
+            flags: CREATE_SESSION4_FLAG_CONN_BACK_CHAN,
+            fore_chan_attrs: channel(slots),
+            back_chan_attrs: channel(4),
+            cb_program: NFS4_CALLBACK,
+            sec_parms: vec![CallbackSecParms4::None],
+        };
+        let created = match session.ask(vec![ArgOp::CreateSession(create)]).await?.pop() {
+            Some(ResOp::CreateSession(Ok(created))) => created,
+            other => bail!("CREATE_SESSION: {other:?}"),
+        };
+        session.client = exchanged.clientid;
+        session.id = created.sessionid;
+        let granted = created.fore_chan_attrs.maxrequests;
+        session.slots = (0..granted).map(|_| AtomicU32::new(0)).collect();
+        let complete = ReclaimComplete4Args { one_fs: false };
+        session
+            .call(0, vec![ArgOp::ReclaimComplete(complete)])
+            .await?;
+        Ok(session)
+    }
+
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// SEQUENCE on a slot that nobody else uses now, then `ops`; the results of `ops`, up to the first
+    /// that failed.
+    pub async fn call(&self, slot: usize, ops: Vec<ArgOp>) -> Result<Vec<ResOp>> {
+        let sequence = Sequence4Args {
+            sessionid: self.id,
+            sequenceid: self.slots[slot].fetch_add(1, Relaxed) + 1,
+            slotid: slot as u32,
+            highest_slotid: self.slots.len() as u32 - 1,
+            cachethis: false,
+        };
+        let all = std::iter::once(ArgOp::Sequence(sequence)).chain(ops);
+        let mut results = self.ask(all.collect()).await?;
+        anyhow::ensure!(!results.is_empty(), "an empty answer");
+        match results.remove(0) {
+            ResOp::Sequence(Ok(_)) => Ok(results),
+            other => bail!("SEQUENCE: {other:?}"),
+        }
+    }
+
+    async fn ask(&self, ops: Vec<ArgOp>) -> Result<Vec<ResOp>> {
+        let xid = self.xid.fetch_add(1, Relaxed);
+        let (tell, told) = oneshot::channel();
+        self.pending.lock().insert(xid, tell);
+        let mut message = record::begin();
+        CallHeader {
+            xid,
+            program: NFS4_PROGRAM,
+            version: NFS_V4,
+            procedure: NFSPROC4_COMPOUND,
+            credential: root(),
+            verifier: OpaqueAuth::none(),
+        }
+        .encode(&mut message);
+        let mut arguments = Encoder::new();
+        Compound4Args::new(2, ops).encode(&mut arguments);
+        message.raw(&arguments.finish());
+        let mut frame = Frame::new(message);
+        let bytes = frame.copy_to_bytes(frame.remaining());
+        self.writer.lock().await.write_all(&bytes).await?;
+        let mut answer = told.await.context("the connection ended")?;
+        Ok(Compound4Res::decode(&mut answer)?.results)
+    }
+}
+
+async fn read_replies(mut stream: OwnedReadHalf, pending: Pending) {
+    let mut records = RecordReader::new(16 << 20);
+    let mut input = BytesMut::new();
+    loop {
+        match records.next(&mut input) {
+            Ok(Some(message)) => {
+                let mut decoder = Decoder::new(message);
+                if let Ok(Message::Reply(ReplyHeader { xid, .. })) = Message::decode(&mut decoder)
+                    && let Some(waiting) = pending.lock().remove(&xid)
+                {
+                    // Who asked may have given up.
+                    let _ = waiting.send(decoder);
+                }
+            }
+            Ok(None) => match stream.read_buf(&mut input).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => break,
+            },
+            Err(_) => break,
+        }
+    }
+    pending.lock().clear();
+}
+
+/// PUTFH.
+pub fn at(file: &Fh4) -> ArgOp {
+    ArgOp::Putfh(Putfh4Args {
+        object: file.clone(),
+    })
+}
+
+/// OPEN of the current filehandle for reading and writing.
+pub fn open(client: Clientid4, claim: OpenClaim4, openhow: Openflag4) -> ArgOp {
+    ArgOp::Open(Open4Args {
+        seqid: 0,
+        share_access: OPEN4_SHARE_ACCESS_BOTH | OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
+        share_deny: OPEN4_SHARE_DENY_NONE,
+        owner: StateOwner4 {
+            clientid: client,
+            owner: Bytes::from_static(b"bench"),
+        },
+        openhow,
+        claim,
+    })
+}
