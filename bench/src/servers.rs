@@ -16,7 +16,7 @@ pub struct Servers {
     _folder: TempDir,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 impl Servers {
     /// `limits`: lines of the metadata server's `[limits]`.

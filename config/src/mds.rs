@@ -53,6 +53,18 @@ words! {
     }
 }
 
+words! {
+    /// How writers that lost their right are kept out of a data server.
+    Fence {
+        /// As its proof at the start says: by a new owner of the file's objects.
+        Proven = "proven",
+        /// By new objects in the place of the old ones. For a data server whose clients may write
+        /// past its check of owners: the kernel's NFS server on a machine whose own programs use the
+        /// file system (LOCALIO).
+        Replace = "replace",
+    }
+}
+
 section! {
     "[server]"
     /// The metadata server itself.
@@ -168,6 +180,14 @@ section! {
             default: Unset("the machine of `address`"),
             example: r#""gpu1""#,
         };
+        /// How writers that lost their right are kept out of it: `proven` gives the objects of the
+        /// file another owner, `replace` copies them and leaves the old ones to whoever may still
+        /// write there. `replace` is for a kernel NFS server with clients on its own machine
+        /// (LOCALIO: they open the file past its checks), and costs a copy of the file each time.
+        fence: Fence = {
+            default: Toml(r#""proven""#),
+            example: r#""replace""#,
+        };
         /// Largest READ that clients are told to send.
         read_bytes: Option<Bytes> = {
             default: Unset("what the server says"),
@@ -248,6 +268,19 @@ section! {
         recall_seconds: Seconds = {
             default: Toml("15"),
             range: (1, 600),
+            example: "30",
+        };
+        /// After how long reads and writes of a file whose data server is away fail with EIO. Until
+        /// then they wait, on soft mounts too: Linux asks again for ever.
+        away_error_seconds: Option<Seconds> = {
+            default: Unset("never: they wait until it is back"),
+            range: (1, 86400),
+            example: "300",
+        };
+        /// How often clients report what they did at the data servers (LAYOUTSTATS).
+        stats_seconds: Seconds = {
+            default: Toml("60"),
+            range: (1, 3600),
             example: "30",
         };
         /// Whole copies of each file. More than one isn't there yet, and is refused.

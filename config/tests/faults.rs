@@ -100,7 +100,7 @@ fn a_key_like_no_other_is_answered_with_all_that_there_are() {
     says(
         &fault,
         "25:1",
-        &["known are stripe_unit, stripe_count, recall_seconds, copies"],
+        &["known are stripe_unit, stripe_count, recall_seconds, away_error_seconds"],
     );
 }
 

@@ -2,6 +2,7 @@
 //! Never here: what any of them does.
 
 mod census;
+mod comeback;
 mod data_servers;
 mod exports;
 mod stand_in;
@@ -47,6 +48,8 @@ pub struct Spec {
     pub local_first: bool,
     pub ids: (u32, u32),
     pub stats_seconds: u32,
+    /// After how long I/O of a file whose data server is away fails; `None`: it waits.
+    pub away_error: Option<Duration>,
     /// Owner and mode of the root of a new namespace.
     pub root_mode: u32,
     /// Memory for blocks of the catalog.
@@ -65,6 +68,7 @@ pub struct Running {
     serving: JoinHandle<()>,
     house: JoinHandle<()>,
     arrivals: JoinHandle<()>,
+    comebacks: JoinHandle<()>,
 }
 
 /// Secrets of the namespace, made with it and kept in its catalog.
@@ -155,6 +159,7 @@ impl Running {
                 exports: exports::resolve(&catalog, &spec.exports).await?,
                 stripe_unit: spec.stripe_unit,
                 stats_seconds: spec.stats_seconds,
+                away_error: spec.away_error,
                 recall_timeout: spec.limits.recall,
                 gate_timeout: spec.limits.recall + Duration::from_secs(5),
             },
@@ -171,10 +176,16 @@ impl Running {
         let house = tokio::spawn(Arc::clone(&server).keep_house());
         let census = Arc::clone(&registry.census);
         let arrivals = tokio::spawn(data_servers::await_missing(
-            registry,
+            registry.clone(),
             Arc::clone(&objects),
             Arc::clone(&server),
             members.missing,
+        ));
+        let comebacks = tokio::spawn(comeback::watch(
+            registry,
+            Arc::clone(&objects),
+            Arc::clone(&server),
+            members.known,
         ));
         let stop = CancellationToken::new();
         let serving = tokio::spawn(net::serve(
@@ -193,6 +204,7 @@ impl Running {
             serving,
             house,
             arrivals,
+            comebacks,
         })
     }
 
@@ -221,5 +233,6 @@ impl Running {
         }
         self.house.abort();
         self.arrivals.abort();
+        self.comebacks.abort();
     }
 }

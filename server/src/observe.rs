@@ -12,5 +12,5 @@ pub use later::Later;
 pub use readiness::{Alive, Phase, Readiness};
 pub use samples::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
-    Histogram, Latency, OperationSample, Route, Samples, Source,
+    Histogram, Latency, OperationSample, ReportOf, ReportSample, Route, Samples, Source,
 };

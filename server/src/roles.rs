@@ -177,6 +177,7 @@ fn spec(config: &MdsConfig) -> Spec {
                 client_host: server.host.as_ref().map(ToString::to_string),
                 read_bytes: server.read_bytes.map(|bytes| bytes.0 as u32),
                 write_bytes: server.write_bytes.map(|bytes| bytes.0 as u32),
+                moves_to_fence: server.fence == config::Fence::Replace,
                 ids,
             })
             .collect(),
@@ -185,14 +186,15 @@ fn spec(config: &MdsConfig) -> Spec {
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
         local_first: config.layout.placement == config::Placement::LocalFirst,
         ids,
-        stats_seconds: STATS_SECONDS,
+        stats_seconds: config.layout.stats_seconds.duration().as_secs() as u32,
+        away_error: config
+            .layout
+            .away_error_seconds
+            .map(config::Seconds::duration),
         root_mode: 0o755,
         catalog_cache_bytes: Some(limits.catalog_cache_bytes.0),
     }
 }
-
-/// How often clients report what they did with their layouts.
-const STATS_SECONDS: u32 = 60;
 
 fn exports(config: &MdsConfig) -> Vec<ExportSpec> {
     config
@@ -396,6 +398,7 @@ fn demo_data_server(name: String, at: SocketAddr) -> DataServerSpec {
         client_host: None,
         read_bytes: None,
         write_bytes: None,
+        moves_to_fence: false,
         ids: DEMO_IDS,
     }
 }
@@ -426,7 +429,8 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         }],
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,
-        stats_seconds: STATS_SECONDS,
+        stats_seconds: 60,
+        away_error: None,
         root_mode: 0o755,
         catalog_cache_bytes: None,
     }

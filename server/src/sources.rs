@@ -4,7 +4,7 @@
 use crate::metadata::{Absence, Census, Running};
 use crate::observe::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
-    Histogram, Latency, OperationSample, Route, Samples, Source,
+    Histogram, Latency, OperationSample, ReportOf, ReportSample, Route, Samples, Source,
 };
 use catalog::{Catalog, store::BATCH_BOUNDS};
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
@@ -81,6 +81,7 @@ impl Source for MetadataSource {
             ],
             client_bytes: Vec::new(),
             data_servers: self.data_servers(),
+            reports: self.reports(),
             counters: vec![
                 counter("compounds", "COMPOUNDs answered", &metrics.compounds),
                 counter("recalls", "Layouts recalled", &metrics.recalls),
@@ -149,19 +150,48 @@ impl Source for MetadataSource {
     }
 }
 
+/// Files whose numbers are shown: those that most bytes went of.
+const BUSIEST_FILES: usize = 10;
+
 impl MetadataSource {
+    fn name_of(&self, id: DataServerId) -> String {
+        let known = self.names.iter().find(|(known, _)| *known == id);
+        known.map_or_else(|| id.0.to_string(), |(_, name)| name.clone())
+    }
+
+    fn reports(&self) -> Vec<ReportSample> {
+        let sample = |of, traffic: mds::Traffic, errors| ReportSample {
+            of,
+            read_bytes: traffic.read_bytes,
+            written_bytes: traffic.written_bytes,
+            reads: traffic.reads,
+            writes: traffic.writes,
+            errors,
+        };
+        let servers = self.server.reports_of_servers().into_iter();
+        let servers = servers.map(|(id, told)| {
+            let errors = told.errors.iter();
+            let errors =
+                errors.map(|(status, count)| (upper_snake(&format!("{status:?}")), *count));
+            let of = ReportOf::DataServer(self.name_of(id));
+            sample(of, told.traffic, errors.collect())
+        });
+        let files = self.server.busiest_files(BUSIEST_FILES).into_iter();
+        let files = files.map(|(id, told)| {
+            let errors = vec![("ANY".to_owned(), told.errors)];
+            sample(ReportOf::File(id.number), told.traffic, errors)
+        });
+        servers.chain(files).collect()
+    }
+
     fn data_servers(&self) -> Vec<DataServerSample> {
         let health = self.objects.health().borrow().clone();
-        let name_of = |id: DataServerId| {
-            let known = self.names.iter().find(|(known, _)| *known == id);
-            known.map_or_else(|| id.0.to_string(), |(_, name)| name.clone())
-        };
         health
             .iter()
             .map(|(id, health)| {
                 let space = self.objects.space_of(*id);
                 DataServerSample {
-                    name: name_of(*id),
+                    name: self.name_of(*id),
                     health: match health {
                         _ if self.census.absence(*id) == Some(Absence::Unfit) => {
                             DataServerHealth::Unfit
@@ -235,6 +265,7 @@ impl Source for DataSource {
             ],
             client_bytes,
             data_servers: Vec::new(),
+            reports: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
                 Counter::new(

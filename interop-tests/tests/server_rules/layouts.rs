@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use bytes::Bytes;
-use interop_tests::nfs41::{Client, Failure, OpenFile, StatusOf, putfh};
+use interop_tests::nfs41::{CallbackAnswer, Client, Failure, OpenFile, StatusOf, putfh};
+use std::time::Duration;
 use wire::nfs4::*;
 use wire::xdr;
 
@@ -508,27 +509,151 @@ async fn a_layout_of_one_client_is_no_others() -> Result<()> {
     world.ends_without_leak().await
 }
 
-#[tokio::test]
-async fn statistics_of_layouts_are_taken() -> Result<()> {
-    // Fact 22: Linux sends LAYOUTSTATS every `ffl_stats_collect_hint` seconds.
-    let world = World::start().await?;
-    let a = world.client("a").await?;
-    let file = a.open_create(&a.root().await?, "f").await?;
-    let held = world.to_write(&a, &file).await?;
-    assert_eq!(held.layout.stats_collect_hint, 60);
-    let none = IoInfo4 { count: 0, bytes: 0 };
-    let args = Layoutstats4Args {
+fn latency() -> flex::IoLatency {
+    let zero = Nfstime4 {
+        seconds: 0,
+        nseconds: 0,
+    };
+    flex::IoLatency {
+        ops_requested: 0,
+        bytes_requested: 0,
+        ops_completed: 0,
+        bytes_completed: 0,
+        bytes_not_delivered: 0,
+        total_busy_time: zero,
+        aggregate_completion_time: zero,
+    }
+}
+
+/// As Linux tells it: totals since it got the layout, `seconds` ago.
+fn stats(held: &crate::direct::Held, written: u64, seconds: i64) -> Layoutstats4Args {
+    let stripe = &held.layout.mirrors[0].data_servers[0];
+    let told = flex::LayoutUpdate {
+        addr: Netaddr4::tcp("127.0.0.1:2049".parse().expect("an address")),
+        fhandle: stripe.fh_vers[0].clone(),
+        read: latency(),
+        write: latency(),
+        duration: Nfstime4 {
+            seconds,
+            nseconds: 0,
+        },
+        local: false,
+    };
+    Layoutstats4Args {
         offset: 0,
         length: u64::MAX,
         stateid: held.stateid,
-        read: none.clone(),
-        write: none,
-        deviceid: held.layout.mirrors[0].data_servers[0].deviceid,
+        read: IoInfo4 { count: 0, bytes: 0 },
+        write: IoInfo4 {
+            count: written / 10,
+            bytes: written,
+        },
+        deviceid: stripe.deviceid,
         layoutupdate: Layoutupdate4 {
             layout_type: LAYOUT4_FLEX_FILES,
-            body: Bytes::new(),
+            body: xdr::to_bytes(&told),
         },
+    }
+}
+
+#[tokio::test]
+async fn statistics_of_layouts_are_kept_by_data_server_and_by_file() -> Result<()> {
+    // Fact 22: Linux sends LAYOUTSTATS every `ffl_stats_collect_hint` seconds.
+    let world = World::with(2, |spec| spec.stats_seconds = 7).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    assert_eq!(held.layout.stats_collect_hint, 7);
+    let tell = async |args| a.ok([putfh(&file.fh), ArgOp::Layoutstats(args)]).await;
+    tell(stats(&held, 100, 7)).await?;
+    tell(stats(&held, 250, 14)).await?;
+    let server = &world.running().server;
+    let [(_, told)] = &server.reports_of_servers()[..] else {
+        panic!("one data server: {:?}", server.reports_of_servers())
     };
-    a.ok([putfh(&file.fh), ArgOp::Layoutstats(args)]).await?;
+    assert_eq!((told.traffic.written_bytes, told.traffic.writes), (250, 25));
+    let busiest = server.busiest_files(10);
+    assert_eq!(busiest[0].1.traffic.written_bytes, 250);
+    // Not of a layout that is somebody else's, and not what is no report.
+    let anonymous = Layoutstats4Args {
+        stateid: Stateid4::ANONYMOUS,
+        ..stats(&held, 300, 21)
+    };
+    let refused = tell(anonymous).await.map(|_| ());
+    assert_eq!(refused.status(), Nfsstat4::BadStateid);
+    let mut empty = stats(&held, 300, 21);
+    empty.layoutupdate.body = Bytes::new();
+    let refused = tell(empty).await.map(|_| ());
+    assert_eq!(refused.status(), Nfsstat4::Badxdr);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_client_at_its_limit_is_asked_for_half_of_what_it_holds() -> Result<()> {
+    let world = World::with(1, |spec| spec.limits.layouts_per_client = 6).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    // The first ask is not heard: it is asked again.
+    a.callbacks
+        .answer_next(CallbackAnswer::Status(Nfsstat4::Delay));
+    let mut held = Vec::new();
+    for number in 0..6 {
+        let file = a.open_create(&root, &format!("f{number}")).await?;
+        held.push((world.to_read(&a, &file).await?.stateid, file));
+    }
+    let one_more = a.open_create(&root, "more").await?;
+    for _ in 0..5 {
+        let refused = world.to_read(&a, &one_more).await.map(|_| ());
+        assert_eq!(refused.status(), Nfsstat4::Layouttrylater);
+    }
+    for _ in 0..2 {
+        let CbArgOp::RecallAny(ask) = a.callbacks.next().await? else {
+            panic!("a request for layouts")
+        };
+        assert_eq!(ask.objects_to_keep, 3);
+    }
+    for (stateid, file) in &held[..3] {
+        a.layoutreturn(&file.fh, *stateid, Layoutiomode4::Any)
+            .await?;
+    }
+    world.to_read(&a, &one_more).await?;
+    assert!(a.callbacks.is_quiet().await, "one ask at a time");
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn who_holds_most_makes_room_for_others_and_they_hear_of_it() -> Result<()> {
+    let world = World::with(1, |spec| {
+        spec.limits.layouts = 4;
+        spec.limits.recall = Duration::from_millis(300);
+    })
+    .await?;
+    let (hog, b) = (world.client("hog").await?, world.client("b").await?);
+    let root = hog.root().await?;
+    for number in 0..4 {
+        let file = hog.open_create(&root, &format!("f{number}")).await?;
+        world.to_write(&hog, &file).await?;
+    }
+    let file = b.open_create(&root, "mine").await?;
+    let signal = Layoutget4Args {
+        signal_layout_avail: true,
+        ..layoutget(&file, Layoutiomode4::Rw)
+    };
+    let refused = asked(&b, &file, signal).await.map(|_| ());
+    assert_eq!(refused.status(), Nfsstat4::Layouttrylater);
+    let CbArgOp::RecallAny(ask) = hog.callbacks.next().await? else {
+        panic!("a request for layouts")
+    };
+    assert_eq!(ask.objects_to_keep, 2);
+    // It gives nothing back: everything is recalled in one, and then taken.
+    let CbArgOp::Layoutrecall(recall) = hog.callbacks.next().await? else {
+        panic!("a recall")
+    };
+    assert_eq!(recall.recall, Layoutrecall4::All);
+    let CbArgOp::RecallableObjAvail(_) = b.callbacks.next().await? else {
+        panic!("word that there are layouts again")
+    };
+    world.to_write_at_last(&b, &file).await?;
     world.ends_without_leak().await
 }

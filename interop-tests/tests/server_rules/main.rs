@@ -9,6 +9,7 @@ mod courtesy;
 mod data;
 mod direct;
 mod exports;
+mod fences;
 mod hostile;
 mod labels;
 mod layouts;

@@ -1,9 +1,10 @@
 //! A data server that is away: what waits, what goes on, and what comes back. Facts 16 to 18.
 
 use anyhow::Result;
-use interop_tests::nfs41::{StatusOf, putfh};
+use interop_tests::nfs41::{CallbackAnswer, StatusOf, putfh};
 use wire::nfs4::*;
 
+use crate::direct::Refused;
 use crate::world::{World, at_last, until};
 
 #[tokio::test]
@@ -162,5 +163,198 @@ async fn new_files_go_to_the_data_servers_that_are_there() -> Result<()> {
         .await?;
     }
     world.start_data_server(1)?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_lost_object_is_told_and_not_handed_out_again() -> Result<()> {
+    // Fact 18: the data server is well, and doesn't know the handle any more.
+    let mut world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let (file, other) = (
+        a.open_create(&root, "f").await?,
+        a.open_create(&root, "other").await?,
+    );
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, "gone").await?;
+    a.layoutcommit(&file.fh, held.stateid, Some(3)).await?;
+    // It keeps objects open, as long as it runs.
+    world.stop_data_server(0).await?;
+    world.lose_written_objects()?;
+    world.start_data_server(0)?;
+    let refused = held.write(0, "x").await.refused();
+    assert_eq!(refused, Some(wire::nfs3::Nfsstat3::Stale));
+    let error = DeviceError4 {
+        deviceid: held.layout.mirrors[0].data_servers[0].deviceid,
+        status: Nfsstat4::Stale,
+        opnum: Opnum::Write as u32,
+    };
+    let report = Layouterror4Args {
+        offset: 0,
+        length: u64::MAX,
+        stateid: held.stateid,
+        // Each is told, and one look is enough.
+        errors: vec![error; 1000],
+    };
+    a.ok([putfh(&file.fh), ArgOp::Layouterror(report)]).await?;
+    a.layoutreturn(&file.fh, held.stateid, Layoutiomode4::Any)
+        .await?;
+    until("no layout leads there", async || {
+        let again = world.to_write(&a, &file).await.map(|_| ());
+        assert_ne!(again.status(), Nfsstat4::Ok, "a storm");
+        Ok(again.status() == Nfsstat4::Layoutunavailable)
+    })
+    .await?;
+    let read = a.read(&file.fh, file.stateid, 0, 4).await.map(|_| ());
+    assert_eq!(read.status(), Nfsstat4::Io);
+    assert_eq!(a.size_of(&file.fh).await?, 4, "it can be looked at");
+    world.to_write(&a, &other).await?.write(0, "fine").await?;
+    let told = world.running().server.reports_of_servers();
+    assert_eq!(told[0].1.errors[&Nfsstat4::Stale], 1000);
+    a.remove(&root, "f").await?;
+    a.close(&file).await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn io_of_a_data_server_that_is_given_up_fails_and_works_again_when_it_is_back() -> Result<()>
+{
+    let mut world = World::with(1, |spec| {
+        spec.away_error = Some(std::time::Duration::from_millis(300));
+    })
+    .await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    a.write(&file.fh, file.stateid, 0, "before").await?;
+    world.stop_data_server(0).await?;
+    let waits = [Nfsstat4::Delay];
+    let read = at_last("the end of patience", &waits, async || {
+        match a.read(&file.fh, file.stateid, 0, 10).await {
+            Err(interop_tests::nfs41::Failure::Status { status, .. })
+                if status != Nfsstat4::Delay =>
+            {
+                Ok(status)
+            }
+            other => other.map(|_| Nfsstat4::Ok),
+        }
+    });
+    assert_eq!(read.await?, Nfsstat4::Io);
+    let written = a.write(&file.fh, file.stateid, 0, "x").await.map(|_| ());
+    assert_eq!(written.status(), Nfsstat4::Io);
+    let layout = world.to_write(&a, &file).await.map(|_| ());
+    assert_eq!(layout.status(), Nfsstat4::Layoutunavailable);
+    assert_eq!(a.size_of(&file.fh).await?, 6, "names and attributes go on");
+    world.start_data_server(0)?;
+    let again = [Nfsstat4::Delay, Nfsstat4::Io];
+    let read = at_last("the data server is back", &again, async || {
+        a.read(&file.fh, file.stateid, 0, 10).await
+    });
+    assert_eq!(&read.await?.data[..], b"before");
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_client_whose_whole_layouts_are_on_a_dead_data_server_is_asked_once() -> Result<()> {
+    let mut world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    for number in 0..80 {
+        let file = a.open_create(&root, &format!("f{number}")).await?;
+        world.to_read(&a, &file).await?;
+    }
+    a.callbacks
+        .answer_all(CallbackAnswer::Status(Nfsstat4::NomatchingLayout));
+    world.stop_data_server(0).await?;
+    let CbArgOp::Layoutrecall(recall) = a.callbacks.next().await? else {
+        panic!("a recall")
+    };
+    assert!(matches!(recall.recall, Layoutrecall4::Fsid(_)));
+    until("nothing is held any more", async || {
+        a.root().await?;
+        Ok(world.running().server.held().layouts == 0)
+    })
+    .await?;
+    assert!(a.callbacks.is_quiet().await);
+    world.start_data_server(0)?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn clients_hear_of_a_device_that_changed_once_no_layout_names_it() -> Result<()> {
+    // Fact 4 and RFC 8881 §20.12.
+    let world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    let old = held.layout.mirrors[0].data_servers[0].deviceid;
+    let ask = Getdeviceinfo4Args {
+        device_id: old,
+        layout_type: LAYOUT4_FLEX_FILES,
+        maxcount: 65_536,
+        notify_types: Bitmap4::of(&[1, 2]),
+    };
+    a.ok([ArgOp::Getdeviceinfo(ask)]).await?;
+    let record = world.catalog().data_servers().await?.remove(0);
+    let device = layout::Device {
+        addresses: vec![std::net::SocketAddr::new(
+            world.spec().data_servers[0].host.parse()?,
+            world.spec().data_servers[0].port,
+        )],
+        read_bytes: 4096,
+        write_bytes: 4096,
+    };
+    let generation = record.device_generation + 1;
+    world
+        .running()
+        .server
+        .change_device(record.id, generation, device);
+    let CbArgOp::Layoutrecall(_) = a.callbacks.next().await? else {
+        panic!("first the layout")
+    };
+    assert!(a.callbacks.is_quiet().await, "not while one names it");
+    a.layoutreturn(&file.fh, held.stateid, Layoutiomode4::Any)
+        .await?;
+    let CbArgOp::NotifyDeviceid(notice) = a.callbacks.next().await? else {
+        panic!("then the notice")
+    };
+    assert_eq!(notice.changes[0].mask, Bitmap4::of(&[2]));
+    assert_eq!(notice.changes[0].vals[4..], old.0);
+    let new = world.to_write_at_last(&a, &file).await?;
+    assert_ne!(new.layout.mirrors[0].data_servers[0].deviceid, old);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_data_server_that_comes_back_with_other_sizes_is_another_device() -> Result<()> {
+    // Fact 4: a wsize that is too large wedges hard mounts.
+    let mut world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, "before").await?;
+    let old = held.layout.mirrors[0].data_servers[0].deviceid;
+    world.stop_data_server(0).await?;
+    let CbArgOp::Layoutrecall(_) = a.callbacks.next().await? else {
+        panic!("a recall: it was found down")
+    };
+    a.layoutreturn(&file.fh, held.stateid, Layoutiomode4::Any)
+        .await?;
+    world.data_server_config(0).transfer_bytes = 64 << 10;
+    world.start_data_server(0)?;
+    until("another device", async || {
+        let again = world.to_write_at_last(&a, &file).await?;
+        let now = again.layout.mirrors[0].data_servers[0].deviceid;
+        if now == old {
+            a.layoutreturn(&file.fh, again.stateid, Layoutiomode4::Any)
+                .await?;
+            return Ok(false);
+        }
+        let device = a.getdeviceinfo(now).await?;
+        assert_eq!(device.versions[0].wsize, 64 << 10);
+        again.write(6, " and after").await?;
+        Ok(true)
+    })
+    .await?;
     world.ends_without_leak().await
 }

@@ -58,6 +58,7 @@ pub fn data_server(number: usize, address: SocketAddr) -> DataServerSpec {
         client_host: None,
         read_bytes: None,
         write_bytes: None,
+        moves_to_fence: false,
         ids: IDS,
     }
 }
@@ -103,6 +104,7 @@ impl World {
             local_first: false,
             ids: IDS,
             stats_seconds: 60,
+            away_error: None,
             root_mode: 0o777,
             catalog_cache_bytes: None,
         };
@@ -231,6 +233,11 @@ impl World {
         running.map(|running| running.metrics().mds_term).collect()
     }
 
+    /// Of one that is stopped, from its next start on.
+    pub fn data_server_config(&mut self, number: usize) -> &mut ds::Config {
+        &mut self.data[number].0
+    }
+
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -272,6 +279,15 @@ impl World {
             caller,
             &nfs_client::Options::default(),
         ))
+    }
+
+    /// Takes every object that was written off its data server's disk, as a broken file system would.
+    pub fn lose_written_objects(&self) -> Result<()> {
+        for number in 0..self.data.len() {
+            let root = self.folder.path().join(format!("ds{number}/data"));
+            remove_written(&root)?;
+        }
+        Ok(())
     }
 
     /// Files that the data servers hold, by data server and object id.
@@ -394,6 +410,19 @@ pub async fn at_last<T>(
 
 async fn end(runtime: Runtime) -> Result<()> {
     tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE)).await?;
+    Ok(())
+}
+
+/// Removes every object that has bytes.
+fn remove_written(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_written(&entry.path())?;
+        } else if entry.metadata()?.len() > 0 {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 

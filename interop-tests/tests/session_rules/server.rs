@@ -42,6 +42,7 @@ impl Server {
             local_first: false,
             ids: (2_000_000, 4096),
             stats_seconds: 60,
+            away_error: None,
             root_mode: 0o755,
             catalog_cache_bytes: None,
         };

@@ -81,7 +81,7 @@ async fn changes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_but_the_metadata_server_of_this_term_is_obeyed() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let (from, to) = (world.object(1).await, world.object(2).await);
         let origin = world.running().addresses()[0];
@@ -109,7 +109,7 @@ async fn nobody_but_the_metadata_server_of_this_term_is_obeyed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_within_bounds() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::new(engine);
         let (mds, object) = (world.mds(), world.object(1).await);
         for (unit, count, index) in [(4096, 4, 4), (0, 2, 0), (4096, 0, 0), (4096, 1, 1)] {
@@ -172,7 +172,7 @@ async fn what_makes_no_sense_is_refused_within_bounds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn space_beyond_the_operator_s_limit_is_not_set_aside() {
-    for engine in ENGINES {
+    for engine in engines() {
         let world = World::with(engine, |config| config.capacity_bytes = Some(4 << 20));
         let (mds, object) = (world.mds(), world.object(1).await);
         let asked = allocate(&object, span(0, 64 << 20), ALL);
@@ -198,7 +198,7 @@ async fn space_beyond_the_operator_s_limit_is_not_set_aside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_can_t_be_read_is_told_soon_and_holds_up_no_fence() {
-    for engine in ENGINES {
+    for engine in engines() {
         let (world, other) = (World::new(engine), World::new(engine));
         let (mds, object) = (world.mds(), world.object(1).await);
         let source = other.object(1).await;
@@ -233,7 +233,7 @@ async fn a_source_that_can_t_be_read_is_told_soon_and_holds_up_no_fence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_procedures_are_counted_by_name() {
-    let world = World::new(ENGINES[1]);
+    let world = World::new(ds::EngineChoice::Threads);
     let (mds, object) = (world.mds(), world.object(1).await);
     let asked = seek(&object, span(0, 10), ALL, What::Hole);
     mds.seek(&asked).await.expect("it is answered");
@@ -252,7 +252,7 @@ async fn its_procedures_are_counted_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_takes_no_space_where_blocks_can_be_shared() {
     const BYTES: usize = 32 << 20;
-    let world = World::new(ENGINES[1]);
+    let world = World::new(ds::EngineChoice::Threads);
     let mds = world.mds();
     let (from, to) = (world.object(1).await, world.object(2).await);
     let block = mds.abilities().await.expect("told").clone_block_bytes;

@@ -3,18 +3,19 @@
 
 use crate::server::Server;
 use crate::state::{
-    Deny, Lapsed, LockRefusal, LockRequest, OpenRefusal, OpenRequest, OpenReservation, State,
-    Stateid, Time,
+    Lapsed, LockRefusal, LockRequest, OpenRefusal, OpenRequest, OpenReservation, Stateid, Time,
 };
 use crate::status::Refusal;
-use catalog::InodeId;
 use std::sync::Arc;
-use wire::nfs4::Nfsstat4;
 
 impl Server {
     /// Drops clients that lapsed. From here on nobody who was refused for them is.
     pub(crate) async fn put_out(self: &Arc<Self>, lapsed: Vec<Lapsed>) -> Result<(), Refusal> {
         let records: Vec<u64> = lapsed.iter().map(|lapsed| lapsed.client.0).collect();
+        for lapsed in &lapsed {
+            // Nobody gets what that would spoil until the fences are done.
+            self.state.lock().begin_fences_of(lapsed.client);
+        }
         // After a restart they must not reclaim what others got since.
         self.forget_records(&records).await?;
         for lapsed in lapsed {
@@ -30,18 +31,6 @@ impl Server {
         Ok(())
     }
 
-    /// The same, and what they might still write to this file is fenced.
-    async fn put_out_of(
-        self: &Arc<Self>,
-        file: InodeId,
-        lapsed: Vec<Lapsed>,
-    ) -> Result<(), Refusal> {
-        self.put_out(lapsed).await?;
-        let fencing = self.state.lock().fences_of(file);
-        self.end_by_force(fencing).await;
-        Ok(())
-    }
-
     /// Claims an open. Clients past their lease don't stand in its way.
     pub(crate) async fn reserve_open(
         self: &Arc<Self>,
@@ -50,9 +39,6 @@ impl Server {
         loop {
             let gone = {
                 let mut state = self.state.lock();
-                if request.deny != Deny::None {
-                    nobody_else_writes(&state, request.inode)?;
-                }
                 match state.open_reserve(request.clone()) {
                     Err(OpenRefusal::ShareDenied) => state.make_way_for_open(&request),
                     Err(OpenRefusal::MakingRoom) => {
@@ -65,7 +51,7 @@ impl Server {
             if gone.is_empty() {
                 return Err(OpenRefusal::ShareDenied.into());
             }
-            self.put_out_of(request.inode, gone).await?;
+            self.put_out(gone).await?;
         }
     }
 
@@ -78,7 +64,6 @@ impl Server {
         loop {
             let (gone, answer) = {
                 let mut state = self.state.lock();
-                nobody_else_writes(&state, request.inode)?;
                 let answer = state.lock(now, request.clone());
                 match &answer {
                     Err(LockRefusal::Denied(denied)) => {
@@ -90,16 +75,8 @@ impl Server {
             if gone.is_empty() {
                 return Ok(answer);
             }
-            self.put_out_of(request.inode, gone).await?;
+            self.put_out(gone).await?;
+            self.fence_file(request.inode).await;
         }
-    }
-}
-
-/// A layout that is being fenced may still write: who is promised to be alone waits for the fence.
-fn nobody_else_writes(state: &State, file: InodeId) -> Result<(), Refusal> {
-    if state.fences_of(file).is_empty() {
-        Ok(())
-    } else {
-        Err(Nfsstat4::Delay.into())
     }
 }

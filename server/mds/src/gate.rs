@@ -73,6 +73,7 @@ impl Server {
             (state.gate_request(inode, mode, ticket), ticket)
         };
         if answer == GateAnswer::Full {
+            // It has no place to give back.
             self.gates.0.lock().remove(&ticket);
             return Err(Nfsstat4::Delay.into());
         }
@@ -82,15 +83,12 @@ impl Server {
             inode,
             ticket,
         };
-        let inside = answer == GateAnswer::Entered
-            || matches!(
-                tokio::time::timeout(patience, &mut called).await,
-                Ok(Ok(()))
-            );
-        if inside {
-            Ok(pass)
-        } else {
-            Err(Nfsstat4::Delay.into())
+        if answer == GateAnswer::Entered {
+            return Ok(pass);
+        }
+        match tokio::time::timeout(patience, &mut called).await {
+            Ok(Ok(())) => Ok(pass),
+            _ => Err(Nfsstat4::Delay.into()),
         }
     }
 }

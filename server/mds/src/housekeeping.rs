@@ -3,7 +3,7 @@
 
 use crate::faults::Met;
 use crate::server::Server;
-use crate::state::{Dropped, Time};
+use crate::state::{Dropped, Lapsed, Time};
 use crate::status::Refusal;
 use catalog::transact;
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// The longest sleep: what failed for a passing reason is tried again then.
 const TICK: Duration = Duration::from_secs(2);
-/// Files settled again at each tick.
-const SETTLES_PER_TICK: usize = 256;
-const ORPHANS_AT_ONCE: usize = 1024;
+/// Files looked at in each round; the next one goes on behind them.
+const SETTLES_PER_ROUND: usize = 256;
+const ORPHANS_PER_ROUND: usize = 256;
 
 impl Server {
     pub(crate) fn wake_housekeeping(&self) {
@@ -62,61 +62,75 @@ impl Server {
     async fn tidy(self: &Arc<Self>) -> Result<(), Refusal> {
         let now = self.clock.monotonic();
         let lapsed = self.state.lock().lapse(now);
-        self.put_out(lapsed).await?;
+        for lapsed in lapsed {
+            self.bury(lapsed);
+        }
         let turns = self.state.lock().lock_turns_due(now);
         self.send_lock_notices(turns);
         let overdue = self.state.lock().overdue(now);
-        self.metrics
-            .recalls_timed_out
-            .fetch_add(overdue.len() as u64, Relaxed);
-        self.end_by_force(overdue).await;
-        // Fences that failed for a passing reason, a data server that was away.
-        let unfinished = self.state.lock().fences();
-        self.end_by_force(unfinished).await;
+        if !overdue.is_empty() {
+            self.metrics
+                .recalls_timed_out
+                .fetch_add(overdue.len() as u64, Relaxed);
+            self.layouts_changed.notify_waiters();
+        }
+        // Those just found, and those that failed for a passing reason: a data server that was away.
+        self.fence_all_soon();
         let ended = self.state.lock().grace_due(now);
         if let Some(ended) = ended {
             self.forget_records(&ended.lapsed_records).await?;
             self.state.lock().end_grace();
             tracing::info!(clients_lost = ended.lapsed_records.len(), "grace is over");
-            self.reap_orphans().await?;
+            self.fence_all_soon();
         }
+        self.tell_of_layouts();
         if !self.state.lock().in_grace() {
-            self.settle_what_is_left().await;
+            self.settle_what_is_left();
+            self.reap_orphans().await?;
         }
         Ok(())
     }
 
-    /// Files that lost their last name while nobody could tell who held them.
-    async fn reap_orphans(self: &Arc<Self>) -> Result<(), Refusal> {
-        let mut after = None;
-        loop {
-            let orphans = self.catalog.orphans(after, ORPHANS_AT_ONCE).await?;
-            for orphan in &orphans {
-                self.reap_if_free(*orphan);
-            }
-            match orphans.last() {
-                Some(last) => after = Some(*last),
-                None => return Ok(()),
-            }
+    /// Ends a client whose lease ran out, in the background and once: first its writes, as far as
+    /// that takes no long time, then the rest.
+    fn bury(self: &Arc<Self>, lapsed: Lapsed) {
+        if !self.burials.lock().insert(lapsed.client) {
+            return;
         }
+        let server = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let client = lapsed.client;
+            server.fence_client(client).await;
+            if let Err(refusal) = server.put_out(vec![lapsed]).await {
+                server.fault(Met::Housekeeping, &refusal);
+            }
+            server.burials.lock().remove(&client);
+        });
     }
 
-    /// Files that somebody may have written and nobody writes any more, as far as a tick goes.
-    async fn settle_what_is_left(self: &Arc<Self>) {
-        for id in self.writing.former().into_iter().take(SETTLES_PER_TICK) {
-            // Clients of an earlier start hold no layout that this server gave: out they go.
-            match self.fence(id).await {
-                Ok(()) => self.settle_later(id),
-                Err(refusal) => {
-                    tracing::debug!(inode = ?id, reason = %refusal.reason, "not settled yet");
-                }
-            }
+    /// Files without names that nobody holds, as far as a round goes: those whose holders were not
+    /// known before grace was over, and those that somebody was at when their last holder left.
+    async fn reap_orphans(self: &Arc<Self>) -> Result<(), Refusal> {
+        let after = *self.orphans_seen.lock();
+        let orphans = self.catalog.orphans(after, ORPHANS_PER_ROUND).await?;
+        // From the first again, once the last was looked at.
+        *self.orphans_seen.lock() = orphans.last().copied();
+        let free = orphans.into_iter();
+        for orphan in free.filter(|orphan| !self.must_outlive_its_names(*orphan)) {
+            self.reap_if_free(orphan);
         }
-        let idle = self.writing.idle(SETTLES_PER_TICK, |id| {
-            !self.state.lock().has_rw_holder(id, None)
-        });
-        for id in idle {
-            self.settle_later(id);
+        Ok(())
+    }
+
+    /// Files that somebody may have written and nobody writes any more, as far as a round goes.
+    fn settle_what_is_left(self: &Arc<Self>) {
+        let after = *self.intents_seen.lock();
+        let files = self.writing.after(after, SETTLES_PER_ROUND);
+        *self.intents_seen.lock() = files.last().copied();
+        for id in files {
+            if !self.state.lock().has_rw_holder(id, None) && !self.writing.has_former(id) {
+                self.settle_later(id);
+            }
         }
     }
 
@@ -143,9 +157,18 @@ impl Server {
             self.tell_lock_waiters(file);
             self.reap_if_free(file);
         }
-        let server = Arc::clone(self);
-        self.tasks
-            .spawn(async move { server.end_by_force(dropped.grants).await });
+        self.reports.forget(dropped.client);
+        self.forget_wishes_of(dropped.client);
+        self.device_watchers
+            .lock()
+            .values_mut()
+            .for_each(|watching| {
+                watching.remove(&dropped.client);
+            });
+        if !dropped.grants.is_empty() {
+            self.layouts_changed.notify_waiters();
+            self.fence_all_soon();
+        }
     }
 
     /// Layouts that name a data server which went away are recalled: a client by itself waits a

@@ -4,9 +4,10 @@ use crate::server::Server;
 use crate::state::{ClientId, ClientRecordView};
 use crate::status::Refusal;
 use catalog::{Inode, InodeId, transact};
-use layout::{Capability, ClientKernel, DataServerId};
+use layout::{Capability, ClientKernel, DataServerId, Extent};
 use objects::{Health, Placement};
 use std::net::IpAddr;
+use wire::nfs4::Nfsstat4;
 
 /// What a client's kernel proved by the name in its EXCHANGE_ID; an unknown one gets no stripes,
 /// since it would answer them with EIO.
@@ -70,6 +71,31 @@ impl Server {
     /// Whether there is one to wait for at all.
     pub(crate) fn has_data_servers(&self) -> bool {
         !self.objects.health().borrow().is_empty()
+    }
+
+    /// Whether a data server of these has been away for so long that nobody waits for it any more.
+    pub(crate) fn is_given_up(&self, extents: &[Extent]) -> bool {
+        let patience = self.settings().away_error;
+        patience.is_some_and(|patience| self.objects.down_for(extents) >= patience)
+    }
+
+    /// The answer to I/O on a file: EIO instead of DELAY where its data server is given up.
+    pub(crate) async fn answer_io<T>(
+        &self,
+        id: InodeId,
+        answer: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        match answer {
+            Err(refusal) if refusal.status == Nfsstat4::Delay => {
+                let inode = self.catalog.read().inode(id).await?;
+                Err(if self.is_given_up(&inode.extents) {
+                    Refusal::client(Nfsstat4::Io, "its data server has been away for too long")
+                } else {
+                    refusal
+                })
+            }
+            answer => answer,
+        }
     }
 
     pub(crate) fn is_away(&self, server: DataServerId) -> bool {

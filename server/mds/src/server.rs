@@ -7,10 +7,11 @@ use crate::faults::FaultLog;
 use crate::filehandle::HandleKey;
 use crate::gate::Waiters;
 use crate::metrics::Metrics;
+use crate::reports::{FileReport, Reports, ServerReport};
 use crate::state::{ClientId, ConnectionId, Limits, State};
 use crate::writing::Writing;
 use bytes::Bytes;
-use catalog::Catalog;
+use catalog::{Catalog, InodeId};
 use layout::DeviceTable;
 use objects::Objects;
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +30,8 @@ pub struct Settings {
     pub stripe_unit: u32,
     /// How often clients report LAYOUTSTATS (`ffl_stats_collect_hint`), seconds.
     pub stats_seconds: u32,
+    /// After how long I/O of a file whose data server is away fails; `None`: it waits.
+    pub away_error: Option<Duration>,
     /// How long a recalled layout may stay out before it is fenced.
     pub recall_timeout: Duration,
     /// How long an operation waits for an inode's gate before it answers DELAY.
@@ -68,12 +71,20 @@ pub struct Server {
     pub(crate) handle_key: HandleKey,
     pub(crate) gates: Waiters,
     pub(crate) writing: Writing,
+    pub(crate) reports: Reports,
+    pub(crate) asking: crate::recalls::Asking,
     pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
     pub(crate) devices: RwLock<DeviceTable>,
     /// Who asked to be told when a device changes or goes (RFC 8881 §20.12).
     pub(crate) device_watchers: Mutex<HashMap<layout::DeviceId, HashSet<ClientId>>>,
     /// Told whenever a layout came back or was fenced: whoever waits for a recall looks again.
     pub(crate) layouts_changed: Notify,
+    pub(crate) fence_round: crate::fencing::Round,
+    /// Clients whose lease ran out, while their end is under way.
+    pub(crate) burials: Mutex<HashSet<ClientId>>,
+    /// How far housekeeping came with files without names, and with write intents.
+    pub(crate) orphans_seen: Mutex<Option<InodeId>>,
+    pub(crate) intents_seen: Mutex<Option<InodeId>>,
     pub(crate) housekeeping: Notify,
     /// When housekeeping last began a round.
     pub(crate) last_round: AtomicU64,
@@ -96,10 +107,16 @@ impl Server {
             handle_key: parts.handle_key,
             gates: Waiters::default(),
             writing: Writing::default(),
+            reports: Reports::default(),
+            asking: crate::recalls::Asking::default(),
             connections: Mutex::default(),
             devices: RwLock::new(parts.devices),
             device_watchers: Mutex::default(),
             layouts_changed: Notify::new(),
+            fence_round: crate::fencing::Round::default(),
+            burials: Mutex::default(),
+            orphans_seen: Mutex::default(),
+            intents_seen: Mutex::default(),
             housekeeping: Notify::new(),
             last_round: AtomicU64::default(),
             tasks: TaskTracker::new(),
@@ -121,6 +138,16 @@ impl Server {
     /// What the protocol's state holds now.
     pub fn held(&self) -> crate::state::Metrics {
         self.state.lock().metrics()
+    }
+
+    /// What clients told of each data server.
+    pub fn reports_of_servers(&self) -> Vec<(layout::DataServerId, ServerReport)> {
+        self.reports.servers()
+    }
+
+    /// The `most` files that clients moved most bytes of, as far as they told.
+    pub fn busiest_files(&self, most: usize) -> Vec<(InodeId, FileReport)> {
+        self.reports.busiest(most)
     }
 
     pub fn connection_opened(&self, connection: &Arc<Connection>) {

@@ -7,7 +7,7 @@
 use crate::faults::Met;
 use crate::gate::MOMENT;
 use crate::server::Server;
-use crate::state::{GateMode, Grant};
+use crate::state::GateMode;
 use crate::status::Refusal;
 use crate::writing::Suspicion;
 use catalog::{FileKind, Inode, InodeId, transact};
@@ -91,44 +91,14 @@ impl Server {
         // Who clears an intent or reaps is out in a moment: a size committed before the question was
         // asked must be in the answer (invariant 9).
         match self.enter_within(id, GateMode::Shared, MOMENT).await {
-            Ok(_inside) => self.refresh(id).await,
+            Ok(_inside) => match self.refresh(id).await {
+                // An object is lost: what is known of the file is what is left of it, and it can be
+                // looked at and removed. Its bytes can't be had, which READ finds out by itself.
+                Err(refusal) if refusal.status == Nfsstat4::Io => Ok(inode),
+                Err(_) if self.is_given_up(&inode.extents) => Ok(inode),
+                refreshed => refreshed,
+            },
             Err(_) => Ok(inode),
-        }
-    }
-
-    /// Gives every object of `id` a new owner, so that no layout handed out before can write.
-    pub(crate) async fn fence(&self, id: InodeId) -> Result<(), Refusal> {
-        let inode = match self.catalog.read().inode(id).await {
-            Ok(inode) => inode,
-            // Reaped meanwhile: its objects go, and with them every grant.
-            Err(catalog::Error::Stale) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        if inode.extents.is_empty() {
-            return Ok(());
-        }
-        self.objects.fence(&inode).await?;
-        self.metrics.fences.fetch_add(1, Relaxed);
-        self.writing.unsettle(id);
-        self.writing.fenced_former(id);
-        Ok(())
-    }
-
-    /// Ends grants whose holder is gone or did not answer: fence, settle, forget them.
-    pub(crate) async fn end_by_force(self: &Arc<Self>, grants: Vec<Grant>) {
-        for grant in grants {
-            if grant.write
-                && let Err(refusal) = self.fence(grant.inode).await
-            {
-                // The grant stays "fencing": no new one conflicts with it, and the next round tries again.
-                self.fault(Met::Fence, &refusal);
-                continue;
-            }
-            self.state.lock().fenced(grant.id);
-            self.layouts_changed.notify_waiters();
-            self.settle_later(grant.inode);
-            // It may have been the last hold on a file without names.
-            self.reap_if_free(grant.inode);
         }
     }
 
@@ -139,6 +109,8 @@ impl Server {
             if let Err(refusal) = server.settle(id).await
                 && refusal.status != Nfsstat4::Stale
                 && refusal.status != Nfsstat4::Delay
+                // What is lost is told once, by that.
+                && !(refusal.status == Nfsstat4::Io && server.has_lost_objects(id).await)
             {
                 server.fault(Met::Settle, &refusal);
             }

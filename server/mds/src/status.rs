@@ -191,6 +191,7 @@ refusals! {
     OpenRefusal:
         ShareDenied => Nfsstat4::ShareDenied,
         ReclaimConflict => Nfsstat4::ReclaimConflict,
+        Fencing => Nfsstat4::Delay,
         // RESOURCE is of version 4.0: there the client would have to be told to ask for less.
         TooMany | MakingRoom => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal),
@@ -206,6 +207,7 @@ refusals! {
         Stateid(refusal) => stateid_status(refusal),
         ReclaimConflict => Nfsstat4::ReclaimConflict,
         OpenMode => Nfsstat4::Openmode,
+        Fencing => Nfsstat4::Delay,
         // The only status of §15.2 for LOCK that says "not now": NOSPC isn't among them.
         TooMany => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal);
@@ -216,7 +218,7 @@ refusals! {
         OpenMode => Nfsstat4::Openmode,
         RecallConflict => Nfsstat4::Recallconflict,
         Fencing | Busy => Nfsstat4::Delay,
-        TooMany => Nfsstat4::Layouttrylater,
+        TooMany | Full => Nfsstat4::Layouttrylater,
         Grace(refusal) => grace_status(refusal);
     IoRefusal:
         Stateid(refusal) => stateid_status(refusal),

@@ -1,7 +1,8 @@
 //! Changing a file's size: durable order, exclusive gate, the other writers' layouts withdrawn,
 //! every object cut, then size and epoch committed (DESIGN.md, "Size, times, change").
 
-use crate::attributes::without_set_id;
+use crate::attributes::{Changes, without_set_id};
+use crate::identity::Credential;
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, RecallWhat};
 use crate::status::Refusal;
@@ -10,26 +11,39 @@ use catalog::{FileKind, InodeId, transact};
 use std::sync::Arc;
 use wire::nfs4::Nfsstat4;
 
+/// A size to give to a file.
+pub(crate) struct Resize<'a> {
+    pub size: u64,
+    /// Keeps its layouts: what it wrote came before it asked.
+    pub asker: Option<ClientId>,
+    /// What changes together with the size, or not at all.
+    pub changes: &'a Changes,
+    pub credential: &'a Credential,
+}
+
 impl Server {
-    /// Gives the regular file `id` the size `size`. `asker` keeps its layouts: what it wrote came
-    /// before it asked. A set-id bit doesn't outlive a truncate by somebody without privilege.
+    /// Gives the regular file `id` another size, and whatever else was asked for with it. A set-id
+    /// bit doesn't outlive a truncate by somebody without privilege.
     pub(crate) async fn truncate(
         self: &Arc<Self>,
         id: InodeId,
-        size: u64,
-        asker: Option<ClientId>,
-        privileged: bool,
+        asked: Resize<'_>,
     ) -> Result<(), Refusal> {
+        let Resize {
+            size,
+            asker,
+            changes,
+            credential,
+        } = asked;
         let _alone = self.enter(id, GateMode::Exclusive).await?;
         self.not_pending(id)?;
         self.withdraw(id, RecallWhat::Writers, asker).await?;
-        if self.writing.has_former(id) {
-            self.fence(id).await?;
-        }
         let inode = self.catalog.read().inode(id).await?;
         if inode.kind != FileKind::Regular {
             return Err(Nfsstat4::Inval.into());
         }
+        // The last word on it: what is cut can't be given back.
+        changes.permitted(credential, &inode)?;
         // Objects that nobody can have written since the size was committed already end there.
         let settled = inode.size == size && self.writing.suspicion(id) == Suspicion::Nobody;
         let truncating = if settled || inode.extents.is_empty() {
@@ -44,8 +58,11 @@ impl Server {
             inode.mtime = now;
             inode.ctime = now;
             inode.change = tx.next_change();
-            if !privileged {
+            if !credential.is_root() {
                 inode.mode = without_set_id(inode.mode);
+            }
+            if changes.beside_size() {
+                changes.apply(credential, &mut inode, now);
             }
             if let Some(truncating) = &truncating {
                 inode.size_epoch = truncating.size_epoch();

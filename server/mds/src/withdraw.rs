@@ -9,13 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::nfs4::Nfsstat4;
 
-/// After the deadline of a recall: the time a fence may take.
-const FENCE_SLACK: Duration = Duration::from_secs(5);
+/// After the deadline of a recall: until housekeeping has seen that it is over.
+const SLACK: Duration = Duration::from_secs(5);
 
 impl Server {
     /// Ends when nobody but `except` holds such a layout of `id`: returned, or fenced when its
-    /// time was over. The caller holds the gate exclusively, so that none is given meanwhile.
+    /// time was over; clients of an earlier start are fenced too. The caller holds the gate
+    /// exclusively, so that none is given meanwhile.
     pub(crate) async fn withdraw(
+        self: &Arc<Self>,
+        id: InodeId,
+        what: RecallWhat,
+        except: Option<ClientId>,
+    ) -> Result<(), Refusal> {
+        self.ask_back(id, what, except).await?;
+        self.fence_alone(id).await
+    }
+
+    /// The same, but for the fence of what did not come back.
+    pub(crate) async fn ask_back(
         self: &Arc<Self>,
         id: InodeId,
         what: RecallWhat,
@@ -26,20 +38,30 @@ impl Server {
             .lock()
             .recall(self.clock.monotonic(), id, what, except);
         self.send_recalls(orders);
-        let patience = self.settings().recall_timeout + FENCE_SLACK;
-        let withdrawn = async {
+        let patience = self.settings().recall_timeout + SLACK;
+        self.layouts_until(patience, || !self.state.lock().recalls_pending(id, except))
+            .await
+    }
+
+    /// Ends when `holds` of layouts that come back or are fenced; DELAY if it doesn't in time.
+    pub(crate) async fn layouts_until(
+        &self,
+        patience: Duration,
+        holds: impl Fn() -> bool,
+    ) -> Result<(), Refusal> {
+        let awaited = async {
             loop {
                 let changed = self.layouts_changed.notified();
                 tokio::pin!(changed);
                 // Armed before the look, so that no return falls between look and wait.
                 changed.as_mut().enable();
-                if !self.state.lock().recalls_pending(id, except) {
+                if holds() {
                     return;
                 }
                 changed.await;
             }
         };
-        tokio::time::timeout(patience, withdrawn)
+        tokio::time::timeout(patience, awaited)
             .await
             .map_err(|_| Nfsstat4::Delay.into())
     }
@@ -66,15 +88,15 @@ impl Server {
         self.tasks.spawn(async move {
             match server.reap(id).await {
                 Ok(()) => {}
-                // Somebody is at it: whoever leaves last tries again, and so does the next start.
+                // Somebody is at it: whoever leaves last tries again, and so does housekeeping.
                 Err(refusal) if matches!(refusal.status, Nfsstat4::Delay | Nfsstat4::Stale) => {}
                 Err(refusal) => server.fault(Met::Reap, &refusal),
             }
         });
     }
 
-    async fn reap(self: &Arc<Self>, id: InodeId) -> Result<(), Refusal> {
-        if self.catalog.read().inode(id).await?.nlink > 0 {
+    pub(crate) async fn reap(self: &Arc<Self>, id: InodeId) -> Result<(), Refusal> {
+        if self.must_outlive_its_names(id) || self.catalog.read().inode(id).await?.nlink > 0 {
             return Ok(());
         }
         let _alone = self.enter(id, GateMode::Exclusive).await?;

@@ -7,7 +7,8 @@ use crate::state::{ClientId, GateMode};
 use crate::status::Refusal;
 use catalog::{InodeId, WriteIntent, transact};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,9 +23,19 @@ struct Writers {
 
 /// In the place of a client: this server itself, writing for clients without layouts.
 const PROXY: u64 = 0;
+/// Clients that an intent names. That there are any is what counts after a restart; when it is full
+/// a further one is covered by it as it is.
+const NAMES_MAX: usize = 64;
 
 #[derive(Default)]
-pub(crate) struct Writing(Mutex<HashMap<InodeId, Writers>>);
+struct Intents {
+    files: BTreeMap<InodeId, Writers>,
+    /// Those with clients of an earlier start.
+    former: BTreeSet<InodeId>,
+}
+
+#[derive(Default)]
+pub(crate) struct Writing(Mutex<Intents>);
 
 /// Who might be writing a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +52,10 @@ impl Writing {
     pub fn recall(&self, intents: Vec<WriteIntent>) {
         let mut writing = self.0.lock();
         for intent in intents {
-            writing.insert(
+            if !intent.clients.is_empty() {
+                writing.former.insert(intent.inode);
+            }
+            writing.files.insert(
                 intent.inode,
                 Writers {
                     clients: Vec::new(),
@@ -53,7 +67,7 @@ impl Writing {
     }
 
     pub fn suspicion(&self, inode: InodeId) -> Suspicion {
-        match self.0.lock().get(&inode) {
+        match self.0.lock().files.get(&inode) {
             None => Suspicion::Nobody,
             Some(writers) if writers.unsettled => Suspicion::Unsettled,
             Some(_) => Suspicion::Holders,
@@ -63,75 +77,77 @@ impl Writing {
     /// Whether clients of an earlier start may still write: they must be fenced before anything
     /// that excludes writers.
     pub fn has_former(&self, inode: InodeId) -> bool {
-        self.0
-            .lock()
-            .get(&inode)
-            .is_some_and(|writers| !writers.former.is_empty())
+        self.0.lock().former.contains(&inode)
     }
 
-    pub fn former(&self) -> Vec<InodeId> {
+    /// At most `limit` files with such clients, behind `after`.
+    pub fn former_after(&self, after: Option<InodeId>, limit: usize) -> Vec<InodeId> {
+        let from = after.map_or(Unbounded, Excluded);
         let writing = self.0.lock();
         writing
-            .iter()
-            .filter(|(_, writers)| !writers.former.is_empty())
-            .map(|(inode, _)| *inode)
+            .former
+            .range((from, Unbounded))
+            .take(limit)
+            .copied()
             .collect()
     }
 
-    /// At most `limit` files that nobody writes any more, by `free`, and whose intent still stands.
-    pub fn idle(&self, limit: usize, free: impl Fn(InodeId) -> bool) -> Vec<InodeId> {
-        let candidates: Vec<InodeId> = self.0.lock().keys().copied().collect();
-        candidates
-            .into_iter()
-            .filter(|inode| free(*inode))
-            .take(limit)
-            .collect()
+    /// At most `limit` files whose intent stands, behind `after`.
+    pub fn after(&self, after: Option<InodeId>, limit: usize) -> Vec<InodeId> {
+        let from = after.map_or(Unbounded, Excluded);
+        let writing = self.0.lock();
+        let files = writing.files.range((from, Unbounded));
+        files.take(limit).map(|(inode, _)| *inode).collect()
     }
 
     pub fn fenced_former(&self, inode: InodeId) {
-        if let Some(writers) = self.0.lock().get_mut(&inode) {
+        let mut writing = self.0.lock();
+        writing.former.remove(&inode);
+        if let Some(writers) = writing.files.get_mut(&inode) {
             writers.former.clear();
         }
     }
 
     pub fn unsettle(&self, inode: InodeId) {
-        if let Some(writers) = self.0.lock().get_mut(&inode) {
+        if let Some(writers) = self.0.lock().files.get_mut(&inode) {
             writers.unsettled = true;
         }
     }
 
     pub fn settled(&self, inode: InodeId) {
-        if let Some(writers) = self.0.lock().get_mut(&inode) {
+        if let Some(writers) = self.0.lock().files.get_mut(&inode) {
             writers.unsettled = !writers.former.is_empty();
         }
     }
 
     pub fn forget(&self, inode: InodeId) {
-        self.0.lock().remove(&inode);
+        let mut writing = self.0.lock();
+        writing.former.remove(&inode);
+        writing.files.remove(&inode);
     }
 
     fn covers(&self, inode: InodeId, client: u64) -> bool {
-        self.0
-            .lock()
-            .get(&inode)
-            .is_some_and(|writers| writers.clients.contains(&client))
+        let writing = self.0.lock();
+        writing.files.get(&inode).is_some_and(|writers| {
+            writers.clients.len() >= NAMES_MAX || writers.clients.contains(&client)
+        })
     }
 
     /// The clients that the durable intent must name once `client` is added.
     fn with(&self, inode: InodeId, client: u64) -> Vec<u64> {
         let writing = self.0.lock();
-        let known = writing.get(&inode);
-        let earlier = known
-            .into_iter()
-            .flat_map(|writers| writers.clients.iter().chain(&writers.former));
-        let mut clients: Vec<u64> = earlier.copied().filter(|known| *known != client).collect();
-        clients.push(client);
+        let mut clients = vec![client];
+        if let Some(writers) = writing.files.get(&inode) {
+            let earlier = writers.former.iter().chain(&writers.clients);
+            clients.extend(earlier.filter(|known| **known != client));
+        }
+        clients.truncate(2 * NAMES_MAX);
         clients
     }
 
     fn add(&self, inode: InodeId, client: u64) {
         let mut writing = self.0.lock();
-        let writers = writing.entry(inode).or_default();
+        let writers = writing.files.entry(inode).or_default();
         if !writers.clients.contains(&client) {
             writers.clients.push(client);
         }
@@ -208,5 +224,67 @@ impl Server {
         )?;
         self.writing.forget(inode);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: InodeId = InodeId { home: 1, number: 2 };
+
+    #[test]
+    fn an_intent_grows_no_further_than_its_names_and_covers_whoever_comes_then() {
+        let writing = Writing::default();
+        for client in 1..=10_000 {
+            if !writing.covers(FILE, client) {
+                assert!(writing.with(FILE, client).contains(&client));
+                writing.add(FILE, client);
+            }
+        }
+        assert_eq!(writing.with(FILE, 20_000).len(), NAMES_MAX + 1);
+        assert!(writing.covers(FILE, 20_000));
+    }
+
+    #[test]
+    fn an_intent_of_many_clients_of_an_earlier_start_stays_bounded_and_is_fenced() {
+        let writing = Writing::default();
+        writing.recall(vec![WriteIntent {
+            inode: FILE,
+            size_epoch: 0,
+            clients: (1..=500).collect(),
+        }]);
+        assert!(writing.has_former(FILE));
+        assert_eq!(writing.with(FILE, 1_000).len(), 2 * NAMES_MAX);
+        writing.fenced_former(FILE);
+        assert!(!writing.has_former(FILE));
+        assert_eq!(writing.with(FILE, 1_000), [1_000]);
+    }
+
+    #[test]
+    fn files_that_cannot_be_settled_yet_keep_no_other_from_its_turn() {
+        let writing = Writing::default();
+        let file = |number| InodeId { home: 1, number };
+        writing.recall(
+            (1..=10)
+                .map(|number| WriteIntent {
+                    inode: file(number),
+                    size_epoch: 0,
+                    clients: vec![7],
+                })
+                .collect(),
+        );
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let turn = writing.former_after(after, 4);
+            assert_eq!(turn, writing.after(after, 4));
+            after = turn.last().copied();
+            if after.is_none() {
+                break;
+            }
+            seen.extend(turn);
+        }
+        assert_eq!(seen, (1..=10).map(file).collect::<Vec<_>>());
     }
 }

@@ -30,3 +30,10 @@ pub enum Error {
     #[error("{0}")]
     Setup(String),
 }
+
+impl Error {
+    /// A data server that is there doesn't have the object.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Error::Server(error) if error.kind == backend::ErrorKind::Gone)
+    }
+}

@@ -7,7 +7,7 @@ use crate::member::Desk;
 use crate::pool::ATTEMPTS;
 use crate::proxy::{commit_object, read_object, write_object};
 use crate::{Error, Objects};
-use backend::{ErrorKind, Stability};
+use backend::{ErrorKind, FenceGrade, Stability};
 use catalog::{DeadObject, InodeId};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use layout::{Extent, ObjectId, ObjectRef};
@@ -17,6 +17,17 @@ const CALLS_AT_ONCE: usize = 16;
 const COPY_BYTES: u64 = 1 << 20;
 
 impl Objects {
+    /// Whether a fence of these puts new objects in the place of some: then nobody may write the old
+    /// ones meanwhile, this server included, or read them afterwards.
+    pub fn fence_moves(&self, extents: &[Extent]) -> Result<bool, Error> {
+        for object in extents.iter().flat_map(Extent::objects) {
+            if self.desk(object.server)?.capabilities().fence == FenceGrade::Replace {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Gives each object the owner in `targets`.
     pub(crate) async fn change_owners(&self, targets: &[ObjectRef]) -> Result<(), Error> {
         let mut asked = Vec::new();

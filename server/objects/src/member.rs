@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 /// A data server with what the operator says about it.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ struct Known {
     /// What the last WRITE or COMMIT said.
     verifier: Option<WriteVerifier>,
     failed_probes: u32,
+    down_since: Option<Instant>,
 }
 
 pub(crate) struct Desk {
@@ -85,6 +87,7 @@ impl Desk {
                 space: Space { total: 0, free: 0 },
                 verifier: None,
                 failed_probes: 0,
+                down_since: None,
             }),
             permits: Semaphore::new(calls_max),
             in_flight: AtomicU32::new(0),
@@ -105,6 +108,12 @@ impl Desk {
 
     pub(crate) fn health(&self) -> Health {
         self.known.lock().health
+    }
+
+    /// Since it was found down; zero while it isn't.
+    pub(crate) fn down_for(&self) -> Duration {
+        let since = self.known.lock().down_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(crate) fn space(&self) -> Space {
@@ -172,7 +181,7 @@ impl Desk {
         }
     }
 
-    fn away(&self) -> Error {
+    pub(crate) fn away(&self) -> Error {
         Error::new(
             ErrorKind::Retry {
                 after: Duration::from_secs(1),
@@ -207,10 +216,14 @@ impl Desk {
                 known.failed_probes = 0;
                 let full = space.free <= self.reserve_bytes;
                 known.health = if full { Health::Full } else { Health::Up };
+                known.down_since = None;
             } else {
                 known.failed_probes = known.failed_probes.saturating_add(1);
                 let down = known.failed_probes >= PROBES_UNTIL_DOWN;
                 known.health = if down { Health::Down } else { Health::Suspect };
+                if down {
+                    known.down_since.get_or_insert_with(Instant::now);
+                }
             }
             (was, known.health)
         };

@@ -11,7 +11,7 @@ use crate::{Error, deletion, orders};
 use backend::{Capabilities, Space};
 use catalog::{Catalog, InodeId, Timestamp};
 use futures_util::future::join_all;
-use layout::{DataServerId, ObjectRef, Owner};
+use layout::{DataServerId, Extent, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -206,6 +206,15 @@ impl Objects {
             health = desk.probe().await;
         }
         Ok(health)
+    }
+
+    /// The longest time that one of these objects' data servers has been down.
+    pub fn down_for(&self, extents: &[Extent]) -> Duration {
+        let servers = extents.iter().flat_map(Extent::objects);
+        servers
+            .filter_map(|object| Some(self.desk(object.server).ok()?.down_for()))
+            .max()
+            .unwrap_or(Duration::ZERO)
     }
 
     pub fn capabilities(&self, server: DataServerId) -> Result<Capabilities, Error> {

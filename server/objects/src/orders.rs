@@ -9,6 +9,7 @@ use layout::{Extent, ObjectRef};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::member::Health;
 use crate::turns::Turn;
 
 /// Between attempts at orders whose data server is away.
@@ -139,7 +140,8 @@ impl Objects {
     }
 
     /// Keeps out for ever whoever may write the objects of `inode` as the caller knows it, and commits
-    /// their new owners. Readers of its group stay. Answers with the extents as they are now.
+    /// their new owners. Readers of its group stay. Answers with the extents as they are now. Where
+    /// [`Self::fence_moves`] objects, the caller has seen to it that nobody writes them but who is fenced.
     pub async fn fence(&self, inode: &Inode) -> Result<Vec<Extent>, Error> {
         let mut guard = self.begin(inode.id).await?;
         let current = match self.catalog.read().inode(inode.id).await {
@@ -157,11 +159,16 @@ impl Objects {
             .collect();
         let mut in_place = Vec::new();
         for object in &to_fence {
-            match self.desk(object.server)?.capabilities().fence {
+            let desk = self.desk(object.server)?;
+            match desk.capabilities().fence {
                 backend::FenceGrade::Exact | backend::FenceGrade::Windowed => {
                     in_place.push(self.options.owners.fenced(object));
                 }
                 backend::FenceGrade::Replace => self.replace(inode.id, object).await?,
+                // What it can isn't known before it was reached.
+                backend::FenceGrade::None if desk.health() == Health::Down => {
+                    return Err(desk.away().into());
+                }
                 backend::FenceGrade::None => {
                     let detail = "the data server can't keep a writer out".to_owned();
                     return Err(backend::Error::new(backend::ErrorKind::Unsupported, detail).into());

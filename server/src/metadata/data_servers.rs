@@ -5,7 +5,7 @@ use super::census::{Absence, Census};
 use super::stand_in::StandIn;
 use crate::clock::wall;
 use anyhow::Context;
-use backend::DataServer;
+use backend::{DataServer, FenceGrade};
 use backend_nfs::{Address, NfsDataServer, Options, Proof, TRIAL_OBJECTS, TrialIds};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
@@ -32,6 +32,8 @@ pub struct DataServerSpec {
     /// What clients are told to send at most, where that is less than the server takes.
     pub read_bytes: Option<u32>,
     pub write_bytes: Option<u32>,
+    /// Writers are kept out by new objects: what it checks can be gone past (LOCALIO).
+    pub moves_to_fence: bool,
     /// Ids for the proof of its fence.
     pub ids: (u32, u32),
 }
@@ -58,6 +60,8 @@ pub struct Reached {
     pub members: Vec<Member>,
     pub devices: DeviceTable,
     pub missing: Vec<Missing>,
+    /// Those that were there.
+    pub known: Vec<(DataServerId, DataServerSpec)>,
 }
 
 /// A data server that isn't in service, and what was told of it last.
@@ -120,6 +124,7 @@ pub async fn reach(
         members: Vec::new(),
         devices: DeviceTable::default(),
         missing: Vec::new(),
+        known: Vec::new(),
     };
     for (spec, record) in specs.iter().zip(records) {
         let hosts = hosts_of(spec).await;
@@ -132,6 +137,7 @@ pub async fn reach(
                 reached
                     .members
                     .push(member(record.id, spec, hosts, Some(server)));
+                reached.known.push((record.id, spec.clone()));
             }
             Err(NotTaken::Twin(twin)) => anyhow::bail!(
                 "data servers {twin} and {} are one and the same ({}:{}): every write would go there twice; remove one of them",
@@ -154,7 +160,7 @@ pub async fn reach(
 }
 
 /// Why a data server isn't taken into service.
-enum NotTaken {
+pub(super) enum NotTaken {
     Away(anyhow::Error),
     Unfit(String),
     /// It is the data server of this name.
@@ -173,7 +179,7 @@ impl From<backend::Error> for NotTaken {
 
 impl Registry {
     /// Mounts it, tries its fence, and sees that it is no other entry's.
-    async fn take_in(
+    pub(super) async fn take_in(
         &self,
         id: DataServerId,
         spec: &DataServerSpec,
@@ -189,7 +195,11 @@ impl Registry {
             mount_port: spec.mount_port,
             export: spec.export.clone(),
         };
-        let server = NfsDataServer::connect(address, Options::new(self.catalog.boot_epoch()))
+        let options = Options {
+            fence: spec.moves_to_fence.then_some(FenceGrade::Replace),
+            ..Options::new(self.catalog.boot_epoch())
+        };
+        let server = NfsDataServer::connect(address, options)
             .await
             .map_err(|error| {
                 if error.is_refusal() {
@@ -269,7 +279,7 @@ async fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
 }
 
 /// Addresses of the machine that a data server runs on: those of `host`, or its own.
-async fn hosts_of(spec: &DataServerSpec) -> Vec<IpAddr> {
+pub(super) async fn hosts_of(spec: &DataServerSpec) -> Vec<IpAddr> {
     let (host, named) = match &spec.client_host {
         Some(host) => (host, true),
         None => (&spec.host, false),
@@ -289,7 +299,7 @@ async fn hosts_of(spec: &DataServerSpec) -> Vec<IpAddr> {
 }
 
 /// The device that clients are told, with a new generation where something of it changed.
-async fn identify(
+pub(super) async fn identify(
     catalog: &Catalog,
     mut record: DataServerRecord,
     spec: &DataServerSpec,
@@ -319,7 +329,7 @@ async fn identify(
     Ok((record, device))
 }
 
-fn member(
+pub(super) fn member(
     id: DataServerId,
     spec: &DataServerSpec,
     hosts: Vec<IpAddr>,

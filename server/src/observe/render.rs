@@ -2,8 +2,8 @@
 //! Never here: HTTP.
 
 use super::samples::{
-    Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency, OperationSample, Route,
-    Samples,
+    Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency, OperationSample,
+    ReportOf, ReportSample, Route, Samples,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -84,6 +84,9 @@ impl Page {
         for server in &samples.data_servers {
             self.add_data_server(common, server);
         }
+        for report in &samples.reports {
+            self.add_report(common, report);
+        }
         for Counter { name, help, value } in &samples.counters {
             self.push(name, help, common.clone(), Point::Counter(*value));
         }
@@ -153,6 +156,57 @@ impl Page {
                 help,
                 with(common, &[("data_server", &sample.name)]),
                 Point::Gauge(bytes as f64),
+            );
+        }
+    }
+
+    fn add_report(&mut self, common: &Labels, sample: &ReportSample) {
+        // Files come and go by how busy they are: no counters, which would have to go on.
+        let (of, bytes_name, requests_name, errors_name, point): (_, _, _, _, fn(u64) -> Point) =
+            match &sample.of {
+                ReportOf::DataServer(name) => (
+                    ("data_server", name.clone()),
+                    "client_data_bytes",
+                    "client_data_requests",
+                    "client_data_errors",
+                    Point::Counter,
+                ),
+                ReportOf::File(number) => (
+                    ("file", number.to_string()),
+                    "busiest_file_bytes",
+                    "busiest_file_requests",
+                    "busiest_file_errors",
+                    |value| Point::Gauge(value as f64),
+                ),
+            };
+        let of = |more: &[(&'static str, &str)]| {
+            let mut labels = with(common, &[(of.0, &of.1)]);
+            labels.extend(with(&Labels::new(), more));
+            labels
+        };
+        for (direction, bytes, requests) in [
+            ("read", sample.read_bytes, sample.reads),
+            ("written", sample.written_bytes, sample.writes),
+        ] {
+            self.push(
+                bytes_name,
+                "File data that went past the metadata server, as clients told (LAYOUTSTATS)",
+                of(&[("direction", direction)]),
+                point(bytes),
+            );
+            self.push(
+                requests_name,
+                "Reads and writes past the metadata server, as clients told (LAYOUTSTATS)",
+                of(&[("direction", direction)]),
+                point(requests),
+            );
+        }
+        for (status, count) in &sample.errors {
+            self.push(
+                errors_name,
+                "Errors that clients met at data servers, as they told (LAYOUTERROR)",
+                of(&[("status", status)]),
+                point(*count),
             );
         }
     }
@@ -319,6 +373,35 @@ mod tests {
             "headrace_data_server_health{role=\"mds\",data_server=\"nvme1\",health=\"down\"} 1";
         assert!(text.contains(up), "{text}");
         assert!(text.contains(down), "{text}");
+    }
+
+    #[test]
+    fn what_clients_tell_is_shown_by_data_server_and_by_busy_file() {
+        let report = |of| ReportSample {
+            of,
+            read_bytes: 10,
+            written_bytes: 20,
+            reads: 1,
+            writes: 2,
+            errors: vec![("STALE".to_owned(), 3)],
+        };
+        let text = page_of(&Samples {
+            reports: vec![
+                report(ReportOf::DataServer("nvme1".to_owned())),
+                report(ReportOf::File(77)),
+            ],
+            ..Samples::default()
+        });
+        for line in [
+            "headrace_client_data_bytes_total{role=\"mds\",data_server=\"nvme1\",direction=\"read\"} 10",
+            "headrace_client_data_errors_total{role=\"mds\",data_server=\"nvme1\",status=\"STALE\"} 3",
+            "headrace_busiest_file_bytes{role=\"mds\",file=\"77\",direction=\"written\"} 20.0",
+        ] {
+            assert!(
+                text.lines().any(|have| have == line),
+                "no {line} in\n{text}"
+            );
+        }
     }
 
     #[test]

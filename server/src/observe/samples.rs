@@ -17,6 +17,7 @@ pub struct Samples {
     pub bytes: Vec<BytesSample>,
     pub client_bytes: Vec<ClientBytes>,
     pub data_servers: Vec<DataServerSample>,
+    pub reports: Vec<ReportSample>,
     pub counters: Vec<Counter>,
     pub gauges: Vec<Gauge>,
     pub histograms: Vec<Histogram>,
@@ -108,6 +109,25 @@ pub struct DataServerSample {
     pub health: DataServerHealth,
     pub total_bytes: u64,
     pub free_bytes: u64,
+}
+
+/// What clients told of what they did past the metadata server.
+#[derive(Debug, Clone)]
+pub struct ReportSample {
+    pub of: ReportOf,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
+    /// By the status that they met.
+    pub errors: Vec<(String, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportOf {
+    DataServer(String),
+    /// Its number, as `stat` shows it.
+    File(u64),
 }
 
 /// A number that only grows.

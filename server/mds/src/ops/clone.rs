@@ -55,11 +55,6 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
             .await?;
     }
     server.withdraw(target.id, RecallWhat::All, None).await?;
-    for file in [source.id, target.id] {
-        if server.writing.has_former(file) {
-            server.fence(file).await?;
-        }
-    }
     let content = Content::of(args, server, source.id, target.id).await?;
     if content.range.is_empty() {
         return Ok(());

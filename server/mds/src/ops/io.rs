@@ -3,6 +3,7 @@
 //! State: the open or lock that allows it. Gate: shared, for a WRITE. Catalog: for the first WRITE of
 //! a file its write intent; size and times when they are asked for, or at once for a stable WRITE.
 //! Linux: comes this way without a layout driver, when a layout is refused, and now and then anyway.
+//! DELAY it repeats for ever, on soft mounts too; EIO ends it, where the operator wants that.
 //! The bytes go where a layout would have sent them, so that both ways see each other.
 
 use crate::attributes::{MAX_FILE_BYTES, without_set_id};
@@ -74,6 +75,7 @@ pub(super) async fn writable(
     regular(&inode)?;
     allowed(stateid, IoKind::Write, &file, &inode, cx)?;
     cx.server.not_pending(file.id)?;
+    cx.server.writers_out(file.id, cx.client()?).await?;
     Ok(file)
 }
 
@@ -102,6 +104,10 @@ impl Writer {
 
     /// The inode with its objects, its write intent durable. The caller is inside the gate.
     pub async fn bound(&self, file: InodeId) -> Result<Inode, Refusal> {
+        if self.server.writer_lingers(file, self.client) {
+            // What it still writes directly would undo this (invariant 5).
+            return Err(Nfsstat4::Delay.into());
+        }
         let inode = self.server.bound(file, self.client, self.address).await?;
         self.server
             .intend_proxy_write(file, inode.size_epoch)
@@ -129,6 +135,11 @@ impl Writer {
 
 pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read4Ok, Refusal> {
     let file = cx.file()?.clone();
+    let fetched = fetch(args, file.clone(), cx).await;
+    cx.server.answer_io(file.id, fetched).await
+}
+
+async fn fetch(args: &Read4Args, file: File, cx: &Compound<'_>) -> Result<Read4Ok, Refusal> {
     // Asked of the data servers whenever somebody may be writing there, the asker included: what it
     // wrote past us counts for what it reads through us.
     let inode = cx.server.fresh_inode(file.id, None).await?;
@@ -145,8 +156,14 @@ pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read
     let fetched = cx
         .server
         .objects
-        .read(&inode.extents, inode.size, args.offset, count)
-        .await?;
+        .read(&inode.extents, inode.size, args.offset, count);
+    let fetched = match fetched.await {
+        Err(error) if error.is_gone() && cx.inode().await?.extents != inode.extents => {
+            // A fence put new objects in the place of these meanwhile.
+            return Err(Nfsstat4::Delay.into());
+        }
+        fetched => fetched?,
+    };
     cx.server
         .metrics
         .proxy_read_bytes
@@ -159,8 +176,13 @@ pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read
 
 pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Write4Ok, Refusal> {
     let file = writable(args.stateid, args.offset, args.data.len() as u64, cx).await?;
+    let stored = store(args, &file, cx).await;
+    cx.server.answer_io(file.id, stored).await
+}
+
+async fn store(args: Write4Args, file: &File, cx: &Compound<'_>) -> Result<Write4Ok, Refusal> {
     let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
-    let writer = Writer::of(&file, cx)?;
+    let writer = Writer::of(file, cx)?;
     let inode = writer.bound(file.id).await?;
     let stability = match args.stable {
         StableHow4::Unstable => Stability::Unstable,
@@ -196,6 +218,11 @@ pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Wri
 /// Of the whole file, whatever range was asked for.
 pub(crate) async fn commit(cx: &mut Compound<'_>) -> Result<Commit4Ok, Refusal> {
     let file = cx.file()?.clone();
+    let synced = sync(&file, cx).await;
+    cx.server.answer_io(file.id, synced).await
+}
+
+async fn sync(file: &File, cx: &Compound<'_>) -> Result<Commit4Ok, Refusal> {
     let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
     let inode = cx.inode().await?;
     regular(&inode)?;

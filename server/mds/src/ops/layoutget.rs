@@ -1,6 +1,7 @@
 //! LAYOUTGET, RFC 8881 §18.43, with the flexible file layout of RFC 8435.
 //!
-//! State: the client's layout of the file, reserved, then confirmed. Gate: the inode, shared.
+//! State: the client's layout of the file, reserved, then confirmed; DELAY while a former writer isn't
+//! fenced. Gate: the inode, shared.
 //! Catalog: for RW the write intent, durable before the layout leaves; objects, where none are bound.
 //! Linux: asks with maxcount 4096 and, refused TOOSMALL, quietly goes through the server; takes one
 //! whole extent; wants user and group as decimal strings; before 6.18 refuses more than one stripe.
@@ -12,7 +13,7 @@ use crate::state::{ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest}
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
-use layout::{DataServerId, NoOffer, ObjectRef};
+use layout::{DataServerId, DeviceId, NoOffer, ObjectRef};
 use std::time::Duration;
 use wire::nfs4::{
     Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
@@ -36,6 +37,7 @@ pub(crate) async fn layoutget(
         // Not a matter of time: to be told to try later Linux would ask for ever (fact 8).
         return Err(Nfsstat4::Layoutunavailable.into());
     }
+    cx.server.writers_out(file.id, client).await?;
     // Whoever is alone inside may be recalling this client's layout, and Linux answers no recall
     // while it waits for a LAYOUTGET.
     let entered = cx
@@ -47,14 +49,6 @@ pub(crate) async fn layoutget(
         .server
         .bound(file.id, client, cx.connection.peer.ip())
         .await?;
-    if mode == LayoutMode::Write && cx.server.writing.has_former(file.id) {
-        // A writer of an earlier start must be out before a new one comes in (invariant 7).
-        if cx.server.state.lock().in_grace() {
-            return Err(Nfsstat4::Grace.into());
-        }
-        cx.server.fence(file.id).await?;
-        return Err(Nfsstat4::Delay.into());
-    }
     let limit = (args.maxcount as usize).min(cx.room.saturating_sub(8));
     let access = match mode {
         LayoutMode::Read => layout::Access::Read,
@@ -78,9 +72,20 @@ pub(crate) async fn layoutget(
     if let Some(away) = servers.iter().find(|server| cx.server.is_away(**server)) {
         // To serve a dead server's handle again would be an endless storm of LAYOUTERRORs.
         tracing::debug!(data_server = away.0, "no layout while it is away");
-        return Err(Nfsstat4::Delay.into());
+        // Given up, I/O comes through this server and hears what is wrong.
+        return Err(if cx.server.is_given_up(&inode.extents) {
+            Nfsstat4::Layoutunavailable.into()
+        } else {
+            Nfsstat4::Delay.into()
+        });
     }
-    let body = body(&offer, mode, cx)?;
+    if cx.server.reports.is_lost(file.id) && cx.server.has_lost_objects(file.id).await {
+        return Err(Refusal::client(
+            Nfsstat4::Layoutunavailable,
+            "a data server has lost an object of the file",
+        ));
+    }
+    let (body, devices) = body(&offer, mode, cx)?;
     let request = LayoutRequest {
         client,
         inode: file.id,
@@ -91,10 +96,23 @@ pub(crate) async fn layoutget(
         tag: file.export.number,
     };
     let reserved = cx.server.state.lock().layout_reserve(&request);
-    if let Err(LayoutRefusal::TooMany) = &reserved {
-        cx.server.recall_any(client);
+    let full = match &reserved {
+        Err(LayoutRefusal::TooMany) => Some(Some(client)),
+        Err(LayoutRefusal::Full) => Some(None),
+        _ => None,
+    };
+    if let Some(at_its_limit) = full {
+        cx.server.make_room_for_layouts(at_its_limit);
+        if args.signal_layout_avail {
+            cx.server.tell_when_layouts_are_there(client);
+        }
     }
     let reservation = reserved?;
+    if !cx.server.are_current(&devices) {
+        // Another address since. From the reservation on, the recall that goes with one reaches us.
+        cx.server.state.lock().layout_rollback(reservation);
+        return Err(Nfsstat4::Delay.into());
+    }
     if mode == LayoutMode::Write
         && let Err(refusal) = cx
             .server
@@ -160,9 +178,15 @@ fn refused(why: NoOffer) -> Refusal {
     Refusal::client(status, why.to_string())
 }
 
-fn body(offer: &layout::Grant<'_>, mode: LayoutMode, cx: &Compound<'_>) -> Result<Bytes, Refusal> {
+/// What the layout says, and the devices that it names.
+fn body(
+    offer: &layout::Grant<'_>,
+    mode: LayoutMode,
+    cx: &Compound<'_>,
+) -> Result<(Bytes, Vec<DeviceId>), Refusal> {
     let devices = cx.server.devices.read();
-    let data_server = |object: &ObjectRef| -> Result<flex::DataServer, Refusal> {
+    let mut named = Vec::new();
+    let mut data_server = |object: &ObjectRef| -> Result<flex::DataServer, Refusal> {
         // Not reached since this start: it is awaited, and the client waits with us.
         let Some(deviceid) = devices.id_of(object.server) else {
             return Err(Refusal::client(
@@ -170,6 +194,7 @@ fn body(offer: &layout::Grant<'_>, mode: LayoutMode, cx: &Compound<'_>) -> Resul
                 "a data server has not been reached yet",
             ));
         };
+        named.push(deviceid);
         // A reader's uid never owns: it can't write (RFC 8435 §2.2).
         let owner = match mode {
             LayoutMode::Write => object.owner,
@@ -189,17 +214,18 @@ fn body(offer: &layout::Grant<'_>, mode: LayoutMode, cx: &Compound<'_>) -> Resul
         let data_servers = mirror
             .stripes
             .iter()
-            .map(data_server)
+            .map(&mut data_server)
             .collect::<Result<_, _>>()?;
         mirrors.push(flex::Mirror { data_servers });
     }
-    Ok(to_bytes(&flex::Layout {
+    let body = to_bytes(&flex::Layout {
         stripe_unit: u64::from(offer.stripe_unit),
         mirrors,
         // LAYOUTCOMMIT stays on: an append under a lock needs the size.
         flags: 0,
         stats_collect_hint: cx.server.settings().stats_seconds,
-    }))
+    });
+    Ok((body, named))
 }
 
 impl crate::Server {

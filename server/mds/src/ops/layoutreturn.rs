@@ -1,21 +1,20 @@
-//! LAYOUTRETURN, LAYOUTERROR, LAYOUTSTATS: RFC 8881 §18.44, RFC 7862 §15.6, §15.7, RFC 8435 §9 and §11.
+//! LAYOUTRETURN, RFC 8881 §18.44, with the flexible file body of RFC 8435 §9.
 //!
-//! State: the layouts given back. The last writer's return settles the file in the background.
-//! An error that a client reports is believed after a probe of our own; never a reason to fence.
-//! Linux: returns lazily, sends errors in the return's body (6.1) or by LAYOUTERROR.
+//! State: the layouts given back, whole or in parts. Gate: none. Catalog: none now; the last writer's
+//! return settles the file in the background. Never a reason to fence.
+//! Linux: returns lazily, sends errors and statistics in the return's body.
 
-use crate::compound::Compound;
-use crate::state::ReturnMode;
+use super::layouterror::suspect;
+use super::layoutstats::count;
+use crate::compound::{Compound, File};
+use crate::state::{ClientId, ReturnMode, Span};
 use crate::status::Refusal;
-use layout::DeviceId;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs4::{
-    DeviceError4, LAYOUT4_FLEX_FILES, Layouterror4Args, Layoutiomode4, Layoutreturn4,
-    Layoutreturn4Args, Layoutreturn4Ok, Layoutstats4Args, Nfsstat4, Stateid4, flex,
+    LAYOUT4_FLEX_FILES, Layoutiomode4, Layoutreturn4, Layoutreturn4Args, Layoutreturn4Ok, Nfsstat4,
+    flex,
 };
 
-pub(crate) fn layoutreturn(
+pub(crate) async fn layoutreturn(
     args: Layoutreturn4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Layoutreturn4Ok, Refusal> {
@@ -28,10 +27,14 @@ pub(crate) fn layoutreturn(
         Layoutiomode4::Rw => ReturnMode::Write,
         Layoutiomode4::Any => ReturnMode::Any,
     };
+    if args.reclaim && !matches!(args.layoutreturn, Layoutreturn4::File(_)) {
+        return Err(Nfsstat4::Inval.into());
+    }
     match args.layoutreturn {
         Layoutreturn4::File(returned) => {
             let file = cx.file()?.clone();
-            report(&returned.body, cx);
+            let span = Span::new(returned.offset, returned.length).ok_or(Nfsstat4::Inval)?;
+            report(&returned.body, &file, cx).await?;
             if args.reclaim {
                 // Of an earlier start: nothing is left of it here but what the body told (RFC 9737).
                 cx.server.state.lock().may_reclaim(client)?;
@@ -42,7 +45,7 @@ pub(crate) fn layoutreturn(
                 .server
                 .state
                 .lock()
-                .layout_return(client, file.id, stateid, mode)?;
+                .layout_return(client, file.id, stateid, mode, span)?;
             cx.server.layouts_changed.notify_waiters();
             if back.was_writer {
                 cx.server.settle_later(file.id);
@@ -53,68 +56,49 @@ pub(crate) fn layoutreturn(
             let stateid = back.stateid.map(|stateid| cx.set_stateid(stateid));
             Ok(Layoutreturn4Ok { stateid })
         }
-        // One file system: FSID and ALL are the same.
-        Layoutreturn4::Fsid | Layoutreturn4::All => {
-            let returned = cx.server.state.lock().layout_return_all(client);
-            cx.server.layouts_changed.notify_waiters();
-            for grant in returned {
-                if grant.write {
-                    cx.server.settle_later(grant.inode);
-                }
-                cx.server.reap_if_free(grant.inode);
-            }
-            Ok(Layoutreturn4Ok { stateid: None })
+        // One file system: all that a client holds is of that which the current filehandle is in.
+        Layoutreturn4::Fsid => {
+            cx.file()?;
+            Ok(everything(client, mode, cx))
         }
+        Layoutreturn4::All => Ok(everything(client, mode, cx)),
     }
+}
+
+fn everything(client: ClientId, mode: ReturnMode, cx: &Compound<'_>) -> Layoutreturn4Ok {
+    let returned = cx.server.state.lock().layout_return_all(client, mode);
+    cx.server.layouts_changed.notify_waiters();
+    for grant in returned {
+        if grant.write {
+            cx.server.settle_later(grant.inode);
+        }
+        cx.server.reap_if_free(grant.inode);
+    }
+    Layoutreturn4Ok { stateid: None }
 }
 
 /// What a return's body tells of data servers. One that can't be read is no reason to keep the layout.
-fn report(body: &bytes::Bytes, cx: &Compound<'_>) {
+async fn report(body: &bytes::Bytes, file: &File, cx: &Compound<'_>) -> Result<(), Refusal> {
     if body.is_empty() {
-        return;
+        return Ok(());
     }
     let told: Result<flex::LayoutReturn, _> = wire::xdr::from_bytes(body.clone());
     match told {
-        Ok(told) => told
-            .ioerr_report
-            .iter()
-            .for_each(|report| suspect(&report.errors, cx)),
+        Ok(told) => {
+            let errors = told.ioerr_report.iter().flat_map(|report| &report.errors);
+            suspect(errors, file, cx).await;
+            for report in &told.iostats_report {
+                let (read, write) = (&report.read, &report.write);
+                count(
+                    report.deviceid,
+                    (read, write),
+                    &report.layoutupdate,
+                    file,
+                    cx,
+                )?;
+            }
+        }
         Err(fault) => tracing::debug!(%fault, "a LAYOUTRETURN's report can't be read"),
     }
-}
-
-pub(crate) fn layouterror(args: &Layouterror4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
-    let file = cx.file()?.clone();
-    let client = cx.client()?;
-    // They count also when the layout is gone by now: it is the data server that they are about.
-    suspect(&args.errors, cx);
-    if args.stateid != Stateid4::ANONYMOUS {
-        let stateid = cx.resolve(args.stateid)?;
-        let grant = cx.server.state.lock().layout_of(client, stateid)?;
-        if grant.inode != file.id {
-            return Err(Nfsstat4::BadStateid.into());
-        }
-    }
-    Ok(())
-}
-
-fn suspect(errors: &[DeviceError4], cx: &Compound<'_>) {
-    for error in errors {
-        cx.server.metrics.layout_errors.fetch_add(1, Relaxed);
-        let Some((data_server, _)) = DeviceId(error.deviceid.0).parse() else {
-            continue;
-        };
-        tracing::debug!(data_server = data_server.0, status = ?error.status, "a client can't use a data server");
-        let server = Arc::clone(cx.server);
-        cx.server.tasks.spawn(async move {
-            // Its health changes if the probe agrees, and housekeeping recalls its layouts.
-            let _ = server.objects.probe_now(data_server).await;
-        });
-    }
-}
-
-pub(crate) fn layoutstats(_args: &Layoutstats4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
-    cx.file()?;
-    cx.client()?;
     Ok(())
 }

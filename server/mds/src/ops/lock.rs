@@ -1,6 +1,7 @@
 //! LOCK, LOCKT, LOCKU, FREE_STATEID, TEST_STATEID: RFC 8881 §18.10 to §18.12, §18.38, §18.48.
 //!
 //! State: byte-range locks, and those who wait for one (READW, WRITEW: §9.6). Gate, catalog: none.
+//! DELAY while a former writer isn't fenced.
 //! Linux: a waiter that OPEN promised CB_NOTIFY_LOCK asks again when it comes, and else each 30
 //! seconds; one that a signal stopped says nothing. A LOCK of a lock-owner that is known keeps the
 //! stateid's `other`.
@@ -98,6 +99,10 @@ pub(crate) async fn lock(args: Lock4Args, cx: &mut Compound<'_>) -> Result<Lock4
         wait: waits(args.locktype).then_some(cx.file()?.export.number),
         who,
     };
+    if !request.reclaim {
+        // Who had this lock may still be writing under it (invariant 7).
+        cx.server.writers_out(inode, request.client).await?;
+    }
     match cx.server.take_lock(cx.time, request).await? {
         Ok(stateid) => {
             // A write lock may have become one for reading.

@@ -15,8 +15,10 @@ mod getxattr;
 mod io;
 mod io_advise;
 mod layoutcommit;
+mod layouterror;
 mod layoutget;
 mod layoutreturn;
+mod layoutstats;
 mod link;
 mod listxattrs;
 mod lock;
@@ -115,13 +117,13 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Layoutget(args) => ResOp::Layoutget(
             layoutget::layoutget(args, cx).await.map_err(|refusal| Layoutget4Error::from_status(no(refusal))),
         ),
-        ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(layoutreturn::layoutreturn(args, cx).map_err(no)),
-        ArgOp::Layouterror(args) => ResOp::Layouterror(layoutreturn::layouterror(&args, cx).map_err(no)),
+        ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(layoutreturn::layoutreturn(args, cx).await.map_err(no)),
+        ArgOp::Layouterror(args) => ResOp::Layouterror(layouterror::layouterror(&args, cx).await.map_err(no)),
+        ArgOp::Layoutstats(args) => ResOp::Layoutstats(layoutstats::layoutstats(&args, cx).map_err(no)),
         ArgOp::Getxattr(args) => ResOp::Getxattr(getxattr::getxattr(args, cx).await.map_err(no)),
         ArgOp::Setxattr(args) => ResOp::Setxattr(setxattr::setxattr(args, cx).await.map_err(no)),
         ArgOp::Listxattrs(args) => ResOp::Listxattrs(listxattrs::listxattrs(args, cx).await.map_err(no)),
         ArgOp::Removexattr(args) => ResOp::Removexattr(removexattr::removexattr(args, cx).await.map_err(no)),
-        ArgOp::Layoutstats(args) => ResOp::Layoutstats(layoutreturn::layoutstats(&args, cx).map_err(no)),
         ArgOp::Allocate(args) => ResOp::Allocate(allocate::allocate(&args, cx).await.map_err(no)),
         ArgOp::Deallocate(args) => ResOp::Deallocate(allocate::deallocate(&args, cx).await.map_err(no)),
         ArgOp::Clone(args) => ResOp::Clone(clone::clone(&args, cx).await.map_err(no)),

@@ -14,6 +14,7 @@ use crate::exports::Access as ExportAccess;
 use crate::identity::{Credential, Want, may};
 use crate::state::{Access, ClientId, Deny, GateMode, OpenRequest};
 use crate::status::Refusal;
+use crate::truncate::Resize;
 use bytes::Bytes;
 use catalog::{FileKind, Inode, transact};
 use objects::Placement;
@@ -52,6 +53,9 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             continue;
         };
         let file = target.file.clone();
+        if deny != Deny::None && !reclaim {
+            cx.server.writers_out(file.id, client).await?;
+        }
         let request = OpenRequest {
             client,
             // A slice would keep the whole record that it came in.
@@ -61,7 +65,7 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             deny,
             reclaim,
         };
-        let reservation = {
+        let reserved = {
             let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
             let inode = match cx.server.catalog.read().inode(file.id).await {
                 Ok(inode) => inode,
@@ -72,14 +76,32 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             if !target.created && !reclaim {
                 openable(&inode, access, &cx.credential(&file), file.export.access)?;
             }
-            cx.server.reserve_open(request).await?
+            cx.server.reserve_open(request).await
         };
-        if let Some(size) = target.truncate_to
-            && let Err(refusal) = cx.server.truncate(file.id, size, Some(client), false).await
-        {
-            cx.server.state.lock().open_rollback(reservation);
-            cx.server.reap_if_free(file.id);
-            return Err(refusal);
+        let reservation = match reserved {
+            // Who was in the way is out, and may still write until he is fenced: that takes the gate.
+            Err(refusal)
+                if refusal.status == Nfsstat4::Delay
+                    && deny != Deny::None
+                    && cx.server.writer_lingers(file.id, client) =>
+            {
+                cx.server.writers_out(file.id, client).await?;
+                continue;
+            }
+            reserved => reserved?,
+        };
+        if let Some(size) = target.truncate_to {
+            let asked = Resize {
+                size,
+                asker: Some(client),
+                changes: &Changes::default(),
+                credential: &cx.credential(&file),
+            };
+            if let Err(refusal) = cx.server.truncate(file.id, asked).await {
+                cx.server.state.lock().open_rollback(reservation);
+                cx.server.reap_if_free(file.id);
+                return Err(refusal);
+            }
         }
         let (stateid, may_notify) = {
             let mut state = cx.server.state.lock();

@@ -1,7 +1,7 @@
 //! SETATTR, RFC 8881 §18.34.
 //!
 //! State: a size is judged by its stateid, as a WRITE. Gate: a size takes the inode exclusively
-//! (`truncate`). Catalog: one transaction for everything beside the size.
+//! (`truncate`). Catalog: one transaction, also for a size with other attributes beside it.
 //! Linux: `O_TRUNC` comes as OPEN's createattrs or as this, with the open stateid.
 
 use crate::attributes::Changes;
@@ -9,6 +9,7 @@ use crate::compound::Compound;
 use crate::identity::{Want, may};
 use crate::state::{ClientId, IoKind, Stateid};
 use crate::status::Refusal;
+use crate::truncate::Resize;
 use catalog::{FileKind, transact};
 use wire::nfs4::{Nfsstat4, Setattr4Args, Setattr4Ok};
 
@@ -35,11 +36,16 @@ pub(crate) async fn setattr(
         if !opened && !may(&credential, &inode, Want::WRITE) {
             return Err(Nfsstat4::Access.into());
         }
-        cx.server
-            .truncate(file.id, size, Some(client), credential.is_root())
-            .await?;
-    }
-    if changes.beside_size() {
+        // With all the rest in one transaction: the answer's bitmap has no word for half of it.
+        let asked = Resize {
+            size,
+            asker: Some(client),
+            changes: &changes,
+            credential: &credential,
+        };
+        let resized = cx.server.truncate(file.id, asked).await;
+        cx.server.answer_io(file.id, resized).await?;
+    } else {
         // Times set now must not be overtaken by writes that came before them and are not counted yet.
         if changes.mtime.is_some() {
             cx.server.absorb_writes(file.id).await?;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catalog::InodeId;
 use layout::DataServerId;
 
+use super::coverage::{Coverage, Span};
 use super::lease::GraceRefusal;
 use super::stateid::{Parts, StateKind, is_earlier};
 use super::table::{Keyed, Map, Table};
@@ -64,12 +65,14 @@ pub enum LayoutRefusal {
     OpenMode,
     #[error("the file's layouts are being recalled")]
     RecallConflict,
-    #[error("the client's layout of this file is being fenced")]
+    #[error("a layout of this file is being fenced")]
     Fencing,
     #[error("somebody is alone with the file")]
     Busy,
-    #[error("there are as many layouts as the limits allow")]
+    #[error("the client holds as many layouts as it may")]
     TooMany,
+    #[error("there are as many layouts as the limits allow")]
+    Full,
     #[error(transparent)]
     Grace(#[from] GraceRefusal),
 }
@@ -113,8 +116,6 @@ pub struct Returned {
     pub stateid: Option<Stateid>,
     /// A right to write was given back.
     pub was_writer: bool,
-    /// No recall or fence of this file is pending any more: whoever waits may go on.
-    pub drained: bool,
     /// Somebody still holds the file.
     pub held: bool,
 }
@@ -150,6 +151,14 @@ pub(super) struct Layout {
     pub(super) reservations: u16,
     pub(super) write_reservations: u16,
     pub(super) held: Held,
+    /// What came back of it in parts; most layouts come back whole.
+    pub(super) parts: Option<Box<PartsReturned>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct PartsReturned {
+    read: Coverage,
+    write: Coverage,
 }
 
 impl Layout {
@@ -157,6 +166,46 @@ impl Layout {
     /// cleared.
     pub(super) fn writes(&self) -> bool {
         self.held.write || self.write_reservations > 0
+    }
+
+    /// Whether a client that lost the right to write may still be doing it: its fence isn't done.
+    fn lingers(&self) -> bool {
+        self.held.write && self.phase == GrantPhase::Fencing
+    }
+
+    fn is_recalled(&self) -> bool {
+        matches!(self.phase, GrantPhase::Recalling { .. })
+    }
+
+    /// A new segment of `mode`, whole: earlier returns don't count for it.
+    pub(super) fn take(&mut self, mode: LayoutMode) {
+        match mode {
+            LayoutMode::Read => self.held.read = true,
+            LayoutMode::Write => self.held.write = true,
+        }
+        if let Some(parts) = &mut self.parts {
+            match mode {
+                LayoutMode::Read => parts.read = Coverage::default(),
+                LayoutMode::Write => parts.write = Coverage::default(),
+            }
+        }
+    }
+
+    /// The right goes when all of its range has come back, in one piece or in several.
+    pub(super) fn give_back(&mut self, mode: ReturnMode, span: Span) {
+        let (mut reads, mut writes) = (span == Span::WHOLE, span == Span::WHOLE);
+        if span != Span::WHOLE {
+            let parts = self.parts.get_or_insert_default();
+            if mode != ReturnMode::Write {
+                parts.read.add(span);
+            }
+            if mode != ReturnMode::Read {
+                parts.write.add(span);
+            }
+            (reads, writes) = (parts.read.is_whole(), parts.write.is_whole());
+        }
+        self.held.read &= !(reads && mode != ReturnMode::Write);
+        self.held.write &= !(writes && mode != ReturnMode::Read);
     }
 
     pub(super) fn release(&mut self, mode: LayoutMode) {
@@ -171,8 +220,10 @@ impl Layout {
 pub(super) struct FileLayouts {
     pub(super) by_client: BTreeMap<u32, u32>,
     pub(super) writers: u32,
-    /// Being recalled or fenced.
-    leaving: u32,
+    /// Asked back and not yet overdue.
+    recalled: u32,
+    /// Their right to write is gone, and the fence that makes it true isn't done.
+    lingering: u32,
 }
 
 #[derive(Debug)]
@@ -284,11 +335,13 @@ impl Grants {
             return;
         };
         let (wrote, was_phase) = (layout.writes(), layout.phase);
+        let (was_recalled, lingered) = (layout.is_recalled(), layout.lingers());
         apply(layout);
         if !layout.held.any() {
             layout.phase = GrantPhase::Held;
         }
         let (writes, phase) = (layout.writes(), layout.phase);
+        let (is_recalled, lingers) = (layout.is_recalled(), layout.lingers());
         let (client, inode) = (layout.client, layout.inode);
         let empty = !layout.held.any() && layout.reservations == 0;
 
@@ -306,8 +359,10 @@ impl Grants {
         if let Some(file) = self.files.get_mut(&inode) {
             file.writers -= u32::from(wrote);
             file.writers += u32::from(writes);
-            file.leaving -= u32::from(was_phase != GrantPhase::Held);
-            file.leaving += u32::from(phase != GrantPhase::Held);
+            file.recalled -= u32::from(was_recalled);
+            file.recalled += u32::from(is_recalled);
+            file.lingering -= u32::from(lingered);
+            file.lingering += u32::from(lingers);
             if empty {
                 file.by_client.remove(&client.short());
                 if file.by_client.is_empty() {
@@ -350,6 +405,7 @@ impl Grants {
             reservations: 0,
             write_reservations: 0,
             held: Held::default(),
+            parts: None,
         });
         self.files
             .entry(request.inode)
@@ -411,16 +467,30 @@ impl Grants {
         grants
     }
 
-    /// Whether a recall or fence of this file is pending with somebody else than `except`.
-    pub(super) fn is_leaving(&self, inode: InodeId, except: Option<ClientId>) -> bool {
-        let Some(file) = self.files.get(&inode) else {
-            return false;
-        };
-        let own = except
+    /// Whether the client's layout of the file is one of those that `which` tells.
+    fn own(
+        &self,
+        file: &FileLayouts,
+        client: Option<ClientId>,
+        which: impl Fn(&Layout) -> bool,
+    ) -> u32 {
+        let own = client
             .and_then(|client| file.by_client.get(&client.short()))
-            .and_then(|index| self.layouts.at(*index))
-            .is_some_and(|layout| layout.phase != GrantPhase::Held);
-        file.leaving > u32::from(own)
+            .and_then(|index| self.layouts.at(*index));
+        u32::from(own.is_some_and(which))
+    }
+
+    /// Whether somebody else than `except` has been asked for his layout and has time left.
+    pub(super) fn is_recalled(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        self.files
+            .get(&inode)
+            .is_some_and(|file| file.recalled > self.own(file, except, Layout::is_recalled))
+    }
+
+    pub(super) fn lingers(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        self.files
+            .get(&inode)
+            .is_some_and(|file| file.lingering > self.own(file, except, Layout::lingers))
     }
 
     pub(super) fn admit(
@@ -436,11 +506,11 @@ impl Grants {
                 Some(GrantPhase::Held) | None => index,
             }
         } else {
-            if self.layouts.len() >= limits.layouts
-                || self.layouts.is_full()
-                || self.held_by(request.client) >= limits.layouts_per_client
-            {
+            if self.held_by(request.client) >= limits.layouts_per_client {
                 return Err(LayoutRefusal::TooMany);
+            }
+            if self.layouts.len() >= limits.layouts || self.layouts.is_full() {
+                return Err(LayoutRefusal::Full);
             }
             self.add(request)
         };

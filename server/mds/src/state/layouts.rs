@@ -4,8 +4,9 @@
 use catalog::InodeId;
 use layout::DataServerId;
 
+use super::coverage::Span;
 use super::grant::{
-    Grant, GrantPhase, Held, Layout, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
+    Grant, GrantPhase, Layout, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
     ReturnMode, Returned,
 };
 use super::share::Access;
@@ -49,6 +50,10 @@ impl State {
         if self.gates.is_claimed(request.inode) {
             return Err(self.layout_kept_out(request.client, request.inode));
         }
+        // A new holder would be hit by the fence, or be overwritten before it (invariant 5).
+        if self.grants.lingers(request.inode, Some(request.client)) {
+            return Err(LayoutRefusal::Fencing);
+        }
         self.grants.admit(request, &self.limits)
     }
 
@@ -80,6 +85,11 @@ impl State {
             return Err(LayoutRefusal::RecallConflict);
         }
         let index = reservation.id.index;
+        let inode = self.grants.layouts.at(index).map(|layout| layout.inode);
+        if inode.is_some_and(|inode| self.grants.lingers(inode, Some(reservation.client))) {
+            self.layout_rollback(reservation);
+            return Err(LayoutRefusal::Fencing);
+        }
         self.grants.change(index, |layout| {
             layout.release(reservation.mode);
             layout.size_epoch = if layout.held.any() {
@@ -87,10 +97,7 @@ impl State {
             } else {
                 reservation.size_epoch
             };
-            match reservation.mode {
-                LayoutMode::Read => layout.held.read = true,
-                LayoutMode::Write => layout.held.write = true,
-            }
+            layout.take(reservation.mode);
             layout.seqid = next_seqid(layout.seqid);
             layout.granted = layout.seqid;
         });
@@ -125,7 +132,7 @@ impl State {
         Ok(grant)
     }
 
-    /// LAYOUTRETURN of one file, §18.44. One that was sent before its client knew of the latest
+    /// LAYOUTRETURN of one file or of a part of it, §18.44. One that was sent before its client knew of the latest
     /// LAYOUTGET's answer is OLD: that layout would be used after its return. Returns that pass
     /// each other, or a recall, are not.
     pub fn layout_return(
@@ -134,6 +141,7 @@ impl State {
         inode: InodeId,
         stateid: Stateid,
         mode: ReturnMode,
+        span: Span,
     ) -> Result<Returned, StateidRefusal> {
         self.honour(client)?;
         let index = self.grants.find(client, stateid)?;
@@ -145,7 +153,7 @@ impl State {
         if granted.is_some_and(|granted| is_earlier(stateid.seqid, granted)) {
             return Err(StateidRefusal::Old);
         }
-        self.give_back(index, mode);
+        self.give_back(index, mode, span);
         let left = self
             .layout_of(
                 client,
@@ -154,37 +162,35 @@ impl State {
                     ..stateid
                 },
             )
-            .ok()
-            .filter(|left| left.id == before.id);
+            .ok();
         Ok(Returned {
             stateid: left.map(|left| left.stateid),
             was_writer: before.write && left.is_none_or(|left| !left.write),
-            drained: !self.grants.is_leaving(inode, None),
             held: self.file_is_held(inode),
         })
     }
 
-    pub(super) fn give_back(&mut self, index: u32, mode: ReturnMode) {
+    pub(super) fn give_back(&mut self, index: u32, mode: ReturnMode, span: Span) {
         self.grants.change(index, |layout| {
-            match mode {
-                ReturnMode::Read => layout.held.read = false,
-                ReturnMode::Write => layout.held.write = false,
-                ReturnMode::Any => layout.held = Held::default(),
-            }
+            layout.give_back(mode, span);
             layout.seqid = next_seqid(layout.seqid);
         });
     }
 
-    /// LAYOUTRETURN of a filesystem or of everything: what was given back.
-    pub fn layout_return_all(&mut self, client: ClientId) -> Vec<Grant> {
+    /// LAYOUTRETURN of a filesystem or of everything: what was given back, as it was before.
+    pub fn layout_return_all(&mut self, client: ClientId, mode: ReturnMode) -> Vec<Grant> {
         let mut returned = Vec::new();
         for index in self.grants.of_client(client) {
-            let honoured = self
-                .grants
-                .view(index)
-                .filter(|grant| grant.phase != GrantPhase::Fencing && (grant.read || grant.write));
+            let honoured = self.grants.view(index).filter(|grant| {
+                let named = match mode {
+                    ReturnMode::Read => grant.read,
+                    ReturnMode::Write => grant.write,
+                    ReturnMode::Any => grant.read || grant.write,
+                };
+                named && grant.phase != GrantPhase::Fencing
+            });
             if let Some(grant) = honoured {
-                self.give_back(index, ReturnMode::Any);
+                self.give_back(index, mode, Span::WHOLE);
                 returned.push(grant);
             }
         }

@@ -61,6 +61,8 @@ pub enum LockRefusal {
     Stateid(#[from] StateidRefusal),
     #[error("the file is not open for this kind of lock")]
     OpenMode,
+    #[error("a client that lost its lock may still be writing, until its fence is done")]
+    Fencing,
     #[error("there are as many locks as the limits allow")]
     TooMany,
     #[error(transparent)]
@@ -403,6 +405,9 @@ impl State {
             return Err(LockRefusal::OpenMode);
         }
         self.admit(client, reclaim)?;
+        if !reclaim && self.writer_lingers(inode, Some(client)) {
+            return Err(LockRefusal::Fencing);
+        }
         let wanted = Wanted {
             client,
             inode,
@@ -486,9 +491,13 @@ impl State {
         }
     }
 
-    /// FREE_STATEID, §18.38: only a lock stateid that holds nothing can be freed.
+    /// FREE_STATEID, §18.38: a lock stateid that holds nothing can be freed, and one that was
+    /// revoked: so its client says that it knows. What was revoked is out of its hands already.
     pub fn free_stateid(&mut self, client: ClientId, stateid: Stateid) -> Result<(), FreeRefusal> {
-        self.test_stateid(client, stateid)?;
+        match self.test_stateid(client, stateid) {
+            Err(StateidRefusal::Revoked) => return Ok(()),
+            tested => tested?,
+        }
         let parts = stateid.parts(self.opens.epoch())?;
         let is_idle_lock = parts.kind == StateKind::Lock
             && self

@@ -8,6 +8,7 @@
 mod callback;
 mod client;
 mod courtesy;
+mod coverage;
 #[cfg(test)]
 mod fixture;
 mod gate;
@@ -40,6 +41,7 @@ pub use client::{
     ClientRecordView, DestroyClientRefusal, ExchangeId, ExchangeIdRefusal, ExchangedId,
     Implementation,
 };
+pub use coverage::Span;
 pub use gate::{GateAnswer, GateMode};
 pub use grant::{
     Grant, GrantId, GrantPhase, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,

@@ -44,6 +44,8 @@ pub enum OpenRefusal {
     ShareDenied,
     #[error("what is reclaimed is denied by another")]
     ReclaimConflict,
+    #[error("what this would deny may still be going on, past this server, until a fence is done")]
+    Fencing,
     #[error("there are as many opens as the limits allow")]
     TooMany,
     #[error("clients that are away are made to give room")]
@@ -447,6 +449,10 @@ impl State {
     /// Claims an open for the time of its transaction.
     pub fn open_reserve(&mut self, request: OpenRequest) -> Result<OpenReservation, OpenRefusal> {
         self.admit(request.client, request.reclaim)?;
+        let excludes = request.deny != Deny::None && !request.reclaim;
+        if excludes && self.writer_lingers(request.inode, Some(request.client)) {
+            return Err(OpenRefusal::Fencing);
+        }
         let reclaim = request.reclaim;
         match self.opens.reserve(request, &self.limits) {
             Err(OpenRefusal::ShareDenied) if reclaim => Err(OpenRefusal::ReclaimConflict),

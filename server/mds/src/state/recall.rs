@@ -7,6 +7,7 @@ use catalog::InodeId;
 use layout::DataServerId;
 
 use super::client::Notice;
+use super::coverage::Span;
 use super::grant::{Grant, GrantId, GrantPhase, LayoutMode, ReturnMode};
 use super::stateid::next_seqid;
 use super::{ClientId, State, Stateid, Time};
@@ -69,6 +70,32 @@ impl State {
             .collect()
     }
 
+    pub fn layouts_held_by(&self, client: ClientId) -> usize {
+        self.grants.held_by(client)
+    }
+
+    pub fn largest_layout_holder(&self) -> Option<ClientId> {
+        let held = self.grants.clients.iter();
+        held.max_by_key(|(_, layouts)| layouts.len())
+            .map(|(client, _)| *client)
+    }
+
+    /// How many more layouts a client could have: none before a part of what may be is free, so that
+    /// those who are told don't find it taken.
+    pub fn room_for_layouts(&self, client: ClientId) -> usize {
+        let left = |most: usize, held: usize| {
+            let left = most.saturating_sub(held);
+            if left > most / 16 { left } else { 0 }
+        };
+        let own = left(self.limits.layouts_per_client, self.grants.held_by(client));
+        own.min(left(self.limits.layouts, self.grants.layouts.len()))
+    }
+
+    /// Whether any of these is still out.
+    pub fn any_left(&self, grants: &[GrantId]) -> bool {
+        grants.iter().any(|id| self.grants.by_id(*id).is_some())
+    }
+
     /// Everything that points at one data server.
     pub fn recall_server(&mut self, now: Time, server: DataServerId) -> Vec<RecallOrder> {
         let indices: Vec<u32> = self
@@ -123,13 +150,20 @@ impl State {
         if !matches!(grant.phase, GrantPhase::Recalling { .. }) {
             return None;
         }
-        self.give_back(index, ReturnMode::Any);
+        self.give_back(index, ReturnMode::Any, Span::WHOLE);
         Some(grant)
     }
 
-    /// Whether layouts of a file are still being recalled or fenced, with others than `except`.
+    /// Whether somebody else than `except` has been asked for his layout of a file and may still
+    /// return it: those whose time is over are `fences_of` it.
     pub fn recalls_pending(&self, inode: InodeId, except: Option<ClientId>) -> bool {
-        self.grants.is_leaving(inode, except)
+        self.grants.is_recalled(inode, except)
+    }
+
+    /// Whether somebody else than `except` lost the right to write a file and may still be doing
+    /// it, since the fence isn't done. Nothing that excludes writers is given meanwhile.
+    pub fn writer_lingers(&self, inode: InodeId, except: Option<ClientId>) -> bool {
+        self.grants.lingers(inode, except)
     }
 
     /// Recalls whose time is over: to be fenced now.
@@ -166,14 +200,34 @@ impl State {
             .filter(|grant| grant.phase == GrantPhase::Fencing)
     }
 
-    /// Fences begun and not done, for whoever has to try again.
-    pub fn fences(&self) -> Vec<Grant> {
-        self.grants_of(self.grants.fencing.iter().copied())
+    /// Stops honouring everything of a client whose lease ran out; says whether that leaves
+    /// anything to fence.
+    pub fn begin_fences_of(&mut self, client: ClientId) -> bool {
+        let indices = self.grants.of_client(client);
+        for index in indices {
+            self.begin_fence(self.grants.id(index));
+        }
+        self.is_being_fenced(client)
     }
 
-    /// Those of one file that may still write it.
+    /// Whether a layout to write of this client still has to be fenced.
+    pub fn is_being_fenced(&self, client: ClientId) -> bool {
+        let indices = self.grants.clients.get(&client).into_iter().flatten();
+        self.grants_of(indices.copied())
+            .iter()
+            .any(|grant| grant.write && grant.phase == GrantPhase::Fencing)
+    }
+
+    /// Fences begun and not done, at most `limit` of those after `after`: for whoever carries them
+    /// out, again and again.
+    pub fn fences_after(&self, after: Option<GrantId>, limit: usize) -> Vec<Grant> {
+        let from = after.map_or(0, |id| id.index.saturating_add(1));
+        self.grants_of(self.grants.fencing.range(from..).copied().take(limit))
+    }
+
+    /// Those of one file.
     pub fn fences_of(&self, inode: InodeId) -> Vec<Grant> {
-        let mut grants = self.rw_holders(inode);
+        let mut grants = self.holders(inode);
         grants.retain(|grant| grant.phase == GrantPhase::Fencing);
         grants
     }
@@ -185,7 +239,7 @@ impl State {
         if grant.phase != GrantPhase::Fencing {
             return None;
         }
-        self.give_back(index, ReturnMode::Any);
+        self.give_back(index, ReturnMode::Any, Span::WHOLE);
         Some(grant)
     }
 }

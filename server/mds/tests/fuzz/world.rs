@@ -160,6 +160,7 @@ impl World {
                 exports: Exports::new(vec![(export, Vec::new())]),
                 stripe_unit: 4096,
                 stats_seconds: 60,
+                away_error: None,
                 recall_timeout: Duration::from_millis(5),
                 gate_timeout: Duration::from_millis(20),
             },

@@ -130,6 +130,7 @@ impl Server {
                 };
                 match self.state.lock(now, asked) {
                     Ok(stateid) => {
+                        self.no_writer_lingers(client, file)?;
                         oracle.locked(client, file, *range, Some(*kind))?;
                         self.tell_waiters(now, file, oracle, net)?;
                         Ok(Err(Answer::Stateid(stateid)))
@@ -197,6 +198,7 @@ impl Server {
                         "invariant 7: a layout of file {file} before it had settled"
                     ));
                 }
+                self.no_writer_lingers(client, file)?;
                 self.count("layouts");
                 self.last_serial += 1;
                 oracle.issued(self.last_serial, client, file, self.boot);
@@ -225,7 +227,7 @@ impl Server {
             (_, Op::LayoutReturn { stateid }) => {
                 match self
                     .state
-                    .layout_return(client, id, *stateid, ReturnMode::Any)
+                    .layout_return(client, id, *stateid, ReturnMode::Any, Span::WHOLE)
                 {
                     Ok(_) => Ok(Err(Answer::Done)),
                     Err(_) => refused(Refused::Stateid),

@@ -304,7 +304,7 @@ impl Server {
         let lapsed = self.state.lapse(now);
         self.put_out(&lapsed, oracle);
         self.state.overdue(now);
-        for grant in self.state.fences() {
+        for grant in self.state.fences_after(None, usize::MAX) {
             let known = self
                 .tasks
                 .iter()
@@ -494,6 +494,18 @@ impl Server {
         if boot == self.boot {
             self.count("forgotten layouts");
             self.state.recall_forgotten(grant);
+        }
+    }
+
+    /// What excludes writers is given once those who lost the right to write are fenced.
+    pub(super) fn no_writer_lingers(&self, client: ClientId, file: usize) -> Check {
+        let mut fences = self.state.fences_of(inode(file)).into_iter();
+        match fences.find(|grant| grant.write && grant.client != client) {
+            Some(grant) => Err(format!(
+                "invariant 5: {client:?} got file {file} before {:?} was fenced",
+                grant.client
+            )),
+            None => Ok(()),
         }
     }
 

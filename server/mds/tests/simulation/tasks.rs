@@ -42,7 +42,9 @@ impl Server {
                 self.send_recalls(orders, net);
             }
             1 => {
-                if self.state.recalls_pending(inode(file), Some(client)) {
+                let waits = self.state.recalls_pending(inode(file), Some(client))
+                    || self.state.writer_lingers(inode(file), Some(client));
+                if waits {
                     return Ok(Work::Truncate(1));
                 }
             }

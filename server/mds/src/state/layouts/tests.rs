@@ -1,5 +1,8 @@
 use super::super::fixture::*;
-use super::super::{Deny, GateMode, Limits, RecallWhat, Ticket, Time};
+use super::super::{
+    Deny, GateMode, Limits, LockKind, LockRange, LockRefusal, LockRequest, Locker, OpenRefusal,
+    RecallWhat, Ticket, Time,
+};
 use super::*;
 
 fn writer(state: &mut State, owner: &str) -> (ClientId, Stateid, Stateid) {
@@ -8,6 +11,22 @@ fn writer(state: &mut State, owner: &str) -> (ClientId, Stateid, Stateid) {
     let reserved = layout(state, client, opened, LayoutMode::Write).expect("nobody objects");
     let stateid = state.layout_confirm(reserved).expect("no recall");
     (client, opened, stateid)
+}
+
+fn lock(state: &mut State, client: ClientId, open: Stateid) -> Result<Stateid, LockRefusal> {
+    let request = LockRequest {
+        client,
+        inode: FILE,
+        range: LockRange::ALL,
+        kind: LockKind::Write,
+        reclaim: false,
+        wait: None,
+        who: Locker::New {
+            open,
+            owner: bytes::Bytes::from_static(b"locker"),
+        },
+    };
+    state.lock(Time::ZERO, request)
 }
 
 #[test]
@@ -37,9 +56,10 @@ fn a_recall_ends_with_the_return_and_raises_the_seqid() {
     let refused = layout(&mut state, a, opened, LayoutMode::Read);
     assert_eq!(refused, Err(LayoutRefusal::RecallConflict));
     let returned = state
-        .layout_return(a, FILE, orders[0].stateid, ReturnMode::Any)
+        .layout_return(a, FILE, orders[0].stateid, ReturnMode::Any, Span::WHOLE)
         .unwrap();
-    assert!(returned.drained && returned.was_writer && returned.stateid.is_none());
+    assert!(returned.was_writer && returned.stateid.is_none());
+    assert!(!state.recalls_pending(FILE, None));
     assert_eq!(state.metrics().recalls, 0);
 }
 
@@ -53,10 +73,44 @@ fn a_recall_without_answer_is_fenced_and_its_layout_honoured_no_more() {
     assert_eq!(fences[0].client, a);
     assert_eq!(state.layout_of(a, stateid), Err(StateidRefusal::Revoked));
     assert!(state.has_rw_holder(FILE, None), "until the fence is done");
-    assert_eq!(state.fences(), fences);
+    assert_eq!(state.fences_after(None, 9), fences);
+    assert_eq!(state.fences_of(FILE), fences);
     state.fenced(fences[0].id);
     assert!(!state.has_rw_holder(FILE, None));
-    assert!(!state.recalls_pending(FILE, None));
+    assert!(!state.writer_lingers(FILE, None));
+}
+
+#[test]
+fn nothing_that_excludes_writers_is_given_while_one_is_being_fenced() {
+    let mut state = open_for_business(Limits::default());
+    let (a, opened, _) = writer(&mut state, "a");
+    let b = ready(&mut state, "b");
+    let other = open(&mut state, b, Access::Both, Deny::None).unwrap();
+    state.revoke_client(a).expect("it was there");
+    assert!(state.begin_fences_of(a));
+    let gone = state.drop_client(a).expect("it lapsed");
+    assert_eq!(gone.grants, state.fences_of(FILE));
+    for mode in [LayoutMode::Read, LayoutMode::Write] {
+        let refused = layout(&mut state, b, other, mode);
+        assert_eq!(refused, Err(LayoutRefusal::Fencing));
+    }
+    let denying = open(&mut state, b, Access::Read, Deny::Write);
+    assert_eq!(denying, Err(OpenRefusal::Fencing));
+    let locked = lock(&mut state, b, other);
+    assert_eq!(locked, Err(LockRefusal::Fencing));
+    assert!(state.open_of(a, opened).is_err());
+    state.fenced(gone.grants[0].id);
+    assert!(lock(&mut state, b, other).is_ok());
+    assert!(layout(&mut state, b, other, LayoutMode::Read).is_ok());
+}
+
+#[test]
+fn the_one_whose_own_layout_is_fenced_may_lock() {
+    let mut state = open_for_business(Limits::default());
+    let (a, opened, _) = writer(&mut state, "a");
+    state.begin_fences_of(a);
+    assert!(state.writer_lingers(FILE, None) && !state.writer_lingers(FILE, Some(a)));
+    assert!(lock(&mut state, a, opened).is_ok());
 }
 
 #[test]
@@ -93,10 +147,10 @@ fn a_return_that_does_not_know_of_the_latest_layout_is_old() {
     let (a, _, first) = writer(&mut state, "a");
     let reserved = layout(&mut state, a, first, LayoutMode::Read).unwrap();
     let second = state.layout_confirm(reserved).unwrap();
-    let early = state.layout_return(a, FILE, first, ReturnMode::Any);
+    let early = state.layout_return(a, FILE, first, ReturnMode::Any, Span::WHOLE);
     assert_eq!(early, Err(StateidRefusal::Old));
     state.recall(Time::ZERO, FILE, RecallWhat::All, None);
-    let crossing = state.layout_return(a, FILE, second, ReturnMode::Any);
+    let crossing = state.layout_return(a, FILE, second, ReturnMode::Any, Span::WHOLE);
     assert_eq!(
         crossing.unwrap().stateid,
         None,
@@ -116,4 +170,61 @@ fn an_earlier_layout_seqid_is_taken_and_a_future_one_or_zero_is_not() {
         let wrong = Stateid { seqid, ..second };
         assert_eq!(state.layout_of(a, wrong), Err(StateidRefusal::Bad));
     }
+}
+
+#[test]
+fn a_layout_of_which_a_part_came_back_is_held_until_the_rest_does() {
+    let mut state = open_for_business(Limits::default());
+    let (a, opened, stateid) = writer(&mut state, "a");
+    let reserved = layout(&mut state, a, opened, LayoutMode::Read).unwrap();
+    state.layout_confirm(reserved).unwrap();
+    let mut back = |mode, offset, length| {
+        let span = Span::new(offset, length).unwrap();
+        state.layout_return(a, FILE, stateid, mode, span).unwrap()
+    };
+    let part = back(ReturnMode::Any, 0, 1 << 20);
+    assert!(part.stateid.is_some() && !part.was_writer);
+    let rest = back(ReturnMode::Write, 1 << 20, u64::MAX);
+    assert!(rest.was_writer, "all of it came back in two parts");
+    assert!(rest.stateid.is_some(), "the right to read is another");
+    let read = back(ReturnMode::Read, 1 << 20, u64::MAX);
+    assert!(read.stateid.is_none());
+    assert!(!state.has_rw_holder(FILE, None));
+}
+
+#[test]
+fn a_part_that_came_back_counts_for_no_later_layout() {
+    let mut state = open_for_business(Limits::default());
+    let (a, opened, stateid) = writer(&mut state, "a");
+    let (low, high) = (Span::new(0, 9).unwrap(), Span::new(9, u64::MAX).unwrap());
+    let any = ReturnMode::Any;
+    state.layout_return(a, FILE, stateid, any, low).unwrap();
+    let reserved = layout(&mut state, a, opened, LayoutMode::Write).unwrap();
+    state.layout_confirm(reserved).unwrap();
+    let back = state.layout_return(a, FILE, stateid, any, high).unwrap();
+    assert!(back.stateid.is_some() && !back.was_writer);
+}
+
+#[test]
+fn a_return_of_everything_keeps_to_its_mode() {
+    let mut state = open_for_business(Limits::default());
+    let (a, opened, _) = writer(&mut state, "a");
+    let reserved = layout(&mut state, a, opened, LayoutMode::Read).unwrap();
+    state.layout_confirm(reserved).unwrap();
+    assert_eq!(state.layout_return_all(a, ReturnMode::Read).len(), 1);
+    let left = state.holders(FILE);
+    assert!(left[0].write && !left[0].read);
+    assert!(state.layout_return_all(a, ReturnMode::Read).is_empty());
+    state.layout_return_all(a, ReturnMode::Any);
+    assert!(state.holders(FILE).is_empty());
+}
+
+#[test]
+fn a_revoked_layout_is_acknowledged_by_freeing_its_stateid() {
+    let mut state = open_for_business(Limits::default());
+    let (a, _, stateid) = writer(&mut state, "a");
+    assert!(state.free_stateid(a, stateid).is_err(), "it is held");
+    state.begin_fences_of(a);
+    assert_eq!(state.test_stateid(a, stateid), Err(StateidRefusal::Revoked));
+    assert_eq!(state.free_stateid(a, stateid), Ok(()));
 }
