@@ -183,19 +183,18 @@ async fn an_operation_of_4_2_is_illegal_in_4_1_and_one_that_is_not_there_says_no
         },
         ClientSetup::named("newer"),
     );
-    let seek = || {
-        ArgOp::Seek(Seek4Args {
-            stateid: Stateid4::ANONYMOUS,
-            offset: 0,
-            what: DataContent4::Data,
+    let notify = || {
+        ArgOp::CopyNotify(CopyNotify4Args {
+            src_stateid: Stateid4::ANONYMOUS,
+            destination_server: Netloc4::Name("elsewhere".into()),
         })
     };
     for (setup, answer) in [
         (older, (Opnum::Illegal, Nfsstat4::OpIllegal)),
-        (newer, (Opnum::Seek, Nfsstat4::Notsupp)),
+        (newer, (Opnum::CopyNotify, Nfsstat4::Notsupp)),
     ] {
         let client = setup.mount(world.address).await?;
-        let reply = client.compound([ArgOp::Putrootfh, seek()]).await?;
+        let reply = client.compound([ArgOp::Putrootfh, notify()]).await?;
         assert_eq!(reply.statuses().last(), Some(&answer));
     }
     world.ends_without_leak().await
