@@ -175,9 +175,9 @@ fn an_earlier_layout_seqid_is_taken_and_a_future_one_or_zero_is_not() {
 #[test]
 fn a_layout_of_which_a_part_came_back_is_held_until_the_rest_does() {
     let mut state = open_for_business(Limits::default());
-    let (a, opened, stateid) = writer(&mut state, "a");
+    let (a, opened, _) = writer(&mut state, "a");
     let reserved = layout(&mut state, a, opened, LayoutMode::Read).unwrap();
-    state.layout_confirm(reserved).unwrap();
+    let stateid = state.layout_confirm(reserved).unwrap();
     let mut back = |mode, offset, length| {
         let span = Span::new(offset, length).unwrap();
         state.layout_return(a, FILE, stateid, mode, span).unwrap()
@@ -200,7 +200,7 @@ fn a_part_that_came_back_counts_for_no_later_layout() {
     let any = ReturnMode::Any;
     state.layout_return(a, FILE, stateid, any, low).unwrap();
     let reserved = layout(&mut state, a, opened, LayoutMode::Write).unwrap();
-    state.layout_confirm(reserved).unwrap();
+    let stateid = state.layout_confirm(reserved).unwrap();
     let back = state.layout_return(a, FILE, stateid, any, high).unwrap();
     assert!(back.stateid.is_some() && !back.was_writer);
 }
