@@ -146,7 +146,9 @@ fn where_room_is_wanted_those_away_for_the_longest_go() {
     open(&mut state, away, Access::Read, Deny::None).unwrap();
     let later = past_the_lease(&state);
     state.lapse(later);
-    state.exchange_id(later, exchange("b", 1, "b")).unwrap();
+    let here = state.exchange_id(later, exchange("b", 1, "b")).unwrap();
+    let session = create(here.client, here.sequence, "b");
+    state.create_session(later, session).unwrap();
     let full = state.exchange_id(later, exchange("c", 1, "c"));
     assert_eq!(full, Err(ExchangeIdRefusal::TooMany));
     assert!(state.makes_room());
