@@ -23,8 +23,8 @@ pub use ds::{DataServerProcess, DsConfig, DsLimits, Engine};
 pub use fault::{Fault, Faults, Place};
 pub use log::{LogFormat, LogLevel};
 pub use mds::{
-    Access, DataServer, Export, Fence, Layout, Limits, MdsConfig, Placement, SecurityLabels,
-    Server, Squash,
+    Access, DataServer, Export, Fence, FileDelegations, Layout, Limits, MdsConfig, Placement,
+    SecurityLabels, Server, Squash, Switch,
 };
 pub use reference::reference_markdown;
 pub use reload::ReloadDiff;

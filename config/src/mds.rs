@@ -44,6 +44,26 @@ words! {
 }
 
 words! {
+    /// Which files' delegations are given.
+    FileDelegations {
+        /// None.
+        None = "none",
+        /// To read.
+        Read = "read",
+        /// To read and to write.
+        Write = "write",
+    }
+}
+
+words! {
+    /// Whether something is done.
+    Switch {
+        Off = "off",
+        On = "on",
+    }
+}
+
+words! {
     /// How data servers are chosen for a new file.
     Placement {
         /// By free space, weight and load.
@@ -92,6 +112,13 @@ section! {
             range: (0, 31_536_000),
             example: "3600",
         };
+        /// How long a client may take to return a delegation that is asked back before it is
+        /// revoked. Linux first writes out what it has in memory.
+        delegation_recall_seconds: Option<Seconds> = {
+            default: Unset("as long as the lease"),
+            range: (1, 3600),
+            example: "30",
+        };
         /// How long after a restart clients may take back what they had, before others get it.
         /// Not shorter than the lease: a silent client would come too late.
         grace_seconds: Option<Seconds> = {
@@ -138,6 +165,11 @@ section! {
 }
 
 impl Server {
+    /// How long a delegation may stay out that is asked back.
+    pub fn delegation_recall(&self) -> Seconds {
+        self.delegation_recall_seconds.unwrap_or(self.lease_seconds)
+    }
+
     /// The grace period, which is the lease when it isn't set.
     pub fn grace(&self) -> Seconds {
         self.grace_seconds.unwrap_or(self.lease_seconds)
@@ -243,6 +275,25 @@ section! {
             range: (0, u32::MAX as u64 - 1),
             change: Reload,
             example: "1000",
+        };
+        /// What a client may be given to manage by itself while nobody else wants it: `read`, files
+        /// that it reads; `write`, also files that it writes. It then opens, locks and looks at
+        /// them without asking, and each is asked back as soon as somebody else comes; data is
+        /// written out at close as without it. `none` where files pass from client to client all
+        /// the time, and unless said: no scenario has tried them under real kernels yet. What was
+        /// given before a change stays until it is returned.
+        file_delegations: FileDelegations = {
+            default: Toml(r#""none""#),
+            change: Reload,
+            example: r#""write""#,
+        };
+        /// Whether clients may be given folders, so that they look names up without asking (Linux
+        /// 7.2 asks for them). Each is asked back when somebody else changes an entry;
+        /// `off` where many clients create files in the same folders, and unless said, as above.
+        folder_delegations: Switch = {
+            default: Toml(r#""off""#),
+            change: Reload,
+            example: r#""on""#,
         };
     }
 }
@@ -430,6 +481,14 @@ section! {
         /// Copies of one client that go on after their answer; one more is answered with a short count.
         copies_per_client: u64 = {
             default: Toml("16"), range: (1, 1024), example: "64",
+        };
+        /// Delegations that clients hold. When nearly as many are out, holders are asked for some.
+        delegations: u64 = {
+            default: Toml("2000000"), range: (1, 1 << 28), example: "1000000",
+        };
+        /// Delegations that one client holds.
+        delegations_per_client: u64 = {
+            default: Toml("100000"), range: (1, 1 << 28), example: "10000",
         };
         /// Memory for cached folders and inodes.
         catalog_cache_bytes: Bytes = {

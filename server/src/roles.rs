@@ -11,7 +11,7 @@ use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
 use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig, SecurityLabels};
 use mds::state::Limits;
-use mds::{Access, Squash};
+use mds::{Access, Delegations, Squash};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -124,6 +124,9 @@ fn spec(config: &MdsConfig) -> Spec {
             grace: config.server.grace().duration(),
             courtesy: config.server.courtesy_seconds.duration(),
             recall: config.layout.recall_seconds.duration(),
+            delegation_recall: config.server.delegation_recall().duration(),
+            delegations: limits.delegations as usize,
+            delegations_per_client: limits.delegations_per_client as usize,
             clients: limits.clients as usize,
             sessions_per_client: limits.sessions_per_client as usize,
             slots: limits.slots_per_session,
@@ -213,6 +216,11 @@ fn exports(config: &MdsConfig) -> Vec<ExportSpec> {
                 config::Squash::All => Squash::All,
             },
             anonymous: (export.anon_uid, export.anon_gid),
+            delegations: Delegations {
+                read: export.file_delegations != config::FileDelegations::None,
+                write: export.file_delegations == config::FileDelegations::Write,
+                folders: export.folder_delegations == config::Switch::On,
+            },
         })
         .collect()
 }
@@ -411,6 +419,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         limits: Limits {
             lease,
             grace: args.grace_seconds.map_or(lease, Duration::from_secs),
+            delegation_recall: lease,
             ..Limits::default()
         },
         net: net::Limits::default(),
@@ -426,6 +435,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
             access: Access::ReadWrite,
             squash: Squash::None,
             anonymous: (65534, 65534),
+            delegations: Delegations::default(),
         }],
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,

@@ -92,6 +92,21 @@ impl Source for MetadataSource {
                 ),
                 counter("fences", "Files fenced", &metrics.fences),
                 counter(
+                    "delegations_given",
+                    "Delegations given",
+                    &metrics.delegations_given,
+                ),
+                counter(
+                    "delegations_recalled",
+                    "Delegations recalled",
+                    &metrics.delegations_recalled,
+                ),
+                counter(
+                    "delegations_revoked",
+                    "Delegations that did not come back in time",
+                    &metrics.delegations_revoked,
+                ),
+                counter(
                     "settled",
                     "Files whose size was settled with their data servers",
                     &metrics.settled,
@@ -128,6 +143,7 @@ impl Source for MetadataSource {
                 Gauge::new("opens", "Opens", held.opens),
                 Gauge::new("locks", "Byte-range locks", held.locks),
                 Gauge::new("layouts", "Layouts held", held.layouts),
+                Gauge::new("delegations", "Delegations held", held.delegations),
                 Gauge::new(
                     "recalls_pending",
                     "Layouts recalled and not yet back",

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use wire::nfs4::{
-    CbArgOp, CbCompound4Args, CbCompound4Res, CbOpnum, CbResOp, CbSequence4Args, CbSequence4Ok,
-    Nfsstat4, Sessionid4,
+    Attributes, CbArgOp, CbCompound4Args, CbCompound4Res, CbGetattr4Ok, CbOpnum, CbResOp,
+    CbSequence4Args, CbSequence4Ok, Nfsstat4, Sessionid4,
 };
 
 use super::failure::Failure;
@@ -35,6 +35,7 @@ struct Inner {
     minor: u32,
     script: VecDeque<CallbackAnswer>,
     otherwise: CallbackAnswer,
+    attributes: Option<Attributes>,
     slots: HashMap<(Sessionid4, u32), (u32, CbCompound4Res)>,
     tell: mpsc::UnboundedSender<CbArgOp>,
 }
@@ -48,6 +49,7 @@ impl Callbacks {
             minor,
             script: VecDeque::new(),
             otherwise,
+            attributes: None,
             slots: HashMap::new(),
             tell,
         };
@@ -69,6 +71,11 @@ impl Callbacks {
     /// Answers every callback so once the script is used up; OK unless said otherwise.
     pub fn answer_all(&self, answer: CallbackAnswer) {
         self.lock().otherwise = answer;
+    }
+
+    /// What CB_GETATTR is told from now on, where it is answered OK.
+    pub fn tell(&self, attributes: Attributes) {
+        self.lock().attributes = Some(attributes);
     }
 
     /// The next callback that came, CB_SEQUENCE apart.
@@ -126,7 +133,9 @@ impl Inner {
             let _ = self.tell.send(op);
             match self.script.pop_front().unwrap_or(self.otherwise) {
                 CallbackAnswer::Silence => return None,
-                CallbackAnswer::Status(status) => results.push(result(opnum, status)),
+                CallbackAnswer::Status(status) => {
+                    results.push(result(opnum, status, self.attributes.as_ref()));
+                }
             }
             if results
                 .last()
@@ -171,8 +180,8 @@ fn ended(tag: Bytes, results: Vec<CbResOp>) -> CbCompound4Res {
     }
 }
 
-/// Every callback but CB_GETATTR, which a script has no attributes for, says nothing but its status.
-fn result(op: CbOpnum, status: Nfsstat4) -> CbResOp {
+/// Every callback but CB_GETATTR says nothing but its status.
+fn result(op: CbOpnum, status: Nfsstat4, attributes: Option<&Attributes>) -> CbResOp {
     if status != Nfsstat4::Ok {
         return CbResOp::failed(op, status);
     }
@@ -189,7 +198,13 @@ fn result(op: CbOpnum, status: Nfsstat4) -> CbResOp {
         CbOpnum::NotifyDeviceid => CbResOp::NotifyDeviceid(Ok(())),
         CbOpnum::Offload => CbResOp::Offload(Ok(())),
         CbOpnum::Sequence => CbResOp::failed(op, Nfsstat4::SequencePos),
-        CbOpnum::Getattr | CbOpnum::Illegal => CbResOp::failed(op, Nfsstat4::Notsupp),
+        CbOpnum::Getattr => CbResOp::Getattr(match attributes {
+            Some(told) => Ok(CbGetattr4Ok {
+                obj_attributes: Box::new(told.clone()),
+            }),
+            None => Err(Nfsstat4::Notsupp),
+        }),
+        CbOpnum::Illegal => CbResOp::failed(op, Nfsstat4::Notsupp),
     }
 }
 

@@ -428,6 +428,7 @@ take! {
     create -> Create, Create4Ok;
     create_session -> CreateSession, CreateSession4Ok;
     exchange_id -> ExchangeId, ExchangeId4Ok;
+    get_dir_delegation -> GetDirDelegation, GetDirDelegation4Ok;
     getattr -> Getattr, Getattr4Ok;
     getdeviceinfo -> Getdeviceinfo, Getdeviceinfo4Ok;
     getfh -> Getfh, Getfh4Ok;
@@ -455,6 +456,7 @@ take! {
     setattr -> Setattr, Setattr4Ok;
     setxattr -> Setxattr, Setxattr4Ok;
     test_stateid -> TestStateid, TestStateid4Ok;
+    want_delegation -> WantDelegation, WantDelegation4Ok;
     write -> Write, Write4Ok;
     write_same -> WriteSame, WriteSame4Ok;
 }

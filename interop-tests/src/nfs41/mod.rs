@@ -5,11 +5,13 @@
 //! - [`Callbacks`]: the back channel's answers, by script
 //! - [`Client`]: a client with one session over one or more connections
 //! - `rfc`: with what each operation may fail
+//! - `delegations`: asking for delegations and returning them
 //! - `verbs`: what a script says most often (`open`, `layoutget`, `rename`, …)
 
 mod callbacks;
 mod client;
 mod connection;
+mod delegations;
 mod failure;
 pub mod rfc;
 mod verbs;
@@ -18,5 +20,6 @@ mod xattrs;
 pub use callbacks::{CallbackAnswer, Callbacks};
 pub use client::{Client, ClientSetup, Reply, anyone, root_user, user};
 pub use connection::{Connection, RpcAnswer};
+pub use delegations::{delegated, recalled};
 pub use failure::{Failure, StatusOf};
 pub use verbs::{OpenFile, getattr, name, owner_of_opens, putfh};

@@ -21,6 +21,8 @@ async fn everything_supported_that_can_be_read_is_answered() -> Result<()> {
         Attr::TimeModifySet,
         Attr::ModeSetMasked,
         Attr::ModeUmask,
+        Attr::TimeDelegAccess,
+        Attr::TimeDelegModify,
     ];
     for attr in set_only {
         assert!(supported.contains(attr));
@@ -138,37 +140,6 @@ async fn what_can_only_be_read_is_not_set() -> Result<()> {
         .await?,
         Nfsstat4::Attrnotsupp
     );
-    world.ends_without_leak().await
-}
-
-#[tokio::test]
-async fn a_delegation_of_a_folder_is_unavailable_and_its_attributes_follow() -> Result<()> {
-    // Fact 28: refused as illegal, it fails `ls` on Linux 7.2.
-    let world = World::start().await?;
-    let a = world.client("a").await?;
-    let now = Nfstime4 {
-        seconds: 0,
-        nseconds: 0,
-    };
-    let ask = GetDirDelegation4Args {
-        signal_deleg_avail: false,
-        notification_types: Bitmap4::EMPTY,
-        child_attr_delay: now,
-        dir_attr_delay: now,
-        child_attributes: Bitmap4::EMPTY,
-        dir_attributes: Bitmap4::EMPTY,
-    };
-    let reply = a
-        .ok([
-            putfh(&a.root().await?),
-            ArgOp::GetDirDelegation(ask),
-            getattr(&[Attr::Type]),
-        ])
-        .await?;
-    assert!(reply.results.iter().any(|result| matches!(
-        result,
-        ResOp::GetDirDelegation(Ok(GetDirDelegation4Ok::Unavail(_)))
-    )));
     world.ends_without_leak().await
 }
 

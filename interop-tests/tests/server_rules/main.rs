@@ -7,6 +7,7 @@ mod clock;
 mod copies;
 mod courtesy;
 mod data;
+mod delegations;
 mod direct;
 mod exports;
 mod fences;

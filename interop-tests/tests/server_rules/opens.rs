@@ -361,16 +361,3 @@ async fn an_open_without_an_access_or_with_one_that_is_none_is_invalid() -> Resu
     );
     world.ends_without_leak().await
 }
-
-#[tokio::test]
-async fn no_delegation_is_given_and_a_client_that_asks_is_told_so() -> Result<()> {
-    let world = World::start().await?;
-    let a = world.client("a").await?;
-    let file = a.open_create(&a.root().await?, "f").await?;
-    assert!(matches!(
-        file.opened.delegation,
-        OpenDelegation4::None | OpenDelegation4::NoneExt(_)
-    ));
-    assert_ne!(file.opened.rflags & OPEN4_RESULT_LOCKTYPE_POSIX, 0);
-    world.ends_without_leak().await
-}

@@ -14,7 +14,7 @@ use catalog::{Catalog, InodeId};
 use headrace::metadata::{DataServerSpec, ExportSpec, Running, Spec};
 use interop_tests::nfs41::{Client, ClientSetup, Failure};
 use layout::DataServerId;
-use mds::{Access, Squash, state};
+use mds::{Access, Delegations, Squash, state};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wire::nfs4::{NfsImplId4, Nfsstat4, Nfstime4, flex};
@@ -44,6 +44,7 @@ pub fn everything(path: &str) -> ExportSpec {
         access: Access::ReadWrite,
         squash: Squash::None,
         anonymous: (65_534, 65_534),
+        delegations: Delegations::ALL,
     }
 }
 

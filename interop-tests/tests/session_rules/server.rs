@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headrace::metadata::{ExportSpec, Running, Spec};
 use interop_tests::nfs41::{Callbacks, Client, Connection, Failure};
-use mds::{Access, Squash, state};
+use mds::{Access, Delegations, Squash, state};
 use tempfile::TempDir;
 use wire::nfs4::Fh4;
 
@@ -29,6 +29,7 @@ impl Server {
             access: Access::ReadWrite,
             squash: Squash::None,
             anonymous: (65_534, 65_534),
+            delegations: Delegations::ALL,
         };
         let spec = Spec {
             listen: vec!["127.0.0.1:0".parse()?],

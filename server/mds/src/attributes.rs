@@ -67,8 +67,15 @@ const READABLE: &[Attr] = &[
     Attr::FsCharsetCap,
 ];
 
-/// Of NFSv4.2 alone (RFC 7862 §12, RFC 8276 §8.2).
-const READABLE_SINCE_2: &[Attr] = &[Attr::ChangeAttrType, Attr::XattrSupport];
+/// Of NFSv4.2 alone (RFC 7862 §12, RFC 8276 §8.2, RFC 9754 §3).
+const READABLE_SINCE_2: &[Attr] = &[
+    Attr::ChangeAttrType,
+    Attr::XattrSupport,
+    Attr::OpenArguments,
+];
+
+/// Set by the holder of a delegation alone (RFC 9754 §5): `delegations::times`.
+const DELEGATED_SINCE_2: &[Attr] = &[Attr::TimeDelegAccess, Attr::TimeDelegModify];
 
 const SETTABLE: &[Attr] = &[
     Attr::Acl,
@@ -85,12 +92,14 @@ const SETTABLE: &[Attr] = &[
 /// Of NFSv4.2 alone (RFC 8275).
 const SETTABLE_SINCE_2: &[Attr] = &[Attr::ModeUmask];
 
-/// Can be set and not asked for: INVAL (RFC 8881 §5.5, RFC 8275 §4).
+/// Can be set and not asked for: INVAL (RFC 8881 §5.5, RFC 8275 §4, RFC 9754 §5).
 const SET_ONLY: &[Attr] = &[
     Attr::TimeAccessSet,
     Attr::TimeModifySet,
     Attr::ModeSetMasked,
     Attr::ModeUmask,
+    Attr::TimeDelegAccess,
+    Attr::TimeDelegModify,
 ];
 
 /// Of one file, and not for everybody's eyes where an entry denies READ_ATTRIBUTES. What tells the file and
@@ -145,7 +154,12 @@ impl Known {
     }
 
     fn supported(self) -> Bitmap4 {
-        self.readable().union(self.settable())
+        let known = self.readable().union(self.settable());
+        if self.minor >= 2 {
+            known.union(set_of(DELEGATED_SINCE_2))
+        } else {
+            known
+        }
     }
 
     /// EXCLUSIVE4_1 may set whatever a create may: the verifier has a record of its own.

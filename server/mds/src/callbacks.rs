@@ -1,6 +1,8 @@
 //! The back channel (RFC 8881 §2.10.3.1, §20): one callback behind its CB_SEQUENCE, and word to
 //! those who wait for a lock.
 
+mod delegation;
+
 use crate::server::Server;
 use crate::state::{
     CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, LockNotice,
@@ -34,6 +36,19 @@ impl Server {
         client: ClientId,
         operation: CbArgOp,
     ) -> Result<Nfsstat4, CallbackFailure> {
+        let answer = self.called_back(client, operation).await?;
+        Ok(answer
+            .results
+            .get(1)
+            .map_or(answer.status, wire::nfs4::CbResOp::status))
+    }
+
+    /// The same; gives the whole answer, whose first result is that of CB_SEQUENCE.
+    async fn called_back(
+        &self,
+        client: ClientId,
+        operation: CbArgOp,
+    ) -> Result<CbCompound4Res, CallbackFailure> {
         let slot = match self.state.lock().callback_begin(client) {
             Ok(slot) => slot,
             Err(CallbackRefusal::UnknownClient) => return Err(CallbackFailure::Gone),
@@ -57,9 +72,9 @@ impl Server {
             }
             None => None,
         };
-        let (outcome, status) = judge(answer);
+        let (outcome, answer) = judge(answer);
         self.state.lock().callback_end(&slot, outcome);
-        status.ok_or(CallbackFailure::Unreachable)
+        answer.ok_or(CallbackFailure::Unreachable)
     }
 
     fn connection_of(&self, slot: &CallbackSlot) -> Option<Arc<crate::Connection>> {
@@ -159,16 +174,15 @@ fn request(slot: &CallbackSlot, operation: CbArgOp) -> Bytes {
     out.finish()
 }
 
-/// What the answer means for the callback's slot, and the status of the operation behind CB_SEQUENCE.
-fn judge(answer: Option<Bytes>) -> (CallbackOutcome, Option<Nfsstat4>) {
+/// What the answer means for the callback's slot; the answer itself if CB_SEQUENCE went well.
+fn judge(answer: Option<Bytes>) -> (CallbackOutcome, Option<CbCompound4Res>) {
     let Some(answer) =
         answer.and_then(|bytes| CbCompound4Res::decode(&mut Decoder::new(bytes)).ok())
     else {
         return (CallbackOutcome::Lost, None);
     };
-    let status = |at: usize| answer.results.get(at).map(wire::nfs4::CbResOp::status);
-    match status(0) {
-        Some(Nfsstat4::Ok) => (CallbackOutcome::Answered, status(1).or(Some(answer.status))),
+    match answer.results.first().map(wire::nfs4::CbResOp::status) {
+        Some(Nfsstat4::Ok) => (CallbackOutcome::Answered, Some(answer)),
         Some(Nfsstat4::RetryUncachedRep | Nfsstat4::SeqFalseRetry) => {
             (CallbackOutcome::AlreadyTaken, None)
         }

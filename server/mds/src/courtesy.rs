@@ -4,6 +4,7 @@
 use crate::server::Server;
 use crate::state::{
     Lapsed, LockRefusal, LockRequest, OpenRefusal, OpenRequest, OpenReservation, Stateid, Time,
+    Touch,
 };
 use crate::status::Refusal;
 use std::sync::Arc;
@@ -31,11 +32,12 @@ impl Server {
         Ok(())
     }
 
-    /// Claims an open. Clients past their lease don't stand in its way.
+    /// Claims an open. Clients past their lease don't stand in its way; where a delegation does, that
+    /// is the answer.
     pub(crate) async fn reserve_open(
         self: &Arc<Self>,
         request: OpenRequest,
-    ) -> Result<OpenReservation, Refusal> {
+    ) -> Result<Result<OpenReservation, Touch>, Refusal> {
         loop {
             let gone = {
                 let mut state = self.state.lock();
@@ -45,7 +47,8 @@ impl Server {
                         self.wake_housekeeping();
                         return Err(OpenRefusal::MakingRoom.into());
                     }
-                    answer => return Ok(answer?),
+                    Err(OpenRefusal::Delegated(touch)) => return Ok(Err(touch)),
+                    answer => return Ok(Ok(answer?)),
                 }
             };
             if gone.is_empty() {

@@ -20,6 +20,22 @@ pub enum Access {
     ReadWrite,
 }
 
+/// Which delegations clients may have of an export's files and folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delegations {
+    pub read: bool,
+    pub write: bool,
+    pub folders: bool,
+}
+
+impl Delegations {
+    pub const ALL: Delegations = Delegations {
+        read: true,
+        write: true,
+        folders: true,
+    };
+}
+
 /// One `[[export]]`, resolved to the folder that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportRule {
@@ -32,6 +48,7 @@ pub struct ExportRule {
     pub access: Access,
     pub squash: Squash,
     pub anonymous: (u32, u32),
+    pub delegations: Delegations,
 }
 
 impl ExportRule {
@@ -76,6 +93,7 @@ impl Exports {
             access: Access::ReadOnly,
             squash: Squash::All,
             anonymous: (65534, 65534),
+            delegations: Delegations::default(),
         });
         let mut all = HashMap::from([(ExportRule::PSEUDO, Arc::clone(&pseudo))]);
         let mut way: HashMap<InodeId, BTreeMap<Bytes, Step>> = HashMap::new();
@@ -153,6 +171,7 @@ mod tests {
             access: Access::ReadWrite,
             squash: Squash::Root,
             anonymous: (65534, 65534),
+            delegations: Delegations::default(),
         }
     }
 

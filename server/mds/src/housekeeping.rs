@@ -67,6 +67,8 @@ impl Server {
         }
         let turns = self.state.lock().lock_turns_due(now);
         self.send_lock_notices(turns);
+        let revoked = self.state.lock().delegations_overdue(now);
+        self.delegations_revoked(revoked);
         let overdue = self.state.lock().overdue(now);
         if !overdue.is_empty() {
             self.metrics
@@ -153,6 +155,7 @@ impl Server {
 
     /// Ends what a client left behind that is gone for good.
     pub(crate) fn clean_up(self: &Arc<Self>, dropped: Dropped) {
+        self.delegations_changed.notify_waiters();
         for file in dropped.closed {
             self.tell_lock_waiters(file);
             self.reap_if_free(file);

@@ -85,6 +85,8 @@ pub struct Server {
     /// How far housekeeping came with files without names, and with write intents.
     pub(crate) orphans_seen: Mutex<Option<InodeId>>,
     pub(crate) intents_seen: Mutex<Option<InodeId>>,
+    /// Told whenever a delegation came back or was revoked.
+    pub(crate) delegations_changed: Notify,
     pub(crate) housekeeping: Notify,
     /// When housekeeping last began a round.
     pub(crate) last_round: AtomicU64,
@@ -117,6 +119,7 @@ impl Server {
             burials: Mutex::default(),
             orphans_seen: Mutex::default(),
             intents_seen: Mutex::default(),
+            delegations_changed: Notify::new(),
             housekeeping: Notify::new(),
             last_round: AtomicU64::default(),
             tasks: TaskTracker::new(),

@@ -137,6 +137,7 @@ pub(crate) fn stateid_status(refusal: StateidRefusal) -> Nfsstat4 {
         StateidRefusal::Old => Nfsstat4::OldStateid,
         StateidRefusal::Expired => Nfsstat4::Expired,
         StateidRefusal::Revoked => Nfsstat4::AdminRevoked,
+        StateidRefusal::DelegationRevoked => Nfsstat4::DelegRevoked,
     }
 }
 
@@ -195,7 +196,10 @@ refusals! {
         // RESOURCE is of version 4.0: there the client would have to be told to ask for less.
         TooMany | MakingRoom => Nfsstat4::Delay,
         Grace(refusal) => grace_status(refusal),
-        ClientGone => Nfsstat4::Expired;
+        ClientGone => Nfsstat4::Expired,
+        // `ops::open` waits for it first.
+        Delegated(_) => Nfsstat4::Delay,
+        Stateid(refusal) => stateid_status(refusal);
     DowngradeRefusal: Stateid(refusal) => stateid_status(refusal), NoSuchOpens => Nfsstat4::Inval;
     CloseRefusal:
         Stateid(refusal) => stateid_status(refusal),
@@ -225,6 +229,7 @@ refusals! {
         OpenMode => Nfsstat4::Openmode,
         Denied => Nfsstat4::Locked,
         MakingWay => Nfsstat4::Delay,
+        Delegated(_) => Nfsstat4::Delay,
         InGrace => Nfsstat4::Grace;
 }
 

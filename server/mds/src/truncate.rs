@@ -35,6 +35,7 @@ impl Server {
             changes,
             credential,
         } = asked;
+        let _undelegated = self.undelegated(id, asker).await?;
         let _alone = self.enter(id, GateMode::Exclusive).await?;
         self.not_pending(id)?;
         self.withdraw(id, RecallWhat::Writers, asker).await?;

@@ -3,7 +3,7 @@
 use crate::clock::wall;
 use catalog::{Catalog, FileKind, InodeId, NewInode, transact};
 use ipnet::IpNet;
-use mds::{Access, ExportRule, Exports, Squash};
+use mds::{Access, Delegations, ExportRule, Exports, Squash};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ pub struct ExportSpec {
     pub access: Access,
     pub squash: Squash,
     pub anonymous: (u32, u32),
+    pub delegations: Delegations,
 }
 
 /// Stable over restarts and other exports' coming and going: filehandles carry it.
@@ -49,6 +50,7 @@ pub async fn resolve(catalog: &Arc<Catalog>, exports: &[ExportSpec]) -> anyhow::
             access: export.access,
             squash: export.squash,
             anonymous: export.anonymous,
+            delegations: export.delegations,
         };
         rules.push((rule, walk));
     }

@@ -182,6 +182,9 @@ impl Compound<'_> {
             Attr::FsCharsetCap => shown.fs_charset_cap = Some(FSCHARSET_CAP4_CONTAINS_NON_UTF8),
             Attr::ChangeAttrType => shown.change_attr_type = Some(ChangeAttrType4::IsMonotonicIncr),
             Attr::XattrSupport => shown.xattr_support = Some(true),
+            Attr::OpenArguments => {
+                shown.open_arguments = Some(Box::new(crate::ops::open_arguments()));
+            }
             Attr::SecLabel => {
                 shown.sec_label = inode.label.as_ref().map(|label| {
                     Box::new(SecLabel4 {

@@ -35,7 +35,7 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
     let inode = server.catalog.read().inode(source.id).await?;
     regular(&inode)?;
     let from = cx.saved_or(args.src_stateid)?;
-    allowed(from, IoKind::Read, &source, &inode, cx)?;
+    allowed(from, IoKind::Read, &source, &inode, cx).await?;
     let target = writable(args.dst_stateid, args.dst_offset, args.count, cx).await?;
     let writer = Writer::of(&target, cx)?;
     // In one order, and once where both are one file: clones crosswise never wait for each other.

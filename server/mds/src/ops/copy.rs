@@ -105,7 +105,7 @@ async fn checked(args: &Copy4Args, cx: &Compound<'_>) -> Result<Job, Refusal> {
     let inode = cx.server.fresh_inode(source.id, None).await?;
     regular(&inode)?;
     let from = cx.saved_or(args.src_stateid)?;
-    allowed(from, IoKind::Read, &source, &inode, cx)?;
+    allowed(from, IoKind::Read, &source, &inode, cx).await?;
     cx.server.not_pending(source.id)?;
     // §15.2.3: nothing is copied from past the end, and a count of 0 means up to there.
     let rest = inode

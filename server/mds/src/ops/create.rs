@@ -1,6 +1,7 @@
 //! CREATE, RFC 8881 §18.4: folders, symbolic links, sockets, fifos and devices. Files come by OPEN.
 //!
-//! State, gate: none. Catalog: one transaction (inode, entry, the folder's hot key).
+//! State: delegations of the folder are recalled first. Gate: none. Catalog: one transaction (inode,
+//! entry, the folder's hot key).
 
 use crate::attributes::Changes;
 use crate::compound::{Compound, File, Name, change_info, in_directory};
@@ -46,6 +47,12 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
     if changes.size.is_some() {
         return Err(Nfsstat4::Inval.into());
     }
+    // Who may not add to it recalls nothing.
+    in_directory(&credential, &cx.inode().await?, Want::to_add(kind))?;
+    let _entries = cx
+        .server
+        .undelegated(directory.id, cx.client().ok())
+        .await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<Inode, Refusal> {
         let parent = tx.inode(directory.id).await?;
         in_directory(&credential, &parent, Want::to_add(kind))?;

@@ -1,6 +1,6 @@
 //! GETATTR, RFC 8881 §18.7.
 //!
-//! State: whether others may be writing. Catalog: reads one inode; a file that others write is
+//! State: whether others may be writing; who writes by a delegation is asked by CB_GETATTR. Catalog: reads one inode; a file that others write is
 //! first asked of its data servers, and what they say is committed before it is told.
 
 use crate::compound::Compound;
@@ -13,7 +13,10 @@ pub(crate) async fn getattr(
 ) -> Result<Getattr4Ok, Refusal> {
     let file = cx.file()?.clone();
     let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
-    let inode = cx.server.fresh_inode(file.id, asker).await?;
+    let inode = cx
+        .server
+        .shown_inode(file.id, asker, args.attr_request)
+        .await?;
     Ok(Getattr4Ok {
         obj_attributes: Box::new(cx.attributes(&file, &inode, args.attr_request).await?),
     })

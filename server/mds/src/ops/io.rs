@@ -34,7 +34,7 @@ pub(super) fn regular(inode: &Inode) -> Result<(), Refusal> {
 }
 
 /// By the open that the stateid names; for a special stateid by the mode bits.
-pub(super) fn allowed(
+pub(super) async fn allowed(
     stateid: Stateid4,
     kind: IoKind,
     file: &File,
@@ -44,9 +44,8 @@ pub(super) fn allowed(
     let (client, stateid) = (cx.client()?, cx.resolve(stateid)?);
     let granted = cx
         .server
-        .state
-        .lock()
-        .authorize_io(client, stateid, file.id, kind)?;
+        .authorize_io(client, stateid, file.id, kind)
+        .await?;
     let want = match kind {
         IoKind::Read => Want::READ,
         IoKind::Write => Want::WRITE,
@@ -73,7 +72,7 @@ pub(super) async fn writable(
     }
     let inode = cx.inode().await?;
     regular(&inode)?;
-    allowed(stateid, IoKind::Write, &file, &inode, cx)?;
+    allowed(stateid, IoKind::Write, &file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;
     cx.server.writers_out(file.id, cx.client()?).await?;
     Ok(file)
@@ -144,7 +143,7 @@ async fn fetch(args: &Read4Args, file: File, cx: &Compound<'_>) -> Result<Read4O
     // wrote past us counts for what it reads through us.
     let inode = cx.server.fresh_inode(file.id, None).await?;
     regular(&inode)?;
-    allowed(args.stateid, IoKind::Read, &file, &inode, cx)?;
+    allowed(args.stateid, IoKind::Read, &file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;
     let count = (args.count as usize).min(cx.room.saturating_sub(READ_AROUND_BYTES)) as u32;
     if args.offset >= inode.size || count == 0 {
@@ -176,6 +175,8 @@ async fn fetch(args: &Read4Args, file: File, cx: &Compound<'_>) -> Result<Read4O
 
 pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Write4Ok, Refusal> {
     let file = writable(args.stateid, args.offset, args.data.len() as u64, cx).await?;
+    // A special stateid has no open that would keep delegations out.
+    let _undelegated = cx.server.undelegated(file.id, Some(cx.client()?)).await?;
     let stored = store(args, &file, cx).await;
     cx.server.answer_io(file.id, stored).await
 }

@@ -15,7 +15,7 @@ pub(crate) async fn io_advise(
 ) -> Result<IoAdvise4Ok, Refusal> {
     let inode = cx.inode().await?;
     regular(&inode)?;
-    allowed(args.stateid, IoKind::Read, cx.file()?, &inode, cx)?;
+    allowed(args.stateid, IoKind::Read, cx.file()?, &inode, cx).await?;
     if args.offset.checked_add(args.count).is_none() {
         return Err(Nfsstat4::Inval.into());
     }

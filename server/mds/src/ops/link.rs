@@ -1,6 +1,6 @@
 //! LINK, RFC 8881 §18.9: a further name for the saved filehandle in the current folder.
 //!
-//! State, gate: none. Catalog: one transaction (entry, link count, the folder's hot key).
+//! State: delegations of the file and of the folder are recalled first. Gate: none. Catalog: one transaction (entry, link count, the folder's hot key).
 
 use crate::compound::{Compound, Name, change_info, in_path};
 use crate::identity::Want;
@@ -16,6 +16,13 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
     }
     let name = Name::checked(args.newname)?;
     let credential = cx.credential(&directory);
+    // Who may not add to it recalls nothing.
+    in_path(&credential, &cx.inode().await?, Want::ADD_FILE)?;
+    let _entries = cx
+        .server
+        .undelegated(directory.id, cx.client().ok())
+        .await?;
+    let _attributes = cx.server.undelegated(source.id, cx.client().ok()).await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
         let inode = tx.inode(source.id).await?;
         if inode.kind == FileKind::Directory {

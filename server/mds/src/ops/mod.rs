@@ -7,8 +7,10 @@ mod clone;
 mod close;
 mod copy;
 mod create;
+mod delegreturn;
 mod exchange_id;
 mod filehandles;
+mod get_dir_delegation;
 mod getattr;
 mod getdeviceinfo;
 mod getxattr;
@@ -38,15 +40,17 @@ mod setattr;
 mod setxattr;
 mod table;
 mod verify;
+mod want_delegation;
 mod write_same;
 
+pub(crate) use open::delegation::open_arguments;
 pub(crate) use table::Row;
 
 use crate::compound::Compound;
 use crate::status::Refusal;
 use wire::nfs4::{
-    ArgOp, Bitmap4, Copy4Error, GetDirDelegation4Ok, Layoutget4Error, Nfsstat4, OperationError,
-    Opnum, ResOp, Setattr4Error,
+    ArgOp, Bitmap4, Copy4Error, Layoutget4Error, Nfsstat4, OperationError, Opnum, ResOp,
+    Setattr4Error,
 };
 
 /// Runs one operation. The executor has checked its row already.
@@ -105,9 +109,12 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::ReclaimComplete(args) => {
             ResOp::ReclaimComplete(sessions::reclaim_complete(args, cx).await.map_err(no))
         }
-        // Linux 7.2 asks with each GETATTR of a folder; OP_ILLEGAL or NOTSUPP would fail `ls`.
-        ArgOp::GetDirDelegation(_) => {
-            ResOp::GetDirDelegation(cx.file().map(|_| GetDirDelegation4Ok::Unavail(false)).map_err(no))
+        ArgOp::Delegreturn(args) => ResOp::Delegreturn(delegreturn::delegreturn(&args, cx).map_err(no)),
+        ArgOp::WantDelegation(args) => {
+            ResOp::WantDelegation(want_delegation::want_delegation(args, cx).await.map_err(no))
+        }
+        ArgOp::GetDirDelegation(args) => {
+            ResOp::GetDirDelegation(get_dir_delegation::get_dir_delegation(args, cx).await.map_err(no))
         }
         ArgOp::Getdeviceinfo(args) => ResOp::Getdeviceinfo(
             getdeviceinfo::getdeviceinfo(&args, cx).map_err(|failure| failure.into_wire(|r| told(opnum, r))),
@@ -142,10 +149,8 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Malformed { .. } => ResOp::failed(opnum, Nfsstat4::Badxdr),
         // Defined, and not there (yet), each with its reason in docs/SEMANTICS.md.
         ArgOp::Delegpurge(_)
-        | ArgOp::Delegreturn(_)
         | ArgOp::Openattr(_)
         | ArgOp::SetSsv(_)
-        | ArgOp::WantDelegation(_)
         | ArgOp::CopyNotify(_)
         // Of NFSv4.0 alone (RFC 8881 §18.49).
         | ArgOp::OpenConfirm(_)

@@ -25,7 +25,7 @@ pub(crate) async fn read_plus(
     let file = cx.file()?;
     let inode = cx.server.fresh_inode(file.id, None).await?;
     regular(&inode)?;
-    allowed(args.stateid, IoKind::Read, file, &inode, cx)?;
+    allowed(args.stateid, IoKind::Read, file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;
     let end = args
         .offset

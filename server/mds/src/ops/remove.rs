@@ -1,5 +1,6 @@
 //! REMOVE, RFC 8881 §18.25.
 //!
+//! State: delegations of the file and of the folder are recalled first.
 //! Gate: the inode, exclusive, so that no OPEN finds a file whose last name is going.
 //! Catalog: one transaction (entry, folder, link count or orphan). The objects of a file that
 //! nobody holds go with it; otherwise with the last close, return or the end of grace.
@@ -20,14 +21,22 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
     let credential = cx.credential(&directory);
     for _ in 0..ATTEMPTS {
         let reader = cx.server.catalog.read();
-        in_directory(
-            &credential,
-            &reader.inode(directory.id).await?,
-            Want::EXECUTE,
-        )?;
+        let parent = reader.inode(directory.id).await?;
+        in_directory(&credential, &parent, Want::EXECUTE)?;
         let Some(entry) = reader.lookup(directory.id, &name).await? else {
             return Err(Nfsstat4::Noent.into());
         };
+        match reader.inode(entry.id).await {
+            // Who may not take it away recalls nothing.
+            Ok(inode) => may_take_away(&credential, &parent, &inode)?,
+            Err(catalog::Error::Stale) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let _entries = cx
+            .server
+            .undelegated(directory.id, cx.client().ok())
+            .await?;
+        let _undelegated = cx.server.undelegated(entry.id, cx.client().ok()).await?;
         let _alone = cx.server.enter(entry.id, GateMode::Exclusive).await?;
         let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
             Option<Fate>,

@@ -1,6 +1,6 @@
 //! REMOVEXATTR, RFC 8276 §8.4.4.
 //!
-//! State, gate: none. Catalog: one transaction (inode, name, value).
+//! State: delegations of others are recalled first. Gate: none. Catalog: one transaction (inode, name, value).
 
 use super::getxattr::checked;
 use super::setxattr::may_write_xattrs;
@@ -16,6 +16,9 @@ pub(crate) async fn removexattr(
     let file = Compound::changeable(cx.file()?)?;
     let name = checked(args.name)?;
     let credential = cx.credential(&file);
+    // Who may not change it recalls nothing.
+    may_write_xattrs(&credential, &cx.inode().await?)?;
+    let _undelegated = cx.server.undelegated(file.id, cx.client().ok()).await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         InodeChange,
         Refusal,

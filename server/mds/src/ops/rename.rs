@@ -1,5 +1,6 @@
 //! RENAME, RFC 8881 §18.26: from the saved folder to the current one.
 //!
+//! State: delegations of both folders and of what is moved or replaced are recalled first.
 //! Gate: the replaced inode, exclusive, so that no OPEN finds a file whose last name is going.
 //! Catalog: one transaction (two entries, up to three parents' hot keys, one unlinked inode).
 //! Linux: `mv -f a b` of two hard links of one inode is OK, and nothing happens (§18.26.3).
@@ -22,14 +23,31 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
     }
     let (oldname, newname) = (Name::checked(args.oldname)?, Name::checked(args.newname)?);
     let credential = cx.credential(&from);
+    let client = cx.client().ok();
     for _ in 0..ATTEMPTS {
-        let replaced = cx
-            .server
-            .catalog
-            .read()
-            .lookup(to.id, &newname)
-            .await?
-            .map(|entry| entry.id);
+        let reader = cx.server.catalog.read();
+        let source = reader.inode(from.id).await?;
+        in_directory(&credential, &source, Want::EXECUTE)?;
+        let target = reader.inode(to.id).await?;
+        in_directory(&credential, &target, Want::EXECUTE)?;
+        let entry = reader.lookup(from.id, &oldname).await?;
+        let entry = entry.ok_or(Nfsstat4::Noent)?;
+        match reader.inode(entry.id).await {
+            // Who may not move it recalls nothing.
+            Ok(inode) => {
+                may_take_away(&credential, &source, &inode)?;
+                in_directory(&credential, &target, Want::to_add(inode.kind))?;
+            }
+            Err(catalog::Error::Stale) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let (moved, replaced) = (entry.id, reader.lookup(to.id, &newname).await?);
+        let replaced = replaced.map(|entry| entry.id);
+        let mut undelegated = Vec::with_capacity(4);
+        let names = [Some(from.id), Some(to.id), Some(moved), replaced];
+        for inode in names.into_iter().flatten() {
+            undelegated.push(cx.server.undelegated(inode, client).await?);
+        }
         let _alone = match replaced {
             Some(inode) => Some(cx.server.enter(inode, GateMode::Exclusive).await?),
             None => None,
@@ -43,7 +61,7 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
                 &credential,
                 (&from, &oldname),
                 (&to, &newname),
-                replaced,
+                (moved, replaced),
             )
             .await?
             {
@@ -66,19 +84,22 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
     Err(Nfsstat4::Delay.into())
 }
 
-/// Refuses what the caller may not do; `false` when the new name no longer means `replaced`, whose
-/// gate we hold.
+/// Refuses what the caller may not do; `false` when a name no longer means what it did: `moved`,
+/// `replaced`, whose delegations are out of the way and whose gate we hold.
 async fn permitted(
     tx: &mut Tx,
     credential: &Credential,
     (from, oldname): (&File, &Name),
     (to, newname): (&File, &Name),
-    replaced: Option<InodeId>,
+    (moved, replaced): (InodeId, Option<InodeId>),
 ) -> Result<bool, Refusal> {
     let source = tx.inode(from.id).await?;
     in_directory(credential, &source, Want::EXECUTE)?;
     let target = tx.inode(to.id).await?;
     let entry = tx.lookup(from.id, oldname).await?.ok_or(Nfsstat4::Noent)?;
+    if entry.id != moved {
+        return Ok(false);
+    }
     let moved = tx.inode(entry.id).await?;
     may_take_away(credential, &source, &moved)?;
     in_directory(credential, &target, Want::to_add(moved.kind))?;

@@ -14,7 +14,7 @@ pub(crate) async fn seek(args: &Seek4Args, cx: &Compound<'_>) -> Result<Seek4Ok,
     let file = cx.file()?;
     let inode = cx.server.fresh_inode(file.id, None).await?;
     regular(&inode)?;
-    allowed(args.stateid, IoKind::Read, file, &inode, cx)?;
+    allowed(args.stateid, IoKind::Read, file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;
     if args.offset >= inode.size {
         return Err(Nfsstat4::Nxio.into());

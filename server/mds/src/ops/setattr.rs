@@ -2,24 +2,31 @@
 //!
 //! State: a size is judged by its stateid, as a WRITE. Gate: a size takes the inode exclusively
 //! (`truncate`). Catalog: one transaction, also for a size with other attributes beside it.
+//! Delegations of others are recalled first; their holder sets times by RFC 9754 (`delegations::times`).
 //! Linux: `O_TRUNC` comes as OPEN's createattrs or as this, with the open stateid.
 
 use crate::attributes::Changes;
 use crate::compound::Compound;
+use crate::delegations::times::DelegatedTimes;
 use crate::identity::{Want, may};
 use crate::state::{ClientId, IoKind, Stateid};
 use crate::status::Refusal;
 use crate::truncate::Resize;
 use catalog::{FileKind, transact};
-use wire::nfs4::{Nfsstat4, Setattr4Args, Setattr4Ok};
+use wire::nfs4::{Bitmap4, Nfsstat4, Setattr4Args, Setattr4Ok};
 
 pub(crate) async fn setattr(
     args: Setattr4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Setattr4Ok, Refusal> {
     let file = Compound::changeable(cx.file()?)?;
-    let changes = Changes::of_old(args.obj_attributes, cx)?;
+    let mut asked = args.obj_attributes;
+    let times = DelegatedTimes::taken_from(&mut asked)?;
+    let changes = Changes::of_old(asked, cx)?;
     let credential = cx.credential(&file);
+    // Who may not change it recalls nothing.
+    changes.permitted(&credential, &cx.inode().await?)?;
+    let _undelegated = cx.server.undelegated(file.id, cx.client().ok()).await?;
     if let Some(size) = changes.size {
         let inode = cx.inode().await?;
         match inode.kind {
@@ -30,9 +37,8 @@ pub(crate) async fn setattr(
         // Judged as a whole before anything is done.
         changes.fits(inode.kind)?;
         changes.permitted(&credential, &inode)?;
-        let stateid = cx.resolve(args.stateid)?;
-        let client = cx.client()?;
-        let opened = authorized(cx, client, stateid, &file)?;
+        let (client, stateid) = (cx.client()?, cx.resolve(args.stateid)?);
+        let opened = authorized(cx, client, stateid, &file).await?;
         if !opened && !may(&credential, &inode, Want::WRITE) {
             return Err(Nfsstat4::Access.into());
         }
@@ -60,13 +66,17 @@ pub(crate) async fn setattr(
             Ok(())
         })?;
     }
+    if let Some(times) = times {
+        times.apply(cx, &file, cx.resolve(args.stateid)?).await?;
+    }
+    let told = times.map_or(Bitmap4::EMPTY, DelegatedTimes::mask);
     Ok(Setattr4Ok {
-        attrsset: changes.asked,
+        attrsset: changes.asked.union(told),
     })
 }
 
 /// Whether an open of the caller's grants the write; a special stateid leaves it to the mode bits.
-fn authorized(
+async fn authorized(
     cx: &Compound<'_>,
     client: ClientId,
     stateid: Stateid,
@@ -74,8 +84,7 @@ fn authorized(
 ) -> Result<bool, Refusal> {
     let granted = cx
         .server
-        .state
-        .lock()
-        .authorize_io(client, stateid, file.id, IoKind::Write)?;
-    Ok(matches!(granted, crate::state::IoGrant::Open(_)))
+        .authorize_io(client, stateid, file.id, IoKind::Write)
+        .await?;
+    Ok(granted != crate::state::IoGrant::Special)
 }

@@ -1,6 +1,6 @@
 //! SETXATTR, RFC 8276 §8.4.2.
 //!
-//! State, gate: none. Catalog: one transaction (inode, name, value), in which it is decided whether the
+//! State: delegations of others are recalled first. Gate: none. Catalog: one transaction (inode, name, value), in which it is decided whether the
 //! attribute was there.
 //! Linux: `setxattr(2)` with XATTR_CREATE or XATTR_REPLACE comes as the option of that name.
 
@@ -32,6 +32,9 @@ pub(crate) async fn setxattr(
         SetxattrOption4::Replace => SetXattr::Replace,
     };
     let credential = cx.credential(&file);
+    // Who may not change it recalls nothing.
+    may_write_xattrs(&credential, &cx.inode().await?)?;
+    let _undelegated = cx.server.undelegated(file.id, cx.client().ok()).await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         InodeChange,
         Refusal,

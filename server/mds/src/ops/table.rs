@@ -31,6 +31,8 @@ const STATEID: usize = 16;
 const WRITE_RESPONSE: usize = 4 + STATEID + 8 + 4 + 8;
 /// Attributes that were set: three words behind their count.
 const BITMAP: usize = 16;
+/// Type, stateid, recall, space limit, an entry for nobody.
+const DELEGATION: usize = 4 + STATEID + 4 + 12 + 16;
 
 impl Row {
     pub const fn of(operation: Opnum) -> Row {
@@ -48,7 +50,12 @@ impl Row {
             Lockt => row(1, false, false, 0),
             Locku => row(1, false, true, STATEID),
             Lookup | Lookupp | Nverify | Verify => row(1, false, false, 0),
-            Open => row(1, false, true, STATEID + CHANGE_INFO + 4 + BITMAP + 8),
+            Open => row(
+                1,
+                false,
+                true,
+                STATEID + CHANGE_INFO + 4 + BITMAP + DELEGATION,
+            ),
             Openattr => row(1, false, true, 0),
             OpenDowngrade => row(1, false, true, STATEID),
             Putfh | Putpubfh | Putrootfh => row(1, false, false, 0),
@@ -67,7 +74,7 @@ impl Row {
             CreateSession => row(1, true, true, 80),
             DestroySession => row(1, true, true, 0),
             FreeStateid => row(1, false, true, 0),
-            GetDirDelegation => row(1, false, false, 4),
+            GetDirDelegation => row(1, false, true, 4 + 8 + STATEID + 3 * 4),
             Getdeviceinfo => row(1, false, false, 8),
             Getdevicelist => row(1, false, false, 8),
             Layoutcommit => row(1, false, true, 12),
@@ -76,7 +83,7 @@ impl Row {
             Sequence => row(1, true, false, 36),
             SetSsv => row(1, false, true, 4),
             TestStateid => row(1, false, false, 4),
-            WantDelegation => row(1, false, true, 4),
+            WantDelegation => row(1, false, true, DELEGATION),
             DestroyClientid => row(1, true, true, 0),
             ReclaimComplete => row(1, false, true, 0),
             Allocate | Deallocate => row(2, false, true, 0),

@@ -21,7 +21,7 @@ async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> 
         return Err(Nfsstat4::Attrnotsupp.into());
     }
     let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
-    let inode = cx.server.fresh_inode(file.id, asker).await?;
+    let inode = cx.server.shown_inode(file.id, asker, mask).await?;
     Ok(cx.attributes(&file, &inode, mask).await? == *expected)
 }
 

@@ -60,7 +60,7 @@ pub enum ExchangeIdRefusal {
 pub enum DestroyClientRefusal {
     #[error("no such client")]
     Stale,
-    #[error("the client still has sessions, opens or locks")]
+    #[error("the client still has sessions, opens, locks or delegations")]
     Busy,
 }
 
@@ -342,7 +342,11 @@ impl State {
             }
             Phase::Confirmed | Phase::Courtesy { .. } => {}
         }
-        if !client.sessions.is_empty() || self.opens.held_by(id) > 0 || self.locks.held_by(id) > 0 {
+        if !client.sessions.is_empty()
+            || self.opens.held_by(id) > 0
+            || self.locks.held_by(id) > 0
+            || self.delegations.held_by(id) > 0
+        {
             return Err(DestroyClientRefusal::Busy);
         }
         Ok(self.forget_client(id).into_iter().collect())
@@ -404,6 +408,7 @@ impl State {
             || self.opens.held_by(id) > 0
             || self.locks.held_by(id) > 0
             || self.grants.held_by(id) > 0
+            || self.delegations.held_by(id) > 0
     }
 
     /// Drops the client with all that it holds. Its layouts stay, to be fenced.
@@ -420,7 +425,8 @@ impl State {
         self.waiters.drop_client(id);
         self.offloads.drop_client(id);
         self.locks.drop_client(id);
-        let closed = self.opens.drop_client(id);
+        let mut closed = self.opens.drop_client(id);
+        closed.extend(self.delegations.drop_client(id));
         let grants = self.grants.drop_client(id);
         self.grace.forget(id);
         Some(Dropped {

@@ -92,6 +92,7 @@ pub(super) fn open(
         access,
         deny,
         reclaim: false,
+        under: None,
     })?;
     state.open_confirm(reservation)
 }

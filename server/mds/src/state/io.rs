@@ -3,8 +3,10 @@
 
 use catalog::InodeId;
 
+use super::delegation::Touch;
 use super::open::OpenRef;
 use super::share::Access;
+use super::stateid::StateKind;
 use super::{ClientId, SpecialStateid, State, Stateid, StateidRefusal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum IoGrant {
     Special,
     /// An open decided at OPEN.
     Open(OpenRef),
+    /// What its client opens under it, the client decides.
+    Delegation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +36,8 @@ pub enum IoRefusal {
     Denied,
     #[error("an open of a client that is away denied this")]
     MakingWay,
+    #[error("a delegation of somebody else stands against this")]
+    Delegated(Touch),
     #[error("who may have denied this is not known before grace ends")]
     InGrace,
 }
@@ -45,6 +51,10 @@ impl State {
         inode: InodeId,
         kind: IoKind,
     ) -> Result<IoGrant, IoRefusal> {
+        let (access, touch) = match kind {
+            IoKind::Read => (Access::Read, Touch::Read),
+            IoKind::Write => (Access::Write, Touch::Change),
+        };
         match stateid.special() {
             Some(SpecialStateid::Current | SpecialStateid::Invalid) => {
                 return Err(StateidRefusal::Bad.into());
@@ -53,10 +63,6 @@ impl State {
                 if self.in_grace() {
                     return Err(IoRefusal::InGrace);
                 }
-                let access = match kind {
-                    IoKind::Read => Access::Read,
-                    IoKind::Write => Access::Write,
-                };
                 let bypasses = special == SpecialStateid::ReadBypass && kind == IoKind::Read;
                 if !bypasses && self.share_conflict(inode, access, None) {
                     if self.make_way_for_io(inode, access) {
@@ -64,9 +70,19 @@ impl State {
                     }
                     return Err(IoRefusal::Denied);
                 }
+                if self.delegations.stands_against(inode, touch, Some(client)) {
+                    return Err(IoRefusal::Delegated(touch));
+                }
                 return Ok(IoGrant::Special);
             }
             None => {}
+        }
+        if stateid.parts(self.opens.epoch())?.kind == StateKind::Delegation {
+            return if self.delegation_for(client, stateid, inode, access)? {
+                Ok(IoGrant::Delegation)
+            } else {
+                Err(IoRefusal::OpenMode)
+            };
         }
         let open = self.open_behind(client, stateid)?;
         if open.inode != inode {

@@ -31,6 +31,11 @@ impl State {
                 return Err(StateidRefusal::Bad.into());
             }
             self.opens.client_may(request.client, request.inode, access)
+                || self
+                    .delegations
+                    .client_may(request.client, request.inode, access)
+        } else if kind == StateKind::Delegation {
+            self.delegation_for(request.client, request.stateid, request.inode, access)?
         } else {
             let open = self.open_behind(request.client, request.stateid)?;
             if open.inode != request.inode {

@@ -355,11 +355,12 @@ impl State {
             .flatten()
     }
 
-    /// When `lapse`, `overdue` or `grace_due` next have something to look at.
+    /// When `lapse`, `overdue`, `delegations_overdue` or `grace_due` next have something to look at.
     pub fn next_deadline(&self) -> Option<Time> {
         [
             self.leases.next(),
             self.grants.next_deadline(),
+            self.delegations.next_deadline(),
             self.grace.next(),
             self.waiters.next_deadline(),
         ]

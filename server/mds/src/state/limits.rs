@@ -50,6 +50,14 @@ pub struct Limits {
     pub layouts: usize,
     /// Copies of one client that go on after their answer.
     pub copies_per_client: usize,
+    /// How long a client may take to return a recalled delegation before it is revoked.
+    pub delegation_recall: Duration,
+    /// How long a file whose delegations were recalled gets none.
+    pub delegation_rest: Duration,
+    pub delegations_per_client: usize,
+    pub delegations: usize,
+    /// Files of which it is remembered that they rest: the ones that rested longest are given up.
+    pub contended_files: usize,
     /// Requests waiting at one inode's gate.
     pub gate_queue: usize,
     /// Value of one extended attribute; 64 KiB at most.
@@ -94,6 +102,11 @@ impl Default for Limits {
             layouts_per_client: 1_000_000,
             layouts: 8_000_000,
             copies_per_client: 16,
+            delegation_recall: Duration::from_secs(90),
+            delegation_rest: Duration::from_mins(1),
+            delegations_per_client: 100_000,
+            delegations: 2_000_000,
+            contended_files: 65_536,
             gate_queue: 1_024,
             xattr_value_bytes: 65_536,
             xattrs_per_file: 1_024,

@@ -488,17 +488,22 @@ impl State {
             StateKind::Lock => self.locks.find(client, stateid).map(drop),
             StateKind::Layout => self.layout_of(client, stateid).map(drop),
             StateKind::Offload => self.offload_status(client, stateid).map(drop),
+            StateKind::Delegation => self.delegation_of(client, stateid).map(drop),
         }
     }
 
-    /// FREE_STATEID, §18.38: a lock stateid that holds nothing can be freed, and one that was
-    /// revoked: so its client says that it knows. What was revoked is out of its hands already.
+    /// FREE_STATEID, §18.38: a lock stateid that holds nothing can be freed, and what was revoked:
+    /// so its client says that it knows. What was revoked is out of its hands already.
     pub fn free_stateid(&mut self, client: ClientId, stateid: Stateid) -> Result<(), FreeRefusal> {
+        self.honour(client)?;
+        let parts = stateid.parts(self.opens.epoch())?;
+        if parts.kind == StateKind::Delegation {
+            return self.delegation_free(client, stateid);
+        }
         match self.test_stateid(client, stateid) {
             Err(StateidRefusal::Revoked) => return Ok(()),
             tested => tested?,
         }
-        let parts = stateid.parts(self.opens.epoch())?;
         let is_idle_lock = parts.kind == StateKind::Lock
             && self
                 .locks
@@ -522,7 +527,9 @@ impl State {
         let index = match stateid.parts(self.opens.epoch())?.kind {
             StateKind::Open => self.opens.find(client, stateid)?,
             StateKind::Lock => self.locks.open_behind(client, stateid)?,
-            StateKind::Layout | StateKind::Offload => return Err(StateidRefusal::Bad),
+            StateKind::Layout | StateKind::Offload | StateKind::Delegation => {
+                return Err(StateidRefusal::Bad);
+            }
         };
         self.opens.view(index).ok_or(StateidRefusal::Bad)
     }

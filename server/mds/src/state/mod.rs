@@ -1,5 +1,5 @@
 //! What the metadata server remembers between requests: clients, sessions, opens, locks,
-//! layouts, gates. Pure data under one short lock: no clock, no randomness, no awaits, no wire
+//! layouts, delegations, gates. Pure data under one short lock: no clock, no randomness, no awaits, no wire
 //! encoding, no status codes.
 //!
 //! Time comes in as an argument and secrets come from the boot's seed, so that a simulation can
@@ -9,6 +9,7 @@ mod callback;
 mod client;
 mod courtesy;
 mod coverage;
+mod delegation;
 #[cfg(test)]
 mod fixture;
 mod gate;
@@ -42,6 +43,10 @@ pub use client::{
     Implementation,
 };
 pub use coverage::Span;
+pub use delegation::{
+    Delegation, DelegationId, DelegationKind, DelegationRecall, DelegationRequest, NoDelegation,
+    Touch,
+};
 pub use gate::{GateAnswer, GateMode};
 pub use grant::{
     Grant, GrantId, GrantPhase, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
@@ -148,6 +153,9 @@ pub struct Metrics {
     pub layouts: usize,
     pub recalls: usize,
     pub fences: usize,
+    /// Also those that are revoked and not freed.
+    pub delegations: usize,
+    pub delegation_recalls: usize,
     pub gates: usize,
     pub copies: usize,
 }
@@ -166,6 +174,7 @@ pub struct State {
     waiters: waiter::Waiters,
     grants: grant::Grants,
     offloads: offload::Offloads,
+    delegations: delegation::Delegations,
     gates: gate::Gates,
 }
 
@@ -183,6 +192,7 @@ impl State {
             waiters: waiter::Waiters::new(keyed),
             grants: grant::Grants::new(boot.epoch, keyed),
             offloads: offload::Offloads::new(boot.epoch, keyed),
+            delegations: delegation::Delegations::new(boot.epoch, keyed),
             gates: gate::Gates::new(keyed),
             limits,
         }
@@ -196,6 +206,7 @@ impl State {
         let (lock_states, locks) = self.locks.counts();
         let (layouts, recalls, fences) = self.grants.counts();
         let (open_owners, opens) = self.opens.counts();
+        let (delegations, delegation_recalls) = self.delegations.counts();
         Metrics {
             clients: self.clients.table.len(),
             courtesy_clients: self.courtesy.len(),
@@ -209,14 +220,16 @@ impl State {
             layouts,
             recalls,
             fences,
+            delegations,
+            delegation_recalls,
             gates: self.gates.len(),
             copies: self.offloads.len(),
         }
     }
 
-    /// Whether anybody holds the file: an open (also one being made) or a layout. An unlinked
-    /// file that nobody holds may be reaped.
+    /// Whether anybody holds the file: an open (also one being made), a layout or a delegation. An
+    /// unlinked file that nobody holds may be reaped.
     pub fn file_is_held(&self, inode: InodeId) -> bool {
-        self.opens.is_open(inode) || self.grants.is_held(inode)
+        self.opens.is_open(inode) || self.grants.is_held(inode) || self.delegations.is_held(inode)
     }
 }

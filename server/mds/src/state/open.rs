@@ -4,11 +4,14 @@
 //! An open is reserved before its transaction and confirmed after it: a reservation already
 //! excludes others, so that two conflicting OPENs never both pass (invariant 3).
 
+mod others;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use catalog::InodeId;
 
+use super::delegation::Touch;
 use super::lease::GraceRefusal;
 use super::share::{Access, Bits, Deny, FileOpens, Pairs, READ, WRITE};
 use super::stateid::{Parts, StateKind, check_seqid, next_seqid};
@@ -25,6 +28,8 @@ pub struct OpenRequest {
     pub deny: Deny,
     /// CLAIM_PREVIOUS.
     pub reclaim: bool,
+    /// CLAIM_DELEGATE_CUR: the delegation by which the client has opened the file already.
+    pub under: Option<Stateid>,
 }
 
 /// An open between its decision and its transaction. Confirm it or roll it back.
@@ -54,6 +59,10 @@ pub enum OpenRefusal {
     Grace(#[from] GraceRefusal),
     #[error("the client went while its open was being made")]
     ClientGone,
+    #[error("a delegation of somebody else stands against this")]
+    Delegated(Touch),
+    #[error(transparent)]
+    Stateid(#[from] StateidRefusal),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -448,12 +457,17 @@ impl Opens {
 impl State {
     /// Claims an open for the time of its transaction.
     pub fn open_reserve(&mut self, request: OpenRequest) -> Result<OpenReservation, OpenRefusal> {
-        self.admit(request.client, request.reclaim)?;
-        let excludes = request.deny != Deny::None && !request.reclaim;
-        if excludes && self.writer_lingers(request.inode, Some(request.client)) {
+        let (client, inode, reclaim) = (request.client, request.inode, request.reclaim);
+        if let Some(delegation) = request.under {
+            self.open_under(client, inode, request.access, delegation)?;
+        } else {
+            self.admit(client, reclaim)?;
+            self.open_undelegated(client, inode, request.access, request.deny)?;
+        }
+        let excludes = request.deny != Deny::None && !reclaim;
+        if excludes && self.writer_lingers(inode, Some(client)) {
             return Err(OpenRefusal::Fencing);
         }
-        let reclaim = request.reclaim;
         match self.opens.reserve(request, &self.limits) {
             Err(OpenRefusal::ShareDenied) if reclaim => Err(OpenRefusal::ReclaimConflict),
             Err(OpenRefusal::TooMany) if self.makes_room() => Err(OpenRefusal::MakingRoom),

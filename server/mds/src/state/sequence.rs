@@ -257,6 +257,7 @@ impl State {
     /// `sr_status_flags` of an answer on `slot`, and what it proves about the one before.
     fn status_flags(&mut self, slot: SlotRef, client: ClientId) -> u32 {
         let mut flags = 0;
+        let revoked = self.delegations.revoked(client) > 0;
         if let Some(session) = self.sessions.table.get(&slot.session) {
             if session.back_slots.is_faulty() {
                 flags |= status_flags::BACKCHANNEL_FAULT;
@@ -288,7 +289,8 @@ impl State {
             }
             // Linux gives up all its layouts each time it sees this, and never frees their
             // stateids: raised until one answer with it is known to have arrived.
-            if client.notice != Notice::None {
+            // A revoked delegation shows until its client frees it (§18.46.3).
+            if client.notice != Notice::None || revoked {
                 flags |= status_flags::RECALLABLE_STATE_REVOKED;
             }
             if client.notice == Notice::Due {

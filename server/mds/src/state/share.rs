@@ -105,7 +105,7 @@ pub(super) const WRITE: u8 = 2;
 #[derive(Debug, Default)]
 pub(super) struct FileOpens {
     pub(super) read: u32,
-    write: u32,
+    pub(super) write: u32,
     pub(super) deny_read: u32,
     pub(super) deny_write: u32,
     /// By client and owner.

@@ -1,5 +1,5 @@
 //! Stateids, RFC 8881 §8.2: what they are made of and how a client's copy is judged.
-//! What a stateid stands for is in `open`, `lock` and `grant`.
+//! What a stateid stands for is in `open`, `lock`, `grant` and `delegation`.
 
 /// `stateid4`. `other` is ours: the boot's epoch, kind and index, generation, each 4 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +34,8 @@ pub enum StateidRefusal {
     Expired,
     #[error("the layout was not returned in time and is being fenced")]
     Revoked,
+    #[error("the delegation was not returned in time")]
+    DelegationRevoked,
 }
 
 /// What a stateid may stand for.
@@ -43,6 +45,7 @@ pub(super) enum StateKind {
     Lock = 2,
     Layout = 3,
     Offload = 5,
+    Delegation = 4,
 }
 
 /// The parts of a stateid of this boot.
@@ -121,6 +124,7 @@ impl Stateid {
             2 => StateKind::Lock,
             3 => StateKind::Layout,
             5 => StateKind::Offload,
+            4 => StateKind::Delegation,
             _ => return Err(StateidRefusal::Bad),
         };
         Ok(Parts {

@@ -150,6 +150,7 @@ impl World {
             access: Access::ReadWrite,
             squash: Squash::None,
             anonymous: (65_534, 65_534),
+            delegations: mds::Delegations::ALL,
         };
         let server = Server::new(Parts {
             catalog: Arc::clone(&catalog),

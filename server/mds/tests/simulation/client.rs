@@ -1,6 +1,8 @@
 //! A model client: what the Linux client does with opens, locks and layouts, at random moments,
 //! and what it does when its messages, its server or itself fail.
 
+mod reclaim;
+
 use mds::state::*;
 
 use crate::oracle::LOCK_BYTES;
@@ -27,6 +29,13 @@ struct Layout {
     leaving: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Delegated {
+    stateid: Stateid,
+    write: bool,
+    leaving: bool,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Held {
     open: Option<(Stateid, Access, Deny)>,
@@ -36,6 +45,9 @@ struct Held {
     /// Denied, and waited for; told that it may be had.
     wanted: Option<(LockRange, LockKind)>,
     called: bool,
+    delegation: Option<Delegated>,
+    /// To be reclaimed: to write, or to read.
+    redelegate: Option<bool>,
     /// A request for this file has no answer yet.
     busy: bool,
     reclaim: bool,
@@ -107,6 +119,9 @@ impl Client {
                 if matches!(lost.op, Op::Close { .. }) {
                     held.open = None;
                 }
+                if matches!(lost.op, Op::DelegReturn { .. }) {
+                    held.delegation = None;
+                }
                 if let Op::Unlock { range, .. } = lost.op {
                     held.bytes.retain(|(locked, _)| *locked != range);
                 }
@@ -121,6 +136,12 @@ impl Client {
             held.lock = None;
             held.wanted = None;
             held.reclaim = held.open.is_some();
+            held.redelegate = held
+                .delegation
+                .take()
+                .map(|held| held.write)
+                .or(held.redelegate)
+                .filter(|_| held.reclaim);
             if !held.reclaim {
                 held.bytes.clear();
             }
@@ -178,6 +199,11 @@ impl Client {
             self.files[file].layout = None;
             return;
         }
+        // A grant whose reply was lost for good looks the same.
+        if self.files[file].delegation.is_some() && rng.percent(2) {
+            self.files[file].delegation = None;
+            return;
+        }
         if let Some(op) = self.choose(file, rng) {
             self.send(slot, file, op, next_id, net);
         }
@@ -205,6 +231,37 @@ impl Client {
                 stateid: layout.stateid,
             });
         }
+        if let Some(delegation) = held.delegation
+            && delegation.leaving
+        {
+            // What was opened by it is opened at the server first.
+            let access = if delegation.write {
+                Access::Both
+            } else {
+                Access::Read
+            };
+            return Some(if held.open.is_none() && rng.percent(40) {
+                Op::Open {
+                    access,
+                    deny: Deny::None,
+                    reclaim: false,
+                    under: Some(delegation.stateid),
+                }
+            } else {
+                Op::DelegReturn {
+                    stateid: delegation.stateid,
+                }
+            });
+        }
+        if held.delegation.is_none() && rng.percent(15) {
+            return Some(Op::Delegate {
+                write: rng.percent(50),
+                reclaim: false,
+            });
+        }
+        if rng.percent(5) {
+            return Some(Op::Change);
+        }
         let Some((open, access, _)) = held.open else {
             let access = ACCESS[rng.below(3)];
             let deny = DENY[rng.below(6)];
@@ -215,6 +272,7 @@ impl Client {
                     access,
                     deny,
                     reclaim: false,
+                    under: None,
                 }
             });
         };
@@ -235,6 +293,7 @@ impl Client {
                 access: ACCESS[rng.below(3)],
                 deny: Deny::None,
                 reclaim: false,
+                under: None,
             }),
             2 | 3 => {
                 let first = rng.below(LOCK_BYTES);
@@ -286,29 +345,16 @@ impl Client {
                     stateid: layout.stateid,
                 })
             }
+            11 if rng.percent(20) => {
+                let delegation = held.delegation?;
+                Some(Op::DelegReturn {
+                    stateid: delegation.stateid,
+                })
+            }
             10 if rng.percent(60) => Some(Op::Truncate {
                 size: rng.next() % 500,
             }),
             _ => None,
-        }
-    }
-
-    /// Opens first, then the locks under them, then RECLAIM_COMPLETE.
-    fn reclaim(&mut self, slot: usize, next_id: &mut u64, net: &mut Vec<Packet>) {
-        if self.files.iter().any(|held| held.busy) {
-            return;
-        }
-        let next = (0..FILES).find(|file| self.files[*file].reclaim);
-        let Some(file) = next else {
-            return self.send(slot, 0, Op::ReclaimComplete, next_id, net);
-        };
-        if let Some((_, access, deny)) = self.files[file].open {
-            let op = Op::Open {
-                access,
-                deny,
-                reclaim: true,
-            };
-            self.send(slot, file, op, next_id, net);
         }
     }
 
@@ -400,6 +446,7 @@ impl Client {
                     access,
                     deny,
                     reclaim,
+                    ..
                 },
                 Answer::Stateid(stateid),
             ) => {
@@ -417,6 +464,7 @@ impl Client {
             (Op::Open { reclaim: true, .. }, Answer::Refused(Refused::Later)) => {}
             (Op::Open { reclaim: true, .. }, _) => {
                 held.reclaim = false;
+                held.redelegate = None;
                 held.open = None;
                 held.bytes.clear();
             }
@@ -467,6 +515,17 @@ impl Client {
             }
             (Op::LayoutReturn { .. }, Answer::Done | Answer::Refused(Refused::Stateid))
             | (Op::LayoutCommit { .. }, Answer::Refused(Refused::Stateid)) => held.layout = None,
+            (Op::Delegate { write, .. }, Answer::Stateid(stateid)) => {
+                held.redelegate = None;
+                held.delegation = Some(Delegated {
+                    stateid: *stateid,
+                    write,
+                    leaving: false,
+                });
+            }
+            (Op::Delegate { .. }, _) => held.redelegate = None,
+            // Also when it is refused: what was revoked or is not known is held no more.
+            (Op::DelegReturn { .. }, _) => held.delegation = None,
             (Op::ReclaimComplete, Answer::Done) => self.phase = Phase::Ready,
             _ => {}
         }
@@ -487,6 +546,19 @@ impl Client {
             }
             // A LAYOUTGET without an answer may be what is recalled: the client says DELAY.
             _ => !held.busy && self.phase == Phase::Ready,
+        }
+    }
+
+    /// CB_RECALL: whether the client knows of such a delegation. A request without an answer may
+    /// bring it: then the client asks for time.
+    pub fn delegation_recalled(&mut self, file: usize, stateid: Stateid) -> Option<bool> {
+        let held = &mut self.files[file];
+        match &mut held.delegation {
+            Some(delegation) if delegation.stateid == stateid => {
+                delegation.leaving = true;
+                Some(true)
+            }
+            _ => (!held.busy).then_some(false),
         }
     }
 

@@ -4,6 +4,7 @@
 //! checked. It drives `mds::state` alone: the operations here are the smallest that use it right.
 
 mod client;
+mod delegations;
 mod operations;
 mod oracle;
 mod server;
@@ -14,8 +15,8 @@ use std::fmt::Write as _;
 
 use catalog::InodeId;
 use mds::state::{
-    Access, ClientId, ConnectionId, Deny, GrantId, LayoutMode, LockKind, LockRange, SessionId,
-    Stateid,
+    Access, ClientId, ConnectionId, Delegation, Deny, GrantId, LayoutMode, LockKind, LockRange,
+    SessionId, Stateid,
 };
 
 use world::World;
@@ -45,6 +46,8 @@ enum Sabotage {
     ForgetIntents,
     /// A retry is executed again.
     ExecuteRetries,
+    /// Changes wait for no delegation.
+    ChangeUnderDelegations,
     /// Every record gives the right to reclaim, whether its client had completed or not.
     RecordsAlwaysCount,
 }
@@ -87,6 +90,8 @@ enum Op {
         access: Access,
         deny: Deny,
         reclaim: bool,
+        /// By this delegation the client has it open already.
+        under: Option<Stateid>,
     },
     Close {
         stateid: Stateid,
@@ -116,6 +121,15 @@ enum Op {
     Truncate {
         size: u64,
     },
+    Delegate {
+        write: bool,
+        reclaim: bool,
+    },
+    DelegReturn {
+        stateid: Stateid,
+    },
+    /// Of attributes, or of names.
+    Change,
     ReclaimComplete,
     Renew,
 }
@@ -214,6 +228,15 @@ enum Packet {
         client: ClientId,
         file: usize,
     },
+    RecallDelegation {
+        client: ClientId,
+        file: usize,
+        delegation: Delegation,
+    },
+    Disowned {
+        boot: u32,
+        delegation: Delegation,
+    },
     Write {
         client: usize,
         verifier: u64,
@@ -278,17 +301,17 @@ fn a_history_is_the_same_each_time() {
 
 #[test]
 fn the_histories_reach_every_corner() {
-    let mut all = std::collections::BTreeMap::new();
-    for seed in 1..=5 {
+    let mut total = server::Tally::new();
+    for seed in 3..6 {
         let mut world = World::new(seed, Sabotage::None);
-        for _ in 0..STEPS {
+        for _ in 0..3 * STEPS {
             world.step().expect("no invariant breaks in this history");
         }
         for (what, count) in world.tally() {
-            *all.entry(what).or_insert(0) += count;
+            *total.entry(what).or_default() += count;
         }
     }
-    for (what, count) in all {
+    for (what, count) in total {
         assert!(count > 0, "no {what}: the simulation is too tame");
     }
 }
@@ -331,6 +354,11 @@ fn a_missing_write_intent_is_caught() {
 #[test]
 fn a_retry_executed_again_is_caught() {
     caught(Sabotage::ExecuteRetries, "invariant 1");
+}
+
+#[test]
+fn a_change_that_waits_for_no_delegation_is_caught() {
+    caught(Sabotage::ChangeUnderDelegations, "invariant 3");
 }
 
 #[test]

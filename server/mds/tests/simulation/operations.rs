@@ -31,6 +31,7 @@ impl Server {
                     access,
                     deny,
                     reclaim,
+                    under,
                 },
             ) => {
                 if task.ticket.is_none() {
@@ -47,6 +48,7 @@ impl Server {
                     access: *access,
                     deny: *deny,
                     reclaim: *reclaim,
+                    under: *under,
                 };
                 match self.state.open_reserve(asked.clone()) {
                     Ok(reservation) => {
@@ -68,13 +70,18 @@ impl Server {
                         self.count("denied opens");
                         refused(Refused::Denied)
                     }
+                    Err(OpenRefusal::Delegated(touch)) => {
+                        self.recall_delegations(now, file, touch, client, net);
+                        refused(Refused::Later)
+                    }
+                    Err(OpenRefusal::Stateid(_)) => refused(Refused::Stateid),
                     Err(OpenRefusal::Grace(GraceRefusal::NoGrace | GraceRefusal::NotOnRecord)) => {
                         refused(Refused::Reclaim)
                     }
                     Err(_) => refused(Refused::Later),
                 }
             }
-            (Work::Opening(reservation), Op::Open { reclaim, .. }) => {
+            (Work::Opening(reservation), Op::Open { reclaim, under, .. }) => {
                 if rng.percent(10) {
                     self.state.open_rollback(reservation);
                     return refused(Refused::Later);
@@ -88,7 +95,10 @@ impl Server {
                 }
                 // A reclaim that was reserved in grace may be confirmed after: it has excluded
                 // others all the while.
-                if self.state.in_grace() && !reclaim {
+                if under.is_some() {
+                    self.count("opens taken over from a delegation");
+                }
+                if self.state.in_grace() && !reclaim && under.is_none() {
                     return Err("invariant 7: grace admitted what it must not".into());
                 }
                 Ok(Err(Answer::Stateid(stateid)))
@@ -236,6 +246,17 @@ impl Server {
             (work, Op::Truncate { size }) => {
                 Ok(self.truncate(now, &work, *size, task, file, client, oracle, net))
             }
+            (_, Op::Delegate { write, reclaim }) => {
+                let who = (client, file);
+                let given = self.give_delegation(now, who, *write, *reclaim, oracle)?;
+                Ok(Err(given))
+            }
+            (_, Op::DelegReturn { stateid }) => Ok(Err(self.return_delegation(
+                (client, file),
+                *stateid,
+                oracle,
+            ))),
+            (work, Op::Change) => self.change(now, &work, (client, file), oracle, net),
             (Work::Start, Op::ReclaimComplete) => match self.state.reclaim_complete(client) {
                 Ok(()) => Ok(Ok(Work::Complete)),
                 Err(ReclaimCompleteRefusal::AlreadyComplete) => Ok(Err(Answer::Done)),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mds::state::{Access, ClientId, Deny, LockKind, LockRange, State, Stateid, StateidRefusal};
 
+use crate::delegations::Delegated;
 use crate::{Check, FILES, Rng};
 
 /// Locks of the model lie within these bytes.
@@ -28,6 +29,7 @@ struct Issued {
 #[derive(Default)]
 pub struct Oracle {
     opens: BTreeMap<[u8; 12], Opened>,
+    pub(super) delegations: BTreeMap<[u8; 12], Delegated>,
     locks: Vec<BTreeMap<ClientId, [Option<LockKind>; LOCK_BYTES]>>,
     /// Stateids that must not be honoured any more.
     closed: VecDeque<(ClientId, Stateid)>,
@@ -57,6 +59,7 @@ impl Oracle {
     /// The server crashed: its memory is gone, and with it every stateid.
     pub fn crashed(&mut self) {
         self.opens.clear();
+        self.delegations.clear();
         self.closed.clear();
         self.lapsed.clear();
         self.locks = vec![BTreeMap::new(); FILES];
@@ -90,6 +93,7 @@ impl Oracle {
                 ));
             }
         }
+        self.opened_undelegated(client, file, open.access, open.deny)?;
         self.opens.insert(
             stateid.other,
             Opened {
@@ -100,6 +104,22 @@ impl Oracle {
             },
         );
         Ok(())
+    }
+
+    /// An open of somebody else that a delegation would be given against.
+    pub fn open_against(&self, client: ClientId, file: usize, write: bool) -> Option<String> {
+        let against = |open: &&Opened| {
+            let reads_on = open.access.writes() || excludes(Access::Read, open.deny);
+            open.client != client && open.file == file && (write || reads_on)
+        };
+        self.opens
+            .values()
+            .find(against)
+            .map(|open| format!("{open:?}"))
+    }
+
+    pub fn has_lapsed(&self, client: ClientId) -> bool {
+        self.lapsed.contains(&client)
     }
 
     pub fn closed(&mut self, client: ClientId, stateid: Stateid) {
@@ -198,6 +218,7 @@ impl Oracle {
         for other in gone {
             self.closed(client, Stateid { seqid: 0, other });
         }
+        self.delegations.retain(|_, held| held.client != client);
         for locks in &mut self.locks {
             locks.remove(&client);
         }
@@ -272,6 +293,10 @@ impl Oracle {
                     "invariant 2: {open:?} is {tested:?}, not {expected:?}"
                 ));
             }
+        }
+        if !self.delegations.is_empty() {
+            let place = rng.below(self.delegations.len());
+            self.check_a_delegation(state, place)?;
         }
         if !self.closed.is_empty() {
             let (client, stateid) = self.closed[rng.below(self.closed.len())];

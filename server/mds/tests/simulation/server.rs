@@ -41,6 +41,8 @@ pub(super) enum Work {
     Layout(LayoutReservation, LayoutMode, bool),
     /// How far it is.
     Truncate(u8),
+    /// Nobody else has a delegation any more.
+    Change,
     /// A RECLAIM_COMPLETE whose record is on its way to disk.
     Complete,
     Recording(usize, u64, CreatedSession),
@@ -82,6 +84,8 @@ pub fn limits() -> Limits {
         courtesy: Duration::from_micros(4),
         recall: Duration::from_nanos(250),
         lock_turn: Duration::from_nanos(200),
+        delegation_recall: Duration::from_nanos(250),
+        delegation_rest: Duration::from_nanos(60),
         slots: SLOTS,
         gate_queue: 4,
         ..Limits::default()
@@ -303,6 +307,7 @@ impl Server {
         }
         let lapsed = self.state.lapse(now);
         self.put_out(&lapsed, oracle);
+        self.revoke_overdue(now, oracle);
         self.state.overdue(now);
         for grant in self.state.fences_after(None, usize::MAX) {
             let known = self

@@ -29,11 +29,17 @@ impl Server {
                 if self.state.in_grace() {
                     return Err(Answer::Refused(Refused::Later));
                 }
+                if task.ticket.is_none() && !self.before_change(now, file, client, net) {
+                    return Err(Answer::Refused(Refused::Later));
+                }
                 if task.ticket.is_none() && self.sabotage != Sabotage::SkipGate {
                     match self.enter(task, file, GateMode::Exclusive) {
                         GateAnswer::Entered => {}
                         GateAnswer::Queued => return Ok(Work::Truncate(0)),
-                        GateAnswer::Full => return Err(Answer::Refused(Refused::Later)),
+                        GateAnswer::Full => {
+                            self.after_change(file);
+                            return Err(Answer::Refused(Refused::Later));
+                        }
                     }
                 }
                 let orders = self
@@ -58,6 +64,7 @@ impl Server {
             }
             _ => {
                 self.count("truncates");
+                self.after_change(file);
                 self.files[file].order = None;
                 self.files[file].size = size;
                 return Err(Answer::Done);

@@ -91,7 +91,10 @@ impl World {
         let fate = self.rng.below(100);
         let to_data_server = matches!(
             packet,
-            Packet::Write { .. } | Packet::Written { .. } | Packet::Forgotten { .. }
+            Packet::Write { .. }
+                | Packet::Written { .. }
+                | Packet::Forgotten { .. }
+                | Packet::Disowned { .. }
         );
         if fate < 5 {
             self.lose(&packet);
@@ -180,6 +183,35 @@ impl World {
                 if let Some(waiter) = self.clients.iter_mut().find(|waiter| waiter.is(client)) {
                     waiter.called_to_lock(file);
                 }
+            }
+            Packet::RecallDelegation {
+                client,
+                file,
+                delegation,
+            } => {
+                let holder = self.clients.iter_mut().find(|holder| holder.is(client));
+                let Some(holder) = holder.filter(|holder| holder.asleep_until <= self.now) else {
+                    return Ok(());
+                };
+                match holder.delegation_recalled(file, delegation.stateid) {
+                    Some(true) => {}
+                    Some(false) => {
+                        let boot = self.server.boot;
+                        self.net.push(Packet::Disowned { boot, delegation });
+                    }
+                    // Asked again, as long as there is something to ask for.
+                    None if self.server.state.is_delegated(delegation.id) => {
+                        self.net.push(Packet::RecallDelegation {
+                            client,
+                            file,
+                            delegation,
+                        });
+                    }
+                    None => {}
+                }
+            }
+            Packet::Disowned { boot, delegation } => {
+                self.server.disowned(boot, &delegation, &mut self.oracle);
             }
             Packet::Forgotten { boot, grant } => self.server.forgotten(boot, grant),
             Packet::Write {
@@ -280,6 +312,14 @@ impl World {
             "clients put out for others",
             "returns in courtesy",
             "reclaims",
+            "delegations",
+            "delegations reclaimed",
+            "delegation recalls",
+            "disowned delegations",
+            "revocations",
+            "revoked delegations freed",
+            "opens taken over from a delegation",
+            "changes",
             "waits at a gate",
             "writes refused by a fence",
             "forgotten layouts",

@@ -13,6 +13,7 @@ fn deny_all(client: ClientId) -> OpenRequest {
         access: Access::Both,
         deny: Deny::Both,
         reclaim: false,
+        under: None,
     }
 }
 

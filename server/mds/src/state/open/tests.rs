@@ -16,6 +16,7 @@ fn an_open_being_made_already_excludes_others() {
             access: Access::Write,
             deny: Deny::Both,
             reclaim: false,
+            under: None,
         })
         .unwrap();
     let refused = open(&mut state, b, Access::Read, Deny::None);
@@ -91,6 +92,7 @@ proptest! {
                         access,
                         deny,
                         reclaim: false,
+                        under: None,
                     });
                     prop_assert_eq!(reserved.is_err(), conflict);
                     match reserved {

@@ -1,0 +1,116 @@
+//! Delegations in a request's way (RFC 8881 §10.4): recalled, waited for a moment, and kept out until
+//! the request is done. `state::delegation` decides, this waits.
+//!
+//! Nobody waits here inside a gate: the holder may have to pass it before it can return anything.
+
+pub(crate) mod holder;
+pub(crate) mod times;
+
+use crate::server::Server;
+use crate::state::{ClientId, Delegation, IoGrant, IoKind, IoRefusal, Stateid, Touch};
+use crate::status::Refusal;
+use catalog::InodeId;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use wire::nfs4::Nfsstat4;
+
+/// What a request waits at most for a delegation to come back before its client is told to come
+/// again: a Linux client with nothing to flush returns it in less.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// While it lives nobody else is given a delegation of the inode.
+#[must_use = "delegations are kept out as long as this lives"]
+pub(crate) struct Undelegated {
+    server: Arc<Server>,
+    inode: InodeId,
+}
+
+impl Drop for Undelegated {
+    fn drop(&mut self) {
+        self.server.state.lock().delegations_unbar(self.inode);
+    }
+}
+
+impl Server {
+    /// Before `by` changes `id`: others have no delegation of it, and get none until the value
+    /// returned is dropped. DELAY when one doesn't come back in a moment.
+    pub(crate) async fn undelegated(
+        self: &Arc<Self>,
+        id: InodeId,
+        by: Option<ClientId>,
+    ) -> Result<Undelegated, Refusal> {
+        self.state.lock().delegations_bar(id);
+        let barred = Undelegated {
+            server: Arc::clone(self),
+            inode: id,
+        };
+        self.withdraw_delegations(id, Touch::Change, by).await?;
+        Ok(barred)
+    }
+
+    /// Recalls what stands against this and waits a moment for it; DELAY when that isn't enough.
+    pub(crate) async fn withdraw_delegations(
+        self: &Arc<Self>,
+        id: InodeId,
+        touch: Touch,
+        by: Option<ClientId>,
+    ) -> Result<(), Refusal> {
+        let withdrawn = async {
+            loop {
+                let changed = self.delegations_changed.notified();
+                tokio::pin!(changed);
+                // Armed before the look, so that no return falls between look and wait.
+                changed.as_mut().enable();
+                let orders = {
+                    let mut state = self.state.lock();
+                    if !state.delegation_stands_against(id, touch, by) {
+                        return;
+                    }
+                    state.delegations_recall(self.clock.monotonic(), id, touch, by)
+                };
+                self.send_delegation_recalls(orders);
+                changed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, withdrawn)
+            .await
+            .map_err(|_| Refusal::client(Nfsstat4::Delay, "a delegation is being recalled"))
+    }
+
+    /// Judges a stateid for I/O; what a delegation of somebody else stands against waits for it.
+    pub(crate) async fn authorize_io(
+        self: &Arc<Self>,
+        client: ClientId,
+        stateid: Stateid,
+        id: InodeId,
+        kind: IoKind,
+    ) -> Result<IoGrant, Refusal> {
+        loop {
+            let granted = self.state.lock().authorize_io(client, stateid, id, kind);
+            match granted {
+                Err(IoRefusal::Delegated(touch)) => {
+                    self.withdraw_delegations(id, touch, Some(client)).await?;
+                }
+                granted => return Ok(granted?),
+            }
+        }
+    }
+
+    /// Delegations that are honoured no more: whoever waits for them may go on.
+    pub(crate) fn delegations_revoked(self: &Arc<Self>, revoked: Vec<Delegation>) {
+        if revoked.is_empty() {
+            return;
+        }
+        for delegation in revoked {
+            self.metrics.delegations_revoked.fetch_add(1, Relaxed);
+            tracing::info!(
+                client = delegation.client.0,
+                inode = ?delegation.inode,
+                "a delegation was not returned in time, and is revoked"
+            );
+            self.reap_if_free(delegation.inode);
+        }
+        self.delegations_changed.notify_waiters();
+    }
+}

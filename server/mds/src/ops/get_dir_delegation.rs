@@ -1,0 +1,59 @@
+//! GET_DIR_DELEGATION, RFC 8881 §18.39.
+//!
+//! State: a delegation to read the folder. Whoever else changes an entry or the folder's attributes
+//! waits until it came back: no notification is offered, so every change is a recall (§10.9.1).
+//! Linux 7.2 asks with each GETATTR of a folder, without notifications, and fails `ls` on any error:
+//! what can't be given is UNAVAIL.
+
+use crate::compound::Compound;
+use crate::state::{DelegationKind, DelegationRequest};
+use crate::status::Refusal;
+use catalog::FileKind;
+use wire::nfs4::{
+    Bitmap4, DirDelegation4, GetDirDelegation4Args, GetDirDelegation4Ok, Nfsstat4, Stateid4,
+    Verifier4,
+};
+
+pub(crate) async fn get_dir_delegation(
+    _args: GetDirDelegation4Args,
+    cx: &mut Compound<'_>,
+) -> Result<GetDirDelegation4Ok, Refusal> {
+    let folder = cx.file()?.clone();
+    let inode = cx.inode().await?;
+    if inode.kind != FileKind::Directory {
+        return Err(Nfsstat4::Notdir.into());
+    }
+    let client = cx.client()?;
+    if !folder.export.delegations.folders {
+        return Ok(GetDirDelegation4Ok::Unavail(false));
+    }
+    let given = cx.server.state.lock().delegate(
+        cx.time,
+        DelegationRequest {
+            client,
+            inode: folder.id,
+            kind: DelegationKind::Read,
+            times: false,
+            change: inode.change,
+            modified: inode.mtime,
+            tag: folder.export.number,
+            reclaim: false,
+        },
+    );
+    // No want is kept: nobody will be told when there is one to be had.
+    let Ok(given) = given else {
+        return Ok(GetDirDelegation4Ok::Unavail(false));
+    };
+    cx.server.delegation_given(&given);
+    Ok(GetDirDelegation4Ok::Ok(DirDelegation4 {
+        // Cookies never get stale: the verifier is READDIR's, which is constant.
+        cookieverf: Verifier4::default(),
+        stateid: Stateid4 {
+            seqid: given.stateid.seqid,
+            other: given.stateid.other,
+        },
+        notification: Bitmap4::EMPTY,
+        child_attributes: Bitmap4::EMPTY,
+        dir_attributes: Bitmap4::EMPTY,
+    }))
+}
