@@ -198,6 +198,7 @@ async fn a_file_renamed_over_stays_for_who_has_it_open() -> Result<()> {
     let file = a.open_create(&root, "f").await?;
     a.write(&file.fh, file.stateid, 0, "old").await?;
     let new = b.open_create(&root, "new").await?;
+    b.write(&new.fh, new.stateid, 0, "new").await?;
     b.rename((&root, "new"), (&root, "f")).await?;
     assert_eq!(b.lookup(&root, "f").await?, new.fh);
     assert_eq!(

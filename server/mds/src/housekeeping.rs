@@ -31,6 +31,19 @@ impl Server {
     /// Takes over what an earlier start left. Before the first request.
     pub async fn recover(self: &Arc<Self>) -> Result<(), catalog::Error> {
         self.writing.recall(self.catalog.intents().await?);
+        // Where nobody can come back nobody is waited for, not even until housekeeping begins.
+        let nobody = {
+            let mut state = self.state.lock();
+            let ended = state.grace_due(self.clock.monotonic());
+            let nobody = ended.is_some_and(|ended| ended.lapsed_records.is_empty());
+            if nobody {
+                state.end_grace();
+            }
+            nobody
+        };
+        if nobody {
+            self.fence_all_soon();
+        }
         Ok(())
     }
 
