@@ -58,7 +58,24 @@ impl Server {
         self.enter_within(inode, mode, patience).await
     }
 
-    /// The same, with a patience of its own.
+    /// Enters the gates of two files, once where both are one; in one order, so that two who come
+    /// crosswise never wait for each other.
+    pub(crate) async fn enter_both(
+        self: &Arc<Self>,
+        one: InodeId,
+        other: InodeId,
+        mode: GateMode,
+    ) -> Result<(Pass, Option<Pass>), Refusal> {
+        let first = self.enter(one.min(other), mode).await?;
+        let second = if one == other {
+            None
+        } else {
+            Some(self.enter(one.max(other), mode).await?)
+        };
+        Ok((first, second))
+    }
+
+    /// As [`Server::enter`], with a patience of its own.
     pub(crate) async fn enter_within(
         self: &Arc<Self>,
         inode: InodeId,

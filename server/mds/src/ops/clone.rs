@@ -38,14 +38,9 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
     allowed(from, IoKind::Read, &source, &inode, cx).await?;
     let target = writable(args.dst_stateid, args.dst_offset, args.count, cx).await?;
     let writer = Writer::of(&target, cx)?;
-    // In one order, and once where both are one file: clones crosswise never wait for each other.
-    let (first, second) = (source.id.min(target.id), source.id.max(target.id));
-    let _first = server.enter(first, GateMode::Exclusive).await?;
-    let _second = if first == second {
-        None
-    } else {
-        Some(server.enter(second, GateMode::Exclusive).await?)
-    };
+    let _alone = server
+        .enter_both(source.id, target.id, GateMode::Exclusive)
+        .await?;
     server.not_pending(source.id)?;
     server.not_pending(target.id)?;
     if source.id != target.id {

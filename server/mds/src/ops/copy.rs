@@ -135,13 +135,7 @@ async fn checked(args: &Copy4Args, cx: &Compound<'_>) -> Result<Job, Refusal> {
 async fn stretch(job: &Job) -> Result<(u64, [u8; 8]), Refusal> {
     let server = &job.writer.server;
     let (source, target) = (job.source, job.target);
-    // In one order, and once where both are one file: copies crosswise never wait for each other.
-    let _first = server.enter(source.min(target), GateMode::Shared).await?;
-    let _second = if source == target {
-        None
-    } else {
-        Some(server.enter(source.max(target), GateMode::Shared).await?)
-    };
+    let _inside = server.enter_both(source, target, GateMode::Shared).await?;
     let from = server.refresh(source).await?;
     let to = job.writer.bound(target).await?;
     let copied = server
