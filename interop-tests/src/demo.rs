@@ -16,7 +16,7 @@ use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net::{self, Traffic};
 use crate::scenarios::Verdict;
-use crate::scenarios::crash::{Left, end_load, start_load};
+use crate::scenarios::crash::{Left, end_load, start_load, tell_deaths};
 use crate::scenarios::{fio, tree};
 
 /// The name by which the runner knows it.
@@ -220,12 +220,18 @@ fn metadata_server_dies(
     for death in 1..=DEATHS {
         let_pass(Duration::from_secs(3));
         operations.keep()?;
+        for (client, _) in clients.iter() {
+            tell_deaths(client.as_ref(), death, false)?;
+        }
         split.mds.kill9()?;
         say(format!(
             "kill -9 of the metadata server, {death} of {DEATHS}"
         ));
         let_pass(Duration::from_millis(500));
         split.mds.start()?;
+        for (client, _) in clients.iter() {
+            tell_deaths(client.as_ref(), death, true)?;
+        }
     }
     let_pass(Duration::from_secs(2));
     let mut said = Vec::new();

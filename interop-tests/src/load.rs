@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,23 @@ impl Dice {
     }
 }
 
+/// What the host says of the metadata server's deaths: a number in a file beside the manifest, odd from before a
+/// death until the server serves again. Without a file nobody dies.
+#[derive(Clone, Debug)]
+struct Deaths(PathBuf);
+
+impl Deaths {
+    fn now(&self) -> u64 {
+        let text = fs::read_to_string(&self.0).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Whether one fell into the time since `then`.
+    fn one_since(&self, then: u64) -> bool {
+        then % 2 == 1 || self.now() != then
+    }
+}
+
 struct Worker {
     folder: PathBuf,
     name: String,
@@ -62,10 +81,13 @@ struct Worker {
     found_done: u64,
     slowest: Duration,
     next_name: u64,
+    deaths: Deaths,
+    /// What [`Deaths::now`] said before the operation under way.
+    began: u64,
 }
 
 impl Worker {
-    fn new(root: &Path, index: u64, seed: u64) -> Result<Self> {
+    fn new(root: &Path, index: u64, seed: u64, deaths: Deaths) -> Result<Self> {
         let name = format!("worker{index}");
         let folder = root.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -79,15 +101,19 @@ impl Worker {
             found_done: 0,
             slowest: Duration::ZERO,
             next_name: 0,
+            began: deaths.now(),
+            deaths,
         })
     }
 
-    fn run(mut self, stop: &Path, limit: Duration) -> Result<Self> {
+    fn run(mut self, stop: &Path, limit: Duration, all: &AtomicU64) -> Result<Self> {
         let end = Instant::now() + limit;
         while Instant::now() < end && !stop.exists() {
             let begun = Instant::now();
+            self.began = self.deaths.now();
             self.one_operation()?;
             self.operations += 1;
+            all.fetch_add(1, Ordering::Relaxed);
             self.slowest = self.slowest.max(begun.elapsed());
         }
         Ok(self)
@@ -243,11 +269,11 @@ impl Worker {
         Ok(())
     }
 
-    /// A retry after the server's death may find its own work done: that is no fault of the file system, as the
-    /// final state is compared in any case. It is counted.
+    /// A retry may find its own work done if the server died between the two: that is no fault of the file system,
+    /// as the final state is compared in any case. It is counted. Without a death it is a loss.
     fn accept(&mut self, result: std::io::Result<()>, own_work: ErrorKind) -> Result<()> {
         match result {
-            Err(error) if error.kind() == own_work => {
+            Err(error) if error.kind() == own_work && self.deaths.one_since(self.began) => {
                 self.found_done += 1;
                 Ok(())
             }
@@ -270,10 +296,23 @@ pub struct Plan {
 /// Runs the load until the stop file appears, then writes down what must be there.
 pub fn run(plan: &Plan) -> Result<()> {
     let mut running = Vec::new();
+    let all = Arc::new(AtomicU64::new(0));
     for index in 0..plan.workers {
-        let worker = Worker::new(&plan.folder, index, plan.seed)?;
-        let (stop, limit) = (plan.stop.clone(), plan.limit);
-        running.push(thread::spawn(move || worker.run(&stop, limit)));
+        let deaths = Deaths(plan.manifest.with_file_name("deaths"));
+        let worker = Worker::new(&plan.folder, index, plan.seed, deaths)?;
+        let (stop, limit, all) = (plan.stop.clone(), plan.limit, Arc::clone(&all));
+        running.push(thread::spawn(move || worker.run(&stop, limit, &all)));
+    }
+    let progress = plan.manifest.with_file_name("progress");
+    while !running.iter().all(thread::JoinHandle::is_finished) {
+        let told = progress.with_extension("part");
+        fs::write(&told, all.load(Ordering::Relaxed).to_string())?;
+        fs::rename(&told, &progress)?;
+        thread::sleep(Duration::from_millis(100));
+        // One that failed ends the others, so that it is told.
+        if running.iter().any(thread::JoinHandle::is_finished) {
+            fs::write(&plan.stop, "")?;
+        }
     }
     let mut manifest = String::new();
     let (mut operations, mut bytes, mut found_done) = (0, 0, 0);
@@ -301,6 +340,39 @@ pub fn run(plan: &Plan) -> Result<()> {
         slowest.as_millis()
     );
     Ok(())
+}
+
+/// Writes `bytes` to `file` and fsyncs them, says so by making `ready`, and does the same behind it once `go` is
+/// there, all with one open file.
+pub fn twice(file: &Path, bytes: u64, ready: &Path, go: &Path) -> Result<()> {
+    let content = Content {
+        key: 17,
+        length: 2 * bytes,
+    };
+    let all = content.bytes(0);
+    let (first, second) = all.split_at(bytes as usize);
+    let open = File::create(file).with_context(|| format!("creating {}", file.display()))?;
+    open.write_all_at(first, 0)?;
+    open.sync_all()?;
+    fs::write(ready, "")?;
+    while !go.exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    open.write_all_at(second, bytes)?;
+    open.sync_all().context("the second fsync")?;
+    Ok(())
+}
+
+/// Whether a file holds what [`twice`] wrote.
+pub fn check_twice(file: &Path, bytes: u64) -> Result<()> {
+    let content = Content {
+        key: 17,
+        length: 2 * bytes,
+    };
+    match first_difference(file, content)? {
+        None => Ok(()),
+        Some(difference) => bail!("{}: {difference}", file.display()),
+    }
 }
 
 /// Compares a folder with what a load wrote down: the same names, and every byte.
@@ -401,6 +473,23 @@ mod tests {
         let plan = plan(&folder);
         run(&plan).unwrap();
         verify(&plan.folder, &plan.manifest).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_gone_is_a_loss_unless_the_server_died_meanwhile() {
+        let folder = fresh_folder("deaths");
+        let deaths = Deaths(folder.join("deaths"));
+        let mut worker = Worker::new(&folder.join("data"), 0, 1, deaths.clone()).unwrap();
+        let gone = || Err(ErrorKind::NotFound.into());
+        assert!(worker.accept(gone(), ErrorKind::NotFound).is_err());
+        fs::write(&deaths.0, "1").unwrap();
+        worker.accept(gone(), ErrorKind::NotFound).unwrap();
+        fs::write(&deaths.0, "2").unwrap();
+        worker.accept(gone(), ErrorKind::NotFound).unwrap();
+        worker.began = deaths.now();
+        assert!(worker.accept(gone(), ErrorKind::NotFound).is_err());
+        assert_eq!(worker.found_done, 2);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -69,6 +69,17 @@ enum Verb {
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
     },
+    /// Writes and fsyncs a file in two halves, the second once it is told; called inside a guest
+    #[command(hide = true)]
+    Twice {
+        file: PathBuf,
+        bytes: u64,
+        ready: PathBuf,
+        go: PathBuf,
+    },
+    /// Compares a file with what `twice` wrote; called inside a guest
+    #[command(hide = true)]
+    CheckTwice { file: PathBuf, bytes: u64 },
     /// Compares a folder with what a load wrote down; called inside a guest
     #[command(hide = true)]
     Verify { folder: PathBuf, manifest: PathBuf },
@@ -143,6 +154,19 @@ fn obey(verb: Verb) -> Result<ExitCode> {
                 workers,
                 limit: Duration::from_secs(seconds),
             })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Twice {
+            file,
+            bytes,
+            ready,
+            go,
+        } => {
+            load::twice(&file, bytes, &ready, &go)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::CheckTwice { file, bytes } => {
+            load::check_twice(&file, bytes)?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Verify { folder, manifest } => {

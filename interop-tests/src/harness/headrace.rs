@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -32,6 +33,9 @@ pub struct Server {
     listens: SocketAddrV4,
     log: PathBuf,
     child: Option<Child>,
+    /// As whom it runs, when not as ourselves: with no capability at all.
+    user: Option<u32>,
+    failpoint: Option<String>,
 }
 
 impl Server {
@@ -50,7 +54,15 @@ impl Server {
             listens,
             log: state.join(format!("{name}.log")),
             child: None,
+            user: None,
+            failpoint: None,
         }
+    }
+
+    #[must_use]
+    pub fn run_by(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
     }
 
     /// Starts it and waits until it takes connections.
@@ -59,13 +71,60 @@ impl Server {
         self.wait_until_it_listens()
     }
 
+    /// Starts it so that it kills itself at a step of its catalog: `before-sync:12`.
+    pub fn start_to_die_at(&mut self, failpoint: &str) -> Result<()> {
+        self.failpoint = Some(failpoint.to_owned());
+        let started = self.start_without_waiting();
+        self.failpoint = None;
+        started
+    }
+
+    /// Waits until it has killed itself.
+    pub fn wait_until_it_dies(&mut self, limit: Duration) -> Result<()> {
+        let mut child = self.child.take().context("it does not run")?;
+        let died = clock::wait_for(format!("the death of {}", self.name), limit, || {
+            Ok(child.try_wait()?)
+        });
+        if died.is_err() {
+            self.child = Some(child);
+        }
+        let status = died?;
+        if status.signal() != Some(9) {
+            bail!("{} ended with {status}:\n{}", self.name, tail(&self.log));
+        }
+        Ok(())
+    }
+
+    /// Stops it between two instructions, in memory and with its sockets open, until it is killed.
+    pub fn freeze(&mut self) -> Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        command::run("kill", &["-STOP", &child.id().to_string()])?;
+        Ok(())
+    }
+
     pub fn start_without_waiting(&mut self) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(&self.log)
             .with_context(|| format!("opening {}", self.log.display()))?;
-        let child = Command::new(&self.program)
+        let mut command = match self.user {
+            None => Command::new(&self.program),
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command
+                    .arg(format!("--reuid={user}"))
+                    .arg(format!("--regid={user}"))
+                    .args(["--clear-groups", "--no-new-privs", "--bounding-set=-all"])
+                    .args(["--inh-caps=-all", "--"])
+                    .arg(&self.program);
+                command
+            }
+        };
+        if let Some(failpoint) = &self.failpoint {
+            command.env("HEADRACE_FAILPOINT", failpoint);
+        }
+        let child = command
             .args(&self.arguments)
             .env("PATH", command::path_with_sbin())
             .env("RUST_BACKTRACE", "1")
@@ -260,16 +319,33 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
     Ok(Split { mds, data_servers })
 }
 
+/// An account of nobody's: a data server needs no privilege.
+const DATA_SERVER_USER: u32 = 54_321;
+
 fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Result<Server> {
+    // Where its user may go, whatever is above the folders of this run.
+    let place = PathBuf::from(format!("/run/ds{index}"));
     let folder = state.join(format!("ds{index}"));
-    fs::create_dir_all(&folder)?;
-    let file = state.join(format!("ds{index}.toml"));
+    for new in [&folder, &place] {
+        fs::create_dir_all(new).with_context(|| format!("creating {}", new.display()))?;
+    }
+    let (inside, program_inside) = (place.join("data"), place.join("headrace"));
+    fs::create_dir_all(&inside)?;
+    fs::write(&program_inside, "")?;
+    let bind = |from: &Path, to: &Path| {
+        let (from, to) = (from.display().to_string(), to.display().to_string());
+        command::run("mount", &["--bind", &from, &to])
+    };
+    bind(&folder, &inside)?;
+    bind(program, &program_inside)?;
+    std::os::unix::fs::chown(&inside, Some(DATA_SERVER_USER), Some(DATA_SERVER_USER))?;
+    let file = place.join("ds.toml");
     fs::write(
         &file,
         format!(
             // The metadata server reaches an address of its own host from that same address.
             "[ds]\nlisten = \"{address}:{DS_PORT}\"\ndata_dir = \"{}\"\nexport = \"/data\"\nmds = [\"{MDS}\", \"{address}\"]\nmetrics_listen = \"{}\"\n",
-            folder.display(),
+            inside.display(),
             data_server_metrics(index),
         ),
     )?;
@@ -280,11 +356,12 @@ fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Re
     ];
     let mut server = Server::new(
         &format!("ds{index}"),
-        program,
+        &program_inside,
         arguments,
         SocketAddrV4::new(address, DS_PORT),
         state,
-    );
+    )
+    .run_by(DATA_SERVER_USER);
     server.start()?;
     Ok(server)
 }

@@ -1,6 +1,9 @@
 //! Where the bytes of large files go: past the metadata server, over all data servers. Counted on the network by
 //! connection, and by the servers themselves.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+
 use anyhow::{Result, ensure};
 
 use super::Verdict;
@@ -8,9 +11,9 @@ use crate::harness::bytes::{MIB, human};
 use crate::harness::clock::say;
 use crate::harness::guest::Guest;
 use crate::harness::headrace::{DemoOptions, METRICS};
-use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh, unmount};
 use crate::harness::metrics::Scrape;
-use crate::harness::net::{Net, Traffic};
+use crate::harness::net::{MDS, MDS_PORT, Net, Traffic};
 
 const DATA_SERVERS: usize = 3;
 const LEAST_BYPASS: f64 = 0.999;
@@ -36,6 +39,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     if lab.kernel.takes_stripes() {
         facts.push(one_striped_file(&lab.net, &mut client)?);
     }
+    facts.push(several_connections(&lab.net, &mut client)?);
     servers_say_the_same()?;
     client.power_off()?;
     Ok(Verdict::Held(facts))
@@ -51,6 +55,31 @@ fn one_striped_file(net: &Net, client: &mut Guest) -> Result<String> {
         &net.traffic()?.since(&before),
         384 * MIB,
     )
+}
+
+/// Fact 13: connections to data servers are as many as the mount asked for to the metadata server.
+fn several_connections(net: &Net, client: &mut Guest) -> Result<String> {
+    const NCONNECT: usize = 4;
+    unmount(client)?;
+    let before = net.traffic()?;
+    mount(client, &format!("vers=4.2,nconnect={NCONNECT}"))?;
+    write(client, "several", 96)?;
+    let traffic = net.traffic()?.since(&before);
+    let mut by_server = BTreeMap::<_, usize>::new();
+    for (connection, counted) in traffic.connections() {
+        if counted.to_server_bytes > MIB {
+            *by_server.entry(connection.server).or_default() += 1;
+        }
+    }
+    by_server.remove(&SocketAddrV4::new(MDS, MDS_PORT));
+    let most = by_server.values().copied().max().unwrap_or(0);
+    ensure!(
+        most == NCONNECT,
+        "nconnect={NCONNECT}: data went to the data servers over {by_server:?} connections"
+    );
+    Ok(format!(
+        "{most} connections to a data server with nconnect={NCONNECT}"
+    ))
 }
 
 fn write(client: &mut Guest, name: &str, mib: u32) -> Result<()> {

@@ -9,10 +9,11 @@ use anyhow::{Context, Result, ensure};
 use super::Verdict;
 use super::fio::Work;
 use crate::harness::client::Client;
-use crate::harness::clock::{let_pass, say};
-use crate::harness::guest::Job;
+use crate::harness::clock::{self, let_pass, say};
+use crate::harness::guest::{Guest, Job};
 use crate::harness::headrace::{self, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh, unmount};
+use crate::harness::metrics::Scrape;
 
 const MDS_DEATHS: u32 = 50;
 const DATA_SERVER_DEATHS: u32 = 12;
@@ -85,6 +86,39 @@ impl Left {
     }
 }
 
+/// How many operations a client's load has done.
+fn progress(worker: &dyn Client) -> u64 {
+    let said = std::fs::read_to_string(worker.shared().join("progress")).unwrap_or_default();
+    said.trim().parse().unwrap_or(0)
+}
+
+/// Tells a load that the metadata server is about to die (odd), or serves again (even).
+pub fn tell_deaths(worker: &dyn Client, deaths: u32, serves: bool) -> Result<()> {
+    let said = worker.shared().join("deaths");
+    let part = said.with_extension("part");
+    std::fs::write(&part, (2 * deaths - u32::from(!serves)).to_string())?;
+    std::fs::rename(part, said)?;
+    Ok(())
+}
+
+/// Where the metadata server dies.
+enum Death {
+    /// Wherever it is when SIGKILL comes.
+    Anywhere,
+    /// At a step of its catalog.
+    Step(String),
+}
+
+/// All steps in turn among deaths anywhere.
+fn death(number: u32, pace: &mut Pace) -> Death {
+    const STEPS: [&str; 3] = ["before-write", "before-sync", "before-answer"];
+    if !number.is_multiple_of(4) {
+        return Death::Anywhere;
+    }
+    let step = STEPS[(number / 4) as usize % STEPS.len()];
+    Death::Step(format!("{step}:{}", 12 + pace.below(60)))
+}
+
 pub fn mds(lab: &mut Lab) -> Result<Verdict> {
     let mut split = three_data_servers(lab)?;
     let other_kernel = lab.other_kernel();
@@ -92,22 +126,52 @@ pub fn mds(lab: &mut Lab) -> Result<Verdict> {
     let mut b = lab.client_with("b", &other_kernel)?;
     mount(&mut a, "vers=4.2")?;
     mount(&mut b, "vers=4.2")?;
+    between_commit_and_layoutcommit(&mut split, &mut a, &mut b)?;
+    between_commit_and_layoutcommit(&mut split, &mut b, &mut a)?;
+    tell_deaths(&a, 0, true)?;
+    tell_deaths(&b, 0, true)?;
     let loads = (start_load(&mut a, 1)?, start_load(&mut b, 2)?);
     let mut pace = Pace::new(3);
-    for death in 1..=MDS_DEATHS {
-        let_pass(pace.between(200, 6000));
+    let mut at_steps = 0;
+    for number in 1..=MDS_DEATHS {
+        let_pass(pace.between(100, 2500));
+        let death = death(number, &mut pace);
+        tell_deaths(&a, number, false)?;
+        tell_deaths(&b, number, false)?;
         split
             .mds
             .kill9()
-            .with_context(|| format!("before death {death}"))?;
-        let_pass(pace.between(0, 1500));
-        split.mds.start()?;
-        if death % 10 == 0 {
-            say(format!("the metadata server died {death} times"));
+            .with_context(|| format!("before death {number}"))?;
+        if let Death::Step(step) = &death {
+            split.mds.start_to_die_at(step)?;
+            split
+                .mds
+                .wait_until_it_dies(MINUTE)
+                .with_context(|| format!("death {number} at {step}"))?;
+            at_steps += 1;
         }
+        let_pass(pace.between(0, 1000));
+        split.mds.start()?;
+        tell_deaths(&a, number, true)?;
+        tell_deaths(&b, number, true)?;
+        if number % 10 == 0 {
+            say(format!("the metadata server died {number} times"));
+        }
+        // Every fifth one dies again while its clients are still reclaiming.
+        let before = (progress(&a), progress(&b));
+        let goes_on = clock::wait_for(
+            format!("operations of both clients after death {number}"),
+            MINUTE * 2,
+            || {
+                let both = progress(&a) > before.0 && progress(&b) > before.1;
+                let ended = a.is_done(&loads.0) || b.is_done(&loads.1);
+                Ok((both || ended || number % 5 == 0).then_some(()))
+            },
+        );
+        goes_on?;
         ensure!(
             !a.is_done(&loads.0) && !b.is_done(&loads.1),
-            "a load ended by itself after death {death}: {:?} {:?}",
+            "a load ended by itself after death {number}: {:?} {:?}",
             a.wait(&loads.0, Duration::from_secs(1)).map(|o| o.stderr),
             b.wait(&loads.1, Duration::from_secs(1)).map(|o| o.stderr)
         );
@@ -116,10 +180,149 @@ pub fn mds(lab: &mut Lab) -> Result<Verdict> {
     Left::by(&a).verify(&mut b)?;
     Left::by(&b).verify(&mut a)?;
     Ok(Verdict::Held(vec![
-        format!("{MDS_DEATHS} deaths"),
+        format!("{MDS_DEATHS} deaths, and {at_steps} more at the catalog's steps"),
         format!("{}: {}", a.release(), said.0),
         format!("{}: {}", b.release(), said.1),
     ]))
+}
+
+/// The metadata server dies after a client's data is committed at the data servers, and before it was told of it.
+/// The client's fsync succeeds all the same, and every byte is there.
+fn between_commit_and_layoutcommit(
+    split: &mut Split,
+    writer: &mut Guest,
+    reader: &mut Guest,
+) -> Result<()> {
+    const BYTES: u64 = 8 << 20;
+    let file = format!("{MOUNT}/twice-{}", writer.name());
+    let twice = writer.spawn(&format!(
+        "rm -f /run/ready /run/go; /run/shared/interop twice {file} {BYTES} /run/ready /run/go"
+    ))?;
+    writer.sh("until [ -e /run/ready ]; do sleep 0.1; done", MINUTE)?;
+    let commits = || -> Result<f64> {
+        let mut all = 0.0;
+        for index in 0..3 {
+            let scrape = Scrape::of(headrace::data_server_metrics(index))?;
+            all += scrape.sum("headrace_operations_total", &["operation=\"COMMIT\""]);
+        }
+        Ok(all)
+    };
+    let before = commits()?;
+    split.mds.freeze()?;
+    writer.sh(": >/run/go", MINUTE)?;
+    clock::wait_for("the COMMIT of a client", MINUTE, || {
+        Ok((commits()? > before).then_some(()))
+    })?;
+    // Of a striped file there are several: no more come.
+    let mut seen = 0.0;
+    clock::wait_for("the last COMMIT", MINUTE, || {
+        let_pass(Duration::from_millis(300));
+        let now = commits()?;
+        Ok((std::mem::replace(&mut seen, now) >= now).then_some(()))
+    })?;
+    ensure!(
+        !Guest::is_done(writer, &twice),
+        "the fsync ended without the metadata server"
+    );
+    split.mds.kill9()?;
+    split.mds.start()?;
+    writer.must(&twice, MINUTE * 2)?;
+    mount_afresh(reader, "vers=4.2")?;
+    reader.sh(
+        &format!("/run/shared/interop check-twice {file} {BYTES}"),
+        MINUTE,
+    )?;
+    say(format!(
+        "Linux {}: what was committed when the metadata server died is there",
+        writer.release()
+    ));
+    Ok(())
+}
+
+/// What the data servers have written since their starts.
+fn written(index: u8) -> Result<(f64, f64)> {
+    let scrape = Scrape::of(headrace::data_server_metrics(index))?;
+    Ok((
+        scrape.sum("headrace_data_bytes_total", &["direction=\"written\""]),
+        scrape.sum("headrace_operations_total", &["operation=\"COMMIT\""]),
+    ))
+}
+
+/// Buffered writes without fsync in between: what a data server had not committed must be sent again.
+const STREAM: Work = Work {
+    name: "stream",
+    block_kib: 1024,
+    direct: false,
+    size_mib: 64,
+    offset_mib: 0,
+    seed: 9,
+};
+
+fn start_stream(guest: &mut Guest, file: &str) -> Result<Job> {
+    guest.spawn(&format!(
+        "rm -f /run/stop; rounds=0; while [ ! -e /run/stop ]; do {} || exit 1; rounds=$((rounds+1)); done; echo $rounds rounds",
+        STREAM.write(file)
+    ))
+}
+
+fn end_stream(guest: &mut Guest, streaming: &Job) -> Result<u64> {
+    guest.sh(": >/run/stop", MINUTE)?;
+    let said = guest.must(streaming, MINUTE * 4)?;
+    let last = said.lines().last().unwrap_or_default();
+    let rounds = last.strip_suffix(" rounds").and_then(|n| n.parse().ok());
+    rounds.with_context(|| format!("the stream said {said:?}"))
+}
+
+/// Data servers die while they hold bytes that nobody has committed. The client sends these again: more is written
+/// than its programs wrote.
+fn unstable_data_is_sent_again(split: &mut Split, client: &mut Guest) -> Result<String> {
+    const UNSTABLE: f64 = 4.0 * 1024.0 * 1024.0;
+    const SERVERS: u8 = 3;
+    let file = format!("{MOUNT}/again");
+    let mut all = 0.0;
+    for index in 0..SERVERS {
+        all -= written(index)?.0;
+    }
+    let streaming = start_stream(client, &file)?;
+    for index in 0..SERVERS {
+        let mut committed = written(index)?;
+        // On Linux before 6.18 the file lies on one of them alone.
+        let holds = clock::wait_for(
+            "bytes that are not committed",
+            Duration::from_secs(20),
+            || {
+                let now = written(index)?;
+                if now.1 > committed.1 {
+                    committed = now;
+                }
+                Ok((now.0 - committed.0 >= UNSTABLE).then_some(now.0))
+            },
+        );
+        let Ok(held) = holds else { continue };
+        let server = &mut split.data_servers[usize::from(index)];
+        server.kill9()?;
+        all += held;
+        server.start()?;
+        ensure!(
+            !Guest::is_done(client, &streaming),
+            "the stream ended by itself: {:?}",
+            client
+                .wait(&streaming, Duration::from_secs(1))
+                .map(|o| o.stdout)
+        );
+    }
+    let rounds = end_stream(client, &streaming)?;
+    for index in 0..SERVERS {
+        all += written(index)?.0;
+    }
+    let payload = rounds as f64 * f64::from(STREAM.size_mib) * 1024.0 * 1024.0;
+    let again = (all - payload) / (1024.0 * 1024.0);
+    ensure!(
+        again >= 1.0,
+        "{rounds} rounds of {} MiB were written, and {again:.1} MiB more: nothing was sent again",
+        STREAM.size_mib
+    );
+    Ok(format!("{again:.0} MiB sent again"))
 }
 
 pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
@@ -129,21 +332,11 @@ pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
     let mut b = lab.client_with("b", &other_kernel)?;
     mount(&mut a, "vers=4.2")?;
     mount(&mut b, "vers=4.2")?;
+    let again = unstable_data_is_sent_again(&mut split, &mut a)?;
+    say(&again);
     let load = start_load(&mut a, 3)?;
-    // Buffered writes without fsync in between: what a data server had not committed must be sent again.
-    let stream = Work {
-        name: "stream",
-        block_kib: 1024,
-        direct: false,
-        size_mib: 64,
-        offset_mib: 0,
-        seed: 9,
-    };
     let file = format!("{MOUNT}/stream");
-    let streaming = b.spawn(&format!(
-        "rm -f /run/stop; rounds=0; while [ ! -e /run/stop ]; do {} || exit 1; rounds=$((rounds+1)); done; echo $rounds rounds",
-        stream.write(&file)
-    ))?;
+    let streaming = start_stream(&mut b, &file)?;
     let mut pace = Pace::new(4);
     for death in 0..DATA_SERVER_DEATHS {
         let_pass(pace.between(500, 4000));
@@ -161,14 +354,17 @@ pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
     }
     say(format!("data servers died {DATA_SERVER_DEATHS} times"));
     let said = end_load(&mut a, &load)?;
-    b.sh(": >/run/stop", MINUTE)?;
-    let streamed = b.must(&streaming, MINUTE * 4)?;
+    let rounds = end_stream(&mut b, &streaming)?;
     Left::by(&a).verify(&mut b)?;
+    mount_afresh(&mut a, "vers=4.2")?;
+    a.sh(&STREAM.verify(&file), MINUTE * 2)
+        .context("what one client streamed, read by the other")?;
     split.mds.still_runs()?;
     Ok(Verdict::Held(vec![
         format!("{DATA_SERVER_DEATHS} deaths"),
+        again,
         said,
-        streamed.lines().last().unwrap_or_default().to_owned(),
+        format!("{rounds} rounds of a stream"),
     ]))
 }
 
@@ -229,5 +425,9 @@ impl Pace {
             .wrapping_mul(6364136223846793005)
             .wrapping_add(1442695040888963407);
         Duration::from_millis(least_ms + (self.0 >> 33) % (most_ms - least_ms))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.between(0, limit).as_millis() as u64
     }
 }
