@@ -1,6 +1,8 @@
 //! Public test suites through the mount. What a Linux NFS client cannot give on any server is in lists with reasons.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -11,6 +13,7 @@ use crate::harness::headrace::DemoOptions;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 
 const FSX_OPERATIONS: u32 = 8000;
+const SKIPPED: &str = "expected/pjdfstest-skipped.txt";
 
 pub fn pjdfstest(lab: &mut Lab) -> Result<Verdict> {
     let _server = lab.demo(DemoOptions::default())?;
@@ -25,22 +28,25 @@ pub fn run_pjdfstest(lab: &Lab, client: &mut Guest) -> Result<Verdict> {
     let list = lab.sources.join("expected/pjdfstest.txt");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
     let expected = expected_failures(&text, newest)?;
-    let names: Vec<String> = expected.iter().map(|name| format!("{name:?}")).collect();
-    fs::write(
-        client.shared().join("pjdfstest.toml"),
-        format!(
-            "[features]\nrename_ctime = {{}}\nutime_now = {{}}\nutimensat = {{}}\nposix_fallocate = {{}}\n\
-             [settings]\nnaptime = 0.02\nallow_remount = false\nexpected_failures = [{}]\n\
-             [dummy_auth]\nentries = [[\"nobody\", \"nogroup\"], [\"daemon\", \"daemon\"]]\n",
-            names.join(", ")
-        ),
-    )?;
+    let configure = |file: &str, remount: bool| {
+        let text = format!(
+            "[features]\nsecondary_fs = \"/var/tmp/second\"\n\
+             rename_ctime = {{}}\nutime_now = {{}}\nutimensat = {{}}\nposix_fallocate = {{}}\n\
+             [settings]\nnaptime = 0.02\nallow_remount = {remount}\nexpected_failures = {expected:?}\n\
+             [dummy_auth]\nentries = [[\"nobody\", \"nogroup\"], [\"daemon\", \"daemon\"]]\n"
+        );
+        fs::write(client.shared().join(file), text)
+    };
+    configure("pjdfstest.toml", false)?;
+    configure("remount.toml", true)?;
     let output = client.run(
         &format!(
-            "mkdir -p {MOUNT}/pjd && chmod 755 {MOUNT}/pjd && NO_COLOR=1 /run/cache/bin/pjdfstest -c /run/shared/pjdfstest.toml -p {MOUNT}/pjd"
+            "mkdir -p /var/tmp/second {MOUNT}/pjd && chmod 1777 /var/tmp/second && chmod 755 {MOUNT}/pjd && \
+             NO_COLOR=1 /run/cache/bin/pjdfstest -c /run/shared/pjdfstest.toml -p {MOUNT}/pjd"
         ),
         MINUTE * 12,
     )?;
+    fs::write(lab.state.join("pjdfstest.out"), &output.stdout)?;
     let summary = output
         .stdout
         .lines()
@@ -54,16 +60,82 @@ pub fn run_pjdfstest(lab: &Lab, client: &mut Guest) -> Result<Verdict> {
         );
     };
     say(&summary);
-    if output.succeeded() {
-        return Ok(Verdict::Held(vec![summary]));
+    if !output.succeeded() {
+        let failed: Vec<&str> = output
+            .stdout
+            .lines()
+            .filter(|line| line.contains("FAILED") || line.contains("UNEXPECTEDLY"))
+            .collect();
+        bail!("{summary}\n{}", failed.join("\n"))
     }
-    fs::write(lab.state.join("pjdfstest.out"), &output.stdout)?;
-    let failed: Vec<&str> = output
-        .stdout
-        .lines()
-        .filter(|line| line.contains("FAILED") || line.contains("UNEXPECTEDLY"))
+    let mut skipped = skipped(&output.stdout);
+    let read_only: Vec<String> = skipped
+        .extract_if(.., |name| name.contains("erofs"))
         .collect();
-    bail!("{summary}\n{}", failed.join("\n"))
+    read_only_cases(client, &read_only)?;
+    skipped_for_reasons(&skipped, &lab.sources.join(SKIPPED))?;
+    Ok(Verdict::Held(vec![
+        summary,
+        format!(
+            "{} of the skipped then passed, each on a mount turned read-only",
+            read_only.len()
+        ),
+    ]))
+}
+
+/// The cases that turn the mount read-only. Linux refuses that while it keeps the inode of anything removed
+/// (`sb_prepare_remount_readonly`), whatever the file system: each case comes after the caches were dropped.
+fn read_only_cases(client: &mut Guest, names: &[String]) -> Result<()> {
+    ensure!(!names.is_empty(), "no case of a read-only mount is known");
+    let output = client.run(
+        &format!(
+            "for name in {}; do sync; echo 2 > /proc/sys/vm/drop_caches; \
+             NO_COLOR=1 /run/cache/bin/pjdfstest -c /run/shared/remount.toml -e -p {MOUNT}/pjd pjdfstest::tests::$name || exit 1; done",
+            names.join(" ")
+        ),
+        MINUTE * 2,
+    )?;
+    let passed = output.stdout.matches(" 0 skipped, 1 passed").count();
+    ensure!(
+        output.succeeded() && passed == names.len(),
+        "of {} cases on a read-only mount {passed} passed: {}{}",
+        names.len(),
+        output.stdout,
+        output.stderr
+    );
+    Ok(())
+}
+
+fn skipped(stdout: &str) -> BTreeSet<String> {
+    stdout
+        .lines()
+        .filter_map(|line| line.trim_end().strip_suffix("skipped"))
+        .map(str::trim)
+        .filter(|name| name.contains("::"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Each case that the suite left out is in the list, and each of the list was left out.
+fn skipped_for_reasons(skipped: &BTreeSet<String>, list: &Path) -> Result<()> {
+    let text = fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?;
+    let mut known = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        match line.split_once(" | ") {
+            Some((name, reason)) if !reason.trim().is_empty() => {
+                known.insert(name.trim().to_owned())
+            }
+            _ => bail!("not `name | reason`: {line}"),
+        };
+    }
+    let silent: Vec<_> = skipped.difference(&known).collect();
+    ensure!(silent.is_empty(), "left out without a reason: {silent:?}");
+    let run: Vec<_> = known.difference(&skipped).collect();
+    ensure!(
+        run.is_empty(),
+        "on the list of what is left out, and run: {run:?}"
+    );
+    Ok(())
 }
 
 /// Lines "name | all, old or new | reason"; a line without a reason is a fault.
@@ -123,6 +195,20 @@ pub fn run_fsx(client: &mut Guest) -> Result<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_suite_leaves_out_has_a_reason_and_no_reason_is_idle() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        fs::write(&list, "# head\na::b | why\n").unwrap();
+        let check = |stdout: &str| skipped_for_reasons(&skipped(stdout), &list);
+        let ran = "a::b    skipped\n\trequires features: x\nc::d    success\n";
+        check(ran).unwrap();
+        assert!(check(&format!("{ran}e::f   skipped\n")).is_err());
+        assert!(check("c::d success\n").is_err());
+        fs::write(&list, "a::b |\n").unwrap();
+        assert!(check(ran).is_err());
+    }
 
     #[test]
     fn expected_failures_are_chosen_by_kernel_and_need_a_reason() {

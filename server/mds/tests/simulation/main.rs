@@ -25,7 +25,8 @@ const FILES: usize = 4;
 const CLIENTS: usize = 4;
 const SLOTS: u32 = 3;
 const STEPS: usize = 20_000;
-const SEEDS: u64 = 24;
+/// With [`STEPS`] ten million steps, a minute of one core.
+const SEEDS: u64 = 500;
 
 /// What a step may find: the invariant broken, in words.
 type Check = Result<(), String>;
@@ -273,16 +274,34 @@ fn seeds() -> Vec<u64> {
 
 #[test]
 fn no_history_breaks_an_invariant() {
+    let seeds = seeds();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let report = std::thread::scope(|scope| {
+        let share = seeds.len().div_ceil(cores);
+        let runs: Vec<_> = seeds
+            .chunks(share)
+            .map(|seeds| scope.spawn(|| violations(seeds)))
+            .collect();
+        let reports = runs
+            .into_iter()
+            .map(|run| run.join().expect("no history panics"));
+        reports.collect::<String>()
+    });
+    assert!(report.is_empty(), "{report}");
+}
+
+/// Those of each seed, with the command that shows them again.
+fn violations(seeds: &[u64]) -> String {
     let mut report = String::new();
-    for seed in seeds() {
-        if let Err(violation) = run(seed, Sabotage::None) {
+    for seed in seeds {
+        if let Err(violation) = run(*seed, Sabotage::None) {
             let _ = writeln!(
                 report,
                 "{violation}\n  replay: HEADRACE_SEED={seed} cargo test -p mds --test simulation"
             );
         }
     }
-    assert!(report.is_empty(), "{report}");
+    report
 }
 
 #[test]
