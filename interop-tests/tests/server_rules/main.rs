@@ -26,6 +26,7 @@ mod promises;
 mod ranges;
 mod refusals;
 mod restart;
+mod returns;
 mod rights;
 mod stranger;
 mod truncate;

@@ -443,3 +443,31 @@ async fn who_never_completes_keeps_what_it_reclaimed_and_gets_nothing_new() -> R
     a.open(&root, "f").await?;
     world.ends_without_leak().await
 }
+
+#[tokio::test]
+async fn no_session_is_called_persistent_and_names_may_be_changed_twice_over_a_crash() -> Result<()>
+{
+    // RFC 8881 §2.10.6.5: replies that are not kept are not promised.
+    let mut world = start().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let asked = CreateSession4Args {
+        flags: CREATE_SESSION4_FLAG_PERSIST,
+        ..a.setup.create_session(&a.exchanged)
+    };
+    let asked = CreateSession4Args {
+        sequence: a.created().sequence.wrapping_add(1),
+        ..asked
+    };
+    let second = a.setup.create(&a.connection(), asked).await?;
+    assert_eq!(second.flags & CREATE_SESSION4_FLAG_PERSIST, 0);
+    a.open_create(&root, "f").await?;
+    a.mkdir(&root, "d").await?;
+    a.remove(&root, "f").await?;
+    world.crash_and_restart().await?;
+    // As a client repeats that lost the answers with the connection.
+    let a = back(&world, "a").await?;
+    assert_eq!(a.mkdir(&root, "d").await.status(), Nfsstat4::Exist);
+    assert_eq!(a.remove(&root, "f").await.status(), Nfsstat4::Noent);
+    Ok(())
+}

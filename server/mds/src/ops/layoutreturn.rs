@@ -41,11 +41,15 @@ pub(crate) async fn layoutreturn(
                 return Ok(Layoutreturn4Ok { stateid: None });
             }
             let stateid = cx.resolve(returned.stateid)?;
-            let back = cx
-                .server
-                .state
-                .lock()
-                .layout_return(client, file.id, stateid, mode, span)?;
+            let back = {
+                let mut state = cx.server.state.lock();
+                let back = state.layout_return(client, file.id, stateid, mode, span)?;
+                if back.was_writer {
+                    // What it wrote and never told of shows at once, and not only when that is settled.
+                    cx.server.writing.unsettle(file.id);
+                }
+                back
+            };
             cx.server.layouts_changed.notify_waiters();
             if back.was_writer {
                 cx.server.settle_later(file.id);
@@ -66,7 +70,14 @@ pub(crate) async fn layoutreturn(
 }
 
 fn everything(client: ClientId, mode: ReturnMode, cx: &Compound<'_>) -> Layoutreturn4Ok {
-    let returned = cx.server.state.lock().layout_return_all(client, mode);
+    let returned = {
+        let mut state = cx.server.state.lock();
+        let returned = state.layout_return_all(client, mode);
+        for grant in returned.iter().filter(|grant| grant.write) {
+            cx.server.writing.unsettle(grant.inode);
+        }
+        returned
+    };
     cx.server.layouts_changed.notify_waiters();
     for grant in returned {
         if grant.write {
