@@ -5,6 +5,7 @@ mod bypass;
 pub mod crash;
 pub mod fio;
 mod foreign;
+mod million;
 mod peer;
 mod rights;
 mod script;
@@ -96,6 +97,17 @@ pub const ALL: &[Scenario] = &[
             Kernels::Each,
             5,
             script::run,
+        )
+    },
+    // Minutes of making names: more than each run should take.
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "million",
+            "a folder of a million entries, a file of 65,000 names",
+            Kernels::Newest,
+            20,
+            million::run,
         )
     },
     scenario(

@@ -130,7 +130,7 @@ fn skipped_for_reasons(skipped: &BTreeSet<String>, list: &Path) -> Result<()> {
     }
     let silent: Vec<_> = skipped.difference(&known).collect();
     ensure!(silent.is_empty(), "left out without a reason: {silent:?}");
-    let run: Vec<_> = known.difference(&skipped).collect();
+    let run: Vec<_> = known.difference(skipped).collect();
     ensure!(
         run.is_empty(),
         "on the list of what is left out, and run: {run:?}"
