@@ -71,6 +71,22 @@ async fn another_client_sees_the_size_while_the_file_is_being_written() -> Resul
 }
 
 #[tokio::test]
+async fn a_writer_is_told_its_own_size_before_it_commits_by_getattr_and_by_readdir() -> Result<()> {
+    // Fact 40: another process of the same client opens or lists it, and its kernel believes what it is told.
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    held.write(0, vec![1; 77]).await?;
+    let listed = a.readdir(&root, &[Attr::Size]).await?;
+    assert_eq!((listed.len(), listed[0].attrs.size), (1, Some(77)));
+    held.write(77, vec![1; 23]).await?;
+    assert_eq!(a.size_of(&file.fh).await?, 100);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn what_was_written_directly_is_read_through_the_server_and_the_other_way_round() -> Result<()>
 {
     // Fact 20, invariant 9, on stripes.

@@ -57,6 +57,8 @@ async fn a_truncate_waits_until_the_other_writer_returned_its_layout() -> Result
                 .await?
                 .is_some()
         );
+        // Nobody is kept from the file's size while the truncate waits: not who wrote and has yet to say so either.
+        assert_eq!(a.size_of(&mine.fh).await?, 1000);
         a.layoutcommit(&mine.fh, held.stateid, Some(999)).await?;
         a.layoutreturn(&mine.fh, file.stateid, Layoutiomode4::Any)
             .await?;

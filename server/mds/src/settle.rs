@@ -68,13 +68,11 @@ impl Server {
     }
 
     /// A regular file's inode as fresh as a reader may expect it: asked of the data servers when
-    /// somebody else may be writing there. While a truncate or fence holds the gate the catalog's
+    /// anybody may be writing there, the reader too. Linux has sent what one of its processes wrote
+    /// and not yet committed it when another opens the file, and believes the size that it is told
+    /// then (fact 40). While a truncate or fence holds the gate the catalog's
     /// answer stands, as if the question had come before it.
-    pub(crate) async fn fresh_inode(
-        self: &Arc<Self>,
-        id: InodeId,
-        asker: Option<crate::state::ClientId>,
-    ) -> Result<Inode, Refusal> {
+    pub(crate) async fn fresh_inode(self: &Arc<Self>, id: InodeId) -> Result<Inode, Refusal> {
         let inode = self.catalog.read().inode(id).await?;
         if inode.kind != FileKind::Regular {
             return Ok(inode);
@@ -82,8 +80,7 @@ impl Server {
         let ask = match self.writing.suspicion(id) {
             Suspicion::Nobody => false,
             Suspicion::Unsettled => true,
-            // A client that alone writes knows better than anybody what it wrote.
-            Suspicion::Holders => self.state.lock().has_rw_holder(id, asker),
+            Suspicion::Holders => self.state.lock().has_rw_holder(id, None),
         };
         if !ask {
             return Ok(inode);

@@ -36,8 +36,12 @@ impl Server {
             credential,
         } = asked;
         let _undelegated = self.undelegated(id, asker).await?;
+        // Before the gate is closed, so that nobody is kept from size and layouts for as long as
+        // clients take to write out what they have, which LAYOUTCOMMIT and GETATTR are part of.
+        self.ask_back(id, RecallWhat::Writers, asker).await?;
         let _alone = self.enter(id, GateMode::Exclusive).await?;
         self.not_pending(id)?;
+        // Those that were given a layout meanwhile.
         self.withdraw(id, RecallWhat::Writers, asker).await?;
         let inode = self.catalog.read().inode(id).await?;
         if inode.kind != FileKind::Regular {

@@ -42,14 +42,14 @@ impl Server {
             .then(|| self.state.lock().writing_delegate(id, asker))
             .flatten();
         let Some(holder) = holder else {
-            return self.fresh_inode(id, asker).await;
+            return self.fresh_inode(id).await;
         };
         if let Some(told) = self.ask_holder(holder).await {
-            let inode = self.fresh_inode(id, asker).await?;
+            let inode = self.fresh_inode(id).await?;
             self.counted(inode, &holder, told).await
         } else {
             self.withdraw_delegations(id, Touch::Read, asker).await?;
-            self.fresh_inode(id, asker).await
+            self.fresh_inode(id).await
         }
     }
 

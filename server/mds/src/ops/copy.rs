@@ -102,7 +102,7 @@ fn wire_stateid(stateid: Stateid) -> Stateid4 {
 
 async fn checked(args: &Copy4Args, cx: &Compound<'_>) -> Result<Job, Refusal> {
     let source = cx.saved_file()?.clone();
-    let inode = cx.server.fresh_inode(source.id, None).await?;
+    let inode = cx.server.fresh_inode(source.id).await?;
     regular(&inode)?;
     let from = cx.saved_or(args.src_stateid)?;
     allowed(from, IoKind::Read, &source, &inode, cx).await?;

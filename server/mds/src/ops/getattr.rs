@@ -1,7 +1,9 @@
 //! GETATTR, RFC 8881 §18.7.
 //!
-//! State: whether others may be writing; who writes by a delegation is asked by CB_GETATTR. Catalog: reads one inode; a file that others write is
-//! first asked of its data servers, and what they say is committed before it is told.
+//! State: whether anybody may be writing; who writes by a delegation is asked by CB_GETATTR. Catalog: reads one
+//! inode; a file that is being written is first asked of its data servers, and what they say is committed
+//! before it is told.
+//! Linux: a writer asks too, by another process, and believes the size that it is told (fact 40).
 
 use crate::compound::Compound;
 use crate::status::Refusal;

@@ -141,7 +141,7 @@ pub(crate) async fn read(args: &Read4Args, cx: &mut Compound<'_>) -> Result<Read
 async fn fetch(args: &Read4Args, file: File, cx: &Compound<'_>) -> Result<Read4Ok, Refusal> {
     // Asked of the data servers whenever somebody may be writing there, the asker included: what it
     // wrote past us counts for what it reads through us.
-    let inode = cx.server.fresh_inode(file.id, None).await?;
+    let inode = cx.server.fresh_inode(file.id).await?;
     regular(&inode)?;
     allowed(args.stateid, IoKind::Read, &file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;

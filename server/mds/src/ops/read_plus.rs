@@ -23,7 +23,7 @@ pub(crate) async fn read_plus(
     cx: &Compound<'_>,
 ) -> Result<ReadPlus4Ok, Refusal> {
     let file = cx.file()?;
-    let inode = cx.server.fresh_inode(file.id, None).await?;
+    let inode = cx.server.fresh_inode(file.id).await?;
     regular(&inode)?;
     allowed(args.stateid, IoKind::Read, file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;

@@ -1,13 +1,16 @@
 //! READDIR, RFC 8881 §18.23.
 //!
-//! State, gate: none. Catalog: a bounded scan of entries and their inodes. Cookies are places in the
+//! State, gate: those of files that are being written, whose size is asked for as by GETATTR. Catalog: a
+//! bounded scan of entries and their inodes. Cookies are places in the
 //! folder's own order, which no create or remove moves: a folder under change shows every entry that
 //! stays, once. The verifier is constant, since cookies never get stale.
 
 use crate::compound::{Compound, File, in_directory};
 use crate::identity::Want;
 use crate::status::Refusal;
+use crate::writing::Suspicion;
 use catalog::{Entry, Inode};
+use futures_util::stream::{self, StreamExt};
 use std::sync::Arc;
 use wire::nfs4::{
     Attr, Attributes, Bitmap4, Entry4, Nfsstat4, Readdir4Args, Readdir4Ok, Verifier4,
@@ -16,6 +19,8 @@ use wire::xdr::Encoder;
 
 /// Entries read from the catalog at once.
 const BATCH: usize = 256;
+/// Files that are being written, of which the data servers are asked at the same time.
+const ASKED_AT_ONCE: usize = 16;
 /// Cookies 1 and 2 are "." and "..", which NFSv4 doesn't list.
 const FIRST_COOKIE: u64 = 3;
 const VERIFIER: Verifier4 = Verifier4([0; 8]);
@@ -114,7 +119,20 @@ impl Page {
         let mut after = cookie;
         loop {
             let (batch, more) = reader.readdir_plus(directory.id, after, BATCH).await?;
-            for (entry, inode) in batch {
+            let written = |inode: &Inode| {
+                asked.contains(Attr::Size)
+                    && cx.server.writing.suspicion(inode.id) != Suspicion::Nobody
+            };
+            let batch = stream::iter(batch).map(|(entry, inode)| async {
+                if !written(&inode) {
+                    return (entry, inode);
+                }
+                // What went meanwhile, or can't be asked for, is shown as it was when it was read.
+                let fresh = cx.server.fresh_inode(inode.id).await;
+                (entry, fresh.unwrap_or(inode))
+            });
+            let mut batch = std::pin::pin!(batch.buffered(ASKED_AT_ONCE));
+            while let Some((entry, inode)) = batch.next().await {
                 after = entry.cookie;
                 if !self.push(shown(cx, directory, entry, &inode, asked).await?) {
                     return Ok(());

@@ -12,7 +12,7 @@ use wire::nfs4::{DataContent4, Nfsstat4, Seek4Args, Seek4Ok};
 
 pub(crate) async fn seek(args: &Seek4Args, cx: &Compound<'_>) -> Result<Seek4Ok, Refusal> {
     let file = cx.file()?;
-    let inode = cx.server.fresh_inode(file.id, None).await?;
+    let inode = cx.server.fresh_inode(file.id).await?;
     regular(&inode)?;
     allowed(args.stateid, IoKind::Read, file, &inode, cx).await?;
     cx.server.not_pending(file.id)?;
