@@ -3,16 +3,20 @@
 
 mod demo;
 mod harness;
+mod history;
 mod load;
 mod runner;
 mod scenarios;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use history::work;
 
 #[derive(Parser)]
 #[command(about = "Runs Headrace under real Linux kernels")]
@@ -32,6 +36,9 @@ enum Verb {
         /// Keep the folders of scenarios that passed
         #[arg(long)]
         keep: bool,
+        /// What random scenarios draw from; a run tells its own
+        #[arg(long)]
+        seed: Option<u64>,
         /// Where to write the counts, as JSON
         #[arg(long)]
         summary: Option<PathBuf>,
@@ -53,6 +60,8 @@ enum Verb {
     Inside {
         name: String,
         release: String,
+        #[arg(long)]
+        seed: Option<u64>,
         #[command(flatten)]
         places: Places,
     },
@@ -80,9 +89,32 @@ enum Verb {
     /// Compares a file with what `twice` wrote; called inside a guest
     #[command(hide = true)]
     CheckTwice { file: PathBuf, bytes: u64 },
+    /// A worker of the scenario `history`; called inside a guest
+    #[command(hide = true)]
+    History {
+        part: Part,
+        folder: PathBuf,
+        clock: SocketAddr,
+        who: String,
+        history: PathBuf,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        #[arg(long, default_value_t = 0)]
+        worker: u64,
+        #[arg(long, default_value_t = 0)]
+        steps: usize,
+    },
     /// Compares a folder with what a load wrote down; called inside a guest
     #[command(hide = true)]
     Verify { folder: PathBuf, manifest: PathBuf },
+}
+
+/// What a worker of the scenario `history` does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Part {
+    Prepare,
+    Work,
+    Look,
 }
 
 /// Where things are on the host.
@@ -117,12 +149,14 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             names,
             kernel,
             keep,
+            seed,
             summary,
             places,
         } => runner::run(&runner::Wanted {
             names,
             kernel,
             keep,
+            seed,
             summary,
             places,
         }),
@@ -136,8 +170,9 @@ fn obey(verb: Verb) -> Result<ExitCode> {
         Verb::Inside {
             name,
             release,
+            seed,
             places,
-        } => runner::inside(&name, &release, &places),
+        } => runner::inside(&name, &release, seed, &places),
         Verb::Load {
             folder,
             manifest,
@@ -167,6 +202,33 @@ fn obey(verb: Verb) -> Result<ExitCode> {
         }
         Verb::CheckTwice { file, bytes } => {
             load::check_twice(&file, bytes)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::History {
+            part,
+            folder,
+            clock,
+            who,
+            history,
+            seed,
+            worker,
+            steps,
+        } => {
+            let plan = work::Plan {
+                folder,
+                clock,
+                who,
+                history,
+                seed,
+                worker,
+                steps,
+            };
+            let begun = work::Worker::new(&plan)?;
+            match part {
+                Part::Prepare => begun.prepare()?,
+                Part::Work => begun.work(&plan)?,
+                Part::Look => begun.look()?,
+            }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Verify { folder, manifest } => {

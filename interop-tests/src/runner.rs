@@ -23,6 +23,7 @@ pub struct Wanted {
     pub names: Vec<String>,
     pub kernel: String,
     pub keep: bool,
+    pub seed: Option<u64>,
     pub summary: Option<PathBuf>,
     pub places: Places,
 }
@@ -85,7 +86,7 @@ fn run_one(scenario: &Scenario, kernel: &Kernel, wanted: &Wanted) -> Result<Ende
         .join(format!("{}-{}", scenario.name, kernel.release));
     let begun = Instant::now();
     let limit = Duration::from_mins(u64::from(scenario.limit_minutes));
-    let status = in_sandbox(scenario.name, &kernel.release, &places, limit)?;
+    let status = in_sandbox(scenario.name, &kernel.release, wanted.seed, &places, limit)?;
     let ended = Ended {
         title,
         code: status.and_then(|status| status.code()),
@@ -111,6 +112,7 @@ fn run_one(scenario: &Scenario, kernel: &Kernel, wanted: &Wanted) -> Result<Ende
 fn in_sandbox(
     name: &str,
     release: &str,
+    seed: Option<u64>,
     places: &Places,
     limit: Duration,
 ) -> Result<Option<ExitStatus>> {
@@ -120,8 +122,12 @@ fn in_sandbox(
     }
     fs::create_dir_all(&places.state)
         .with_context(|| format!("creating {}", places.state.display()))?;
-    let mut child = sandbox::command_inside()?
-        .args(["inside", name, release])
+    let mut command = sandbox::command_inside()?;
+    command.args(["inside", name, release]);
+    if let Some(seed) = seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    let mut child = command
         .arg("--cache")
         .arg(&places.cache)
         .arg("--headrace")
@@ -173,7 +179,7 @@ fn report(results: &[Ended], wanted: &Wanted) -> Result<ExitCode> {
 }
 
 /// Runs one scenario, in the sandbox already.
-pub fn inside(name: &str, release: &str, places: &Places) -> Result<ExitCode> {
+pub fn inside(name: &str, release: &str, seed: Option<u64>, places: &Places) -> Result<ExitCode> {
     sandbox::settle_in()?;
     let kernels = kernels::all(&places.cache)?;
     let verdict = if name == demo::NAME {
@@ -192,7 +198,10 @@ pub fn inside(name: &str, release: &str, places: &Places) -> Result<ExitCode> {
             kernels,
             kernel,
         )
-        .and_then(|mut lab| (scenario.run)(&mut lab))
+        .and_then(|mut lab| {
+            lab.seed = seed;
+            (scenario.run)(&mut lab)
+        })
     };
     let (code, text) = match verdict {
         Ok(Verdict::Held(facts)) => (0, facts.join("; ")),
@@ -212,7 +221,7 @@ pub fn inside(name: &str, release: &str, places: &Places) -> Result<ExitCode> {
 pub fn demo(native: bool, places: &Places) -> Result<ExitCode> {
     let kind = if native { "native" } else { "guests" };
     let limit = Duration::from_mins(15);
-    match in_sandbox(demo::NAME, kind, places, limit)? {
+    match in_sandbox(demo::NAME, kind, None, places, limit)? {
         Some(status) if status.success() => {
             let _ = fs::remove_dir_all(&places.state);
             Ok(ExitCode::SUCCESS)

@@ -44,6 +44,7 @@ pub fn run(
     names: &[String],
     kernel: &str,
     keep: bool,
+    seed: Option<u64>,
 ) -> Result<(ExitCode, Counts)> {
     fs::create_dir_all(workspace.state())?;
     let summary = workspace.state().join("summary.json");
@@ -52,6 +53,9 @@ pub fn run(
     command.arg("--summary").arg(&summary);
     if keep {
         command.arg("--keep");
+    }
+    if let Some(seed) = seed {
+        command.args(["--seed", &seed.to_string()]);
     }
     let status = shell::status(&mut command)?;
     give_back(workspace)?;

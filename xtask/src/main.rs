@@ -49,6 +49,9 @@ enum Verb {
         /// Keep logs and data of scenarios that passed
         #[arg(long)]
         keep: bool,
+        /// Run a random scenario again as it was run with this seed
+        #[arg(long)]
+        seed: Option<u64>,
         /// Name the scenarios and end
         #[arg(long)]
         list: bool,
@@ -95,11 +98,12 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             names,
             kernel,
             keep,
+            seed,
             list: false,
         } => {
             provision::provide(&workspace, For::Tests)?;
             interop::build(&workspace)?;
-            let (code, _) = interop::run(&workspace, &names, &kernel, keep)?;
+            let (code, _) = interop::run(&workspace, &names, &kernel, keep, seed)?;
             Ok(code)
         }
         Verb::Fuzz { inputs } => fuzz::run(&workspace, inputs),

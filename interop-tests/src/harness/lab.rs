@@ -30,6 +30,8 @@ pub struct Lab {
     pub kernels: Vec<Kernel>,
     /// The kernel that this run is about.
     pub kernel: Kernel,
+    /// What random scenarios draw from, where one was asked for.
+    pub seed: Option<u64>,
     guests: u8,
 }
 
@@ -50,6 +52,7 @@ impl Lab {
             headrace: headrace.to_owned(),
             kernels,
             kernel,
+            seed: None,
             guests: 0,
         })
     }

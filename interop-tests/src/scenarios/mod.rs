@@ -5,6 +5,7 @@ mod bypass;
 pub mod crash;
 pub mod fio;
 mod foreign;
+mod history;
 mod million;
 mod peer;
 mod rights;
@@ -179,6 +180,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Newest,
         8,
         foreign::knfsd,
+    ),
+    scenario(
+        "history",
+        "random work by six processes of two clients, checked against what a file system may answer",
+        Kernels::Newest,
+        15,
+        history::run,
     ),
     scenario(
         "client-crash",
