@@ -75,6 +75,21 @@ impl Net {
         Ok(())
     }
 
+    /// Drops all that a guest sends to servers, until [`Net::join_again`].
+    pub fn cut_off(&self, guest: Ipv4Addr) -> Result<()> {
+        let rules = format!(
+            "table inet {table}_cut {{\n chain arriving {{\n type filter hook input priority -10\n ip saddr {guest} drop\n }}\n }}\n",
+            table = self.table
+        );
+        command::run_with_input("nft", &["-f", "-"], &rules)?;
+        Ok(())
+    }
+
+    pub fn join_again(&self) -> Result<()> {
+        words(&format!("nft delete table inet {}_cut", self.table))?;
+        Ok(())
+    }
+
     /// The bytes of every connection since the network came up.
     pub fn traffic(&self) -> Result<Traffic> {
         let mut traffic = Traffic::default();

@@ -7,6 +7,7 @@ pub mod fio;
 mod foreign;
 mod history;
 mod million;
+mod options;
 mod peer;
 mod rights;
 mod script;
@@ -117,6 +118,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Each,
         8,
         basic::run,
+    ),
+    scenario(
+        "mount-options",
+        "work under each mount option, and what the server sees of it",
+        Kernels::Each,
+        12,
+        options::run,
     ),
     scenario(
         "exports",
