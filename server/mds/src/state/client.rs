@@ -107,16 +107,13 @@ pub(super) struct CreateSlot {
 }
 
 /// That layouts were taken away, told to the client once (§2.10.6, `sr_status_flags`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Notice {
     None,
     Due,
-    /// Sent in the answer to this sequence of this slot; the slot's next one proves its arrival.
-    Told {
-        session: SessionId,
-        slot: u32,
-        sequence: u32,
-    },
+    /// Sent in the answers to these sequences of these slots; the next of any of them proves its
+    /// arrival. A client that heard it on a high slot may never come to that slot again.
+    Told(BTreeMap<(SessionId, u32), u32>),
 }
 
 #[derive(Debug)]

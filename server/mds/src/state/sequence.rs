@@ -276,14 +276,11 @@ impl State {
             if !path_up {
                 flags |= status_flags::CB_PATH_DOWN;
             }
-            if let Notice::Told {
-                session,
-                slot: told,
-                sequence,
-            } = client.notice
-                && session == slot.session
-                && told == slot.slot
-                && sequence != slot.sequence
+            let place = (slot.session, slot.slot);
+            if let Notice::Told(told) = &client.notice
+                && told
+                    .get(&place)
+                    .is_some_and(|sequence| *sequence != slot.sequence)
             {
                 client.notice = Notice::None;
             }
@@ -293,12 +290,14 @@ impl State {
             if client.notice != Notice::None || revoked {
                 flags |= status_flags::RECALLABLE_STATE_REVOKED;
             }
-            if client.notice == Notice::Due {
-                client.notice = Notice::Told {
-                    session: slot.session,
-                    slot: slot.slot,
-                    sequence: slot.sequence,
-                };
+            match &mut client.notice {
+                Notice::None => {}
+                Notice::Due => {
+                    client.notice = Notice::Told([(place, slot.sequence)].into());
+                }
+                Notice::Told(told) => {
+                    told.insert(place, slot.sequence);
+                }
             }
         }
         flags

@@ -420,10 +420,11 @@ impl State {
             client.sessions.remove(&id);
             let executing = session.executing().count() as u32;
             client.executing = client.executing.saturating_sub(executing);
-            if let Notice::Told { session: told, .. } = client.notice
-                && told == id
-            {
-                client.notice = Notice::Due;
+            if let Notice::Told(told) = &mut client.notice {
+                told.retain(|(session, _), _| *session != id);
+                if told.is_empty() {
+                    client.notice = Notice::Due;
+                }
             }
         }
     }

@@ -155,3 +155,21 @@ fn a_lost_back_channel_is_told_until_a_connection_is_bound() {
         .unwrap();
     assert_eq!(run(&mut state, session, 0, 3).status_flags, 0);
 }
+
+#[test]
+fn that_layouts_are_gone_is_told_until_a_slot_that_heard_of_it_comes_again() {
+    // Linux gives up its layouts each time it hears of it, and takes the lowest slot that is free: one that waits
+    // for a layout never comes to a higher slot again.
+    let mut state = open_for_business(Limits::default());
+    let (client, session) = join(&mut state, "a");
+    state.clients.table.get_mut(&client).unwrap().notice = Notice::Due;
+    let mut hears = |slot, sequence| {
+        run(&mut state, session, slot, sequence).status_flags
+            & status_flags::RECALLABLE_STATE_REVOKED
+            != 0
+    };
+    assert!(hears(5, 1), "told");
+    assert!(hears(0, 1), "nothing shows yet that it heard");
+    assert!(!hears(0, 2), "it has the answer of before");
+    assert!(!hears(5, 2));
+}
