@@ -16,6 +16,38 @@ fn read(stateid: Stateid4) -> ArgOp {
     })
 }
 
+fn read_plus(stateid: Stateid4) -> ArgOp {
+    ArgOp::ReadPlus(ReadPlus4Args {
+        stateid,
+        offset: 0,
+        count: 10,
+    })
+}
+
+fn seek(stateid: Stateid4) -> ArgOp {
+    ArgOp::Seek(Seek4Args {
+        stateid,
+        offset: 0,
+        what: DataContent4::Data,
+    })
+}
+
+fn allocate(stateid: Stateid4) -> ArgOp {
+    ArgOp::Allocate(Allocate4Args {
+        stateid,
+        offset: 0,
+        length: 10,
+    })
+}
+
+fn deallocate(stateid: Stateid4) -> ArgOp {
+    ArgOp::Deallocate(Deallocate4Args {
+        stateid,
+        offset: 0,
+        length: 10,
+    })
+}
+
 fn write(stateid: Stateid4) -> ArgOp {
     ArgOp::Write(Write4Args {
         stateid,
@@ -229,7 +261,7 @@ async fn every_operation_judges_its_stateid() -> Result<()> {
         .await?;
 
     let mut cases = Vec::new();
-    let of_opens: [(&str, Verb); 7] = [
+    let of_opens: [(&str, Verb); 11] = [
         ("CLOSE", Box::new(close)),
         ("OPEN_DOWNGRADE", Box::new(downgrade)),
         ("LOCK", Box::new(|stateid| lock(&a, stateid))),
@@ -237,6 +269,10 @@ async fn every_operation_judges_its_stateid() -> Result<()> {
         ("WRITE", Box::new(write)),
         ("SETATTR", Box::new(truncate)),
         ("LAYOUTGET", Box::new(layoutget)),
+        ("READ_PLUS", Box::new(read_plus)),
+        ("SEEK", Box::new(seek)),
+        ("ALLOCATE", Box::new(allocate)),
+        ("DEALLOCATE", Box::new(deallocate)),
     ];
     for (verb, op) in &of_opens {
         let mut bad = bad_stateids(open, others.stateid);
