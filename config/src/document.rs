@@ -185,11 +185,11 @@ impl<'t> Document<'t> {
         self.section(schema, None, name.span())
     }
 
-    /// The sections of which there must be one at least.
+    /// The sections of which there must be one at least, unless the schema takes any number.
     pub(crate) fn several(&self, schema: &'static Schema, notes: &mut Notes) -> Vec<Section<'_>> {
         let expected = format!("expected {} for each", schema.header);
         let Some((name, value)) = self.root.get_ref().get_key_value(schema.name()) else {
-            if !self.is_broken() {
+            if !self.is_broken() && !schema.any_number {
                 let what = format!("there is no {}", schema.header);
                 notes.add(0..0, what, "expected at least one");
             }

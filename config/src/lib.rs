@@ -8,6 +8,8 @@ mod any;
 mod document;
 mod ds;
 mod fault;
+mod identity;
+mod limits;
 mod log;
 mod mds;
 mod reference;
@@ -21,9 +23,11 @@ pub use address::{Cidr, ExportPath, HostPort, IdRange, NFS_PORT, Name};
 pub use any::AnyConfig;
 pub use ds::{DataServerProcess, DsConfig, DsLimits, Engine};
 pub use fault::{Fault, Faults, Place};
+pub use identity::{AccountName, Group, Identity, IdentityDomain, IdentityMode, User};
+pub use limits::Limits;
 pub use log::{LogFormat, LogLevel};
 pub use mds::{
-    Access, DataServer, Export, Fence, FileDelegations, Layout, Limits, MdsConfig, Placement,
+    Access, DataServer, Export, Fence, FileDelegations, Layout, MdsConfig, Placement,
     SecurityLabels, Server, Squash, Switch,
 };
 pub use reference::reference_markdown;

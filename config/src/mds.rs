@@ -4,6 +4,8 @@
 use crate::address::{Cidr, ExportPath, HostPort, IdRange, Name};
 use crate::document::Document;
 use crate::fault::{Faults, Notes};
+use crate::identity::{Group, Identity, User};
+use crate::limits::Limits;
 use crate::log::{LogFormat, LogLevel};
 use crate::rules;
 use crate::section::Change::Reload;
@@ -295,6 +297,15 @@ section! {
             change: Reload,
             example: r#""on""#,
         };
+        /// Whether the server looks up which groups a user is in, in the place of those that the
+        /// request names, of which AUTH_SYS carries 16 at most. The group that files are made with
+        /// stays the request's. A user whom the server doesn't know is in no other group. Who knows
+        /// users: `[[user]]` with `mode = "map"` of `[identity]`, else this host (NSS).
+        manage_gids: Switch = {
+            default: Toml(r#""off""#),
+            change: Reload,
+            example: r#""on""#,
+        };
     }
 }
 
@@ -355,148 +366,6 @@ section! {
     }
 }
 
-section! {
-    "[limits]"
-    /// What the metadata server holds at most. At a limit a client is refused or told to wait;
-    /// others are served on.
-    Limits {
-        /// TCP connections.
-        connections: u32 = {
-            default: Toml("16384"), range: (1, 1_000_000), example: "4096",
-        };
-        /// TCP connections from one IP address.
-        connections_per_address: u32 = {
-            default: Toml("1024"), range: (1, 1_000_000), example: "64",
-        };
-        /// Requests that are worked on at the same time; the next ones wait unread.
-        requests_under_way: u32 = {
-            default: Toml("4096"), range: (1, 1_000_000), example: "1024",
-        };
-        /// Largest request that is taken in; a WRITE through the metadata server must fit.
-        request_bytes: Bytes = {
-            default: Toml(r#""1025KiB""#), range: (64 << 10, 16 << 20), example: r#""2MiB""#,
-        };
-        /// Memory for requests of more than 4 KiB that are coming in or worked on. While it is taken, others wait,
-        /// and the connections that have been sending one for longest are closed, from a second on.
-        requests_bytes: Bytes = {
-            default: Toml(r#""256MiB""#), range: (32 << 20, 1 << 32), example: r#""1GiB""#,
-        };
-        /// Memory for replies that are made or that their clients haven't taken. While it is taken, others wait,
-        /// and the connections that have taken nothing for longest are closed, from a second on.
-        replies_bytes: Bytes = {
-            default: Toml(r#""256MiB""#), range: (32 << 20, 1 << 32), example: r#""1GiB""#,
-        };
-        /// Operations of one request (of a COMPOUND).
-        operations_per_request: u32 = {
-            default: Toml("64"), range: (16, 1024), example: "32",
-        };
-        /// Clients with a lease.
-        clients: u32 = {
-            default: Toml("20000"), range: (1, 1_000_000), example: "2000",
-        };
-        /// Sessions of one client.
-        sessions_per_client: u32 = {
-            default: Toml("16"), range: (1, 1024), example: "8",
-        };
-        /// Slots of one session: requests that a client may have under way in it.
-        slots_per_session: u32 = {
-            default: Toml("128"), range: (1, 1024), example: "64",
-        };
-        /// Slots that a session may always use, however many sessions there are.
-        slots_under_pressure: u32 = {
-            default: Toml("8"), range: (1, 1024), example: "4",
-        };
-        /// Memory for replies that are kept to answer a repeated request. Each session is told to
-        /// use no more slots than fit its share of it, all come down to `slots_under_pressure`
-        /// when it is used up, and at twice as much requests wait.
-        reply_cache_bytes: Bytes = {
-            default: Toml(r#""512MiB""#), range: (1 << 20, 1 << 40), example: r#""2GiB""#,
-        };
-        /// Open files of all clients.
-        opens: u64 = {
-            default: Toml("8000000"), range: (1, 1 << 32), example: "1000000",
-        };
-        /// Open files of one client.
-        opens_per_client: u64 = {
-            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
-        };
-        /// Open-owners of one client: a Linux client has one for each user that has files open.
-        open_owners_per_client: u32 = {
-            default: Toml("65536"), range: (1, 1 << 24), example: "4096",
-        };
-        /// Byte-range locks of one client.
-        locks_per_client: u64 = {
-            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
-        };
-        /// Byte-range locks on one file.
-        locks_per_file: u64 = {
-            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
-        };
-        /// Lock-owners of one client, counted for each file: a Linux client has one for each
-        /// process that locks.
-        lock_owners_per_client: u32 = {
-            default: Toml("262144"), range: (1, 1 << 28), example: "10000",
-        };
-        /// Those who wait for a lock of one file and are told of their turn; others ask again
-        /// from time to time.
-        lock_waiters_per_file: u32 = {
-            default: Toml("256"), range: (1, 4096), example: "64",
-        };
-        /// Those of one client who wait for a lock and are told of their turn.
-        lock_waiters_per_client: u32 = {
-            default: Toml("1024"), range: (1, 1 << 20), example: "256",
-        };
-        /// How long a lock that came free is kept for the one whose turn it is.
-        lock_turn_seconds: Seconds = {
-            default: Toml("5"), range: (1, 600), example: "2",
-        };
-        /// Layouts that clients hold.
-        layouts: u64 = {
-            default: Toml("8000000"), range: (1, 1 << 32), example: "1000000",
-        };
-        /// Layouts that one client holds.
-        layouts_per_client: u64 = {
-            default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
-        };
-        /// Value of one extended attribute.
-        xattr_value_bytes: Bytes = {
-            default: Toml(r#""64KiB""#), range: (256, 64 << 10), example: r#""4KiB""#,
-        };
-        /// Extended attributes of one file or folder.
-        xattrs_per_file: u32 = {
-            default: Toml("1024"), range: (1, 65_536), example: "64",
-        };
-        /// Names and values of one file's extended attributes, all together.
-        xattr_bytes_per_file: Bytes = {
-            default: Toml(r#""1MiB""#), range: (256, 8 << 20), example: r#""64KiB""#,
-        };
-        /// Entries of one access control list.
-        acl_entries: u32 = {
-            default: Toml("256"), range: (8, 1024), example: "64",
-        };
-        /// One security label, where there are any.
-        label_bytes: Bytes = {
-            default: Toml(r#""2KiB""#), range: (64, 4096), example: r#""256""#,
-        };
-        /// Copies of one client that go on after their answer; one more is answered with a short count.
-        copies_per_client: u64 = {
-            default: Toml("16"), range: (1, 1024), example: "64",
-        };
-        /// Delegations that clients hold. When nearly as many are out, holders are asked for some.
-        delegations: u64 = {
-            default: Toml("2000000"), range: (1, 1 << 28), example: "1000000",
-        };
-        /// Delegations that one client holds.
-        delegations_per_client: u64 = {
-            default: Toml("100000"), range: (1, 1 << 28), example: "10000",
-        };
-        /// Memory for cached folders and inodes.
-        catalog_cache_bytes: Bytes = {
-            default: Toml(r#""256MiB""#), range: (1 << 20, 1 << 40), example: r#""4GiB""#,
-        };
-    }
-}
-
 /// The configuration of `headrace mds`, valid as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MdsConfig {
@@ -505,6 +374,9 @@ pub struct MdsConfig {
     pub data_servers: Vec<DataServer>,
     /// At least one.
     pub exports: Vec<Export>,
+    pub identity: Identity,
+    pub users: Vec<User>,
+    pub groups: Vec<Group>,
     pub layout: Layout,
     pub limits: Limits,
 }
@@ -526,6 +398,9 @@ impl MdsConfig {
                 Server::SCHEMA,
                 DataServer::SCHEMA,
                 Export::SCHEMA,
+                Identity::SCHEMA,
+                User::SCHEMA,
+                Group::SCHEMA,
                 Layout::SCHEMA,
                 Limits::SCHEMA,
             ],
@@ -534,6 +409,9 @@ impl MdsConfig {
         let server = document.one(Server::SCHEMA, notes);
         let data_servers = document.several(DataServer::SCHEMA, notes);
         let exports = document.several(Export::SCHEMA, notes);
+        let identity = document.one(Identity::SCHEMA, notes);
+        let users = document.several(User::SCHEMA, notes);
+        let groups = document.several(Group::SCHEMA, notes);
         let layout = document.one(Layout::SCHEMA, notes);
         let limits = document.one(Limits::SCHEMA, notes);
 
@@ -541,17 +419,24 @@ impl MdsConfig {
         rules::check_listeners(&server, notes);
         rules::check_data_servers(document.text, &data_servers, notes);
         rules::check_exports(document.text, &exports, notes);
+        rules::check_identity(document, &identity, &users, &groups, notes);
         rules::check_layout(document, &layout, data_servers.len(), notes);
 
         let server = Server::read(&server, notes);
         let data_servers = read_all(&data_servers, DataServer::read, notes);
         let exports = read_all(&exports, Export::read, notes);
+        let identity = Identity::read(&identity, notes);
+        let users = read_all(&users, User::read, notes);
+        let groups = read_all(&groups, Group::read, notes);
         let layout = Layout::read(&layout, notes);
         let limits = Limits::read(&limits, notes);
         Some(Self {
             server: server?,
             data_servers: data_servers?,
             exports: exports?,
+            identity: identity?,
+            users: users?,
+            groups: groups?,
             layout: layout?,
             limits: limits?,
         })

@@ -2,7 +2,9 @@
 //! Never here: text about one key; that stands at its declaration.
 
 use crate::ds::{DataServerProcess, DsLimits};
-use crate::mds::{DataServer, Export, Layout, Limits, Server};
+use crate::identity::{Group, Identity, User};
+use crate::limits::Limits;
+use crate::mds::{DataServer, Export, Layout, Server};
 use crate::section::{Change, Default, Key, Schema};
 use crate::units::Bytes;
 use crate::value::Value;
@@ -12,6 +14,9 @@ const MDS: &[&Schema] = &[
     Server::SCHEMA,
     DataServer::SCHEMA,
     Export::SCHEMA,
+    Identity::SCHEMA,
+    User::SCHEMA,
+    Group::SCHEMA,
     Layout::SCHEMA,
     Limits::SCHEMA,
 ];
@@ -50,7 +55,9 @@ pub fn reference_markdown() -> String {
                 &mut page,
                 format_args!("\n### `{}`\n\n{}", schema.header, tidy(schema.about)),
             );
-            if schema.repeats() {
+            if schema.any_number {
+                page.push_str(" Repeated for each; there may be none.");
+            } else if schema.repeats() {
                 page.push_str(" Repeated for each; at least one.");
             }
             page.push_str(
@@ -112,6 +119,9 @@ mod tests {
             Server::unreadable_documentation(),
             DataServer::unreadable_documentation(),
             Export::unreadable_documentation(),
+            Identity::unreadable_documentation(),
+            User::unreadable_documentation(),
+            Group::unreadable_documentation(),
             Layout::unreadable_documentation(),
             Limits::unreadable_documentation(),
             DataServerProcess::unreadable_documentation(),

@@ -2,6 +2,7 @@
 //! Never here: obeying it.
 
 use crate::ds::DsConfig;
+use crate::identity::{Group, User};
 use crate::mds::{DataServer, Export, MdsConfig};
 use crate::section::{Change, Key};
 
@@ -55,6 +56,23 @@ impl MdsConfig {
             Export::differing,
             Change::Reload,
         );
+        diff.add_keys("identity.", self.identity.differing(&new.identity));
+        compare_entries(
+            &mut diff,
+            "user",
+            (&self.users, &new.users),
+            |entry| entry.name.as_str(),
+            User::differing,
+            Change::Reload,
+        );
+        compare_entries(
+            &mut diff,
+            "group",
+            (&self.groups, &new.groups),
+            |entry| entry.name.as_str(),
+            Group::differing,
+            Change::Reload,
+        );
         diff.add_keys("layout.", self.layout.differing(&new.layout));
         diff.add_keys("limits.", self.limits.differing(&new.limits));
         diff
@@ -66,6 +84,9 @@ impl MdsConfig {
         let mut next = self.clone();
         next.server.log_level = new.server.log_level;
         next.exports.clone_from(&new.exports);
+        next.identity.clone_from(&new.identity);
+        next.users.clone_from(&new.users);
+        next.groups.clone_from(&new.groups);
         next
     }
 }

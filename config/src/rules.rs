@@ -4,9 +4,11 @@
 use crate::address::{ExportPath, HostPort, Name};
 use crate::document::Document;
 use crate::fault::{Notes, line_of};
+use crate::identity::{AccountName, IdentityDomain, IdentityMode};
 use crate::section::Section;
 use crate::units::{Bytes, Seconds};
-use crate::value::StripeCount;
+use crate::value::{StripeCount, Value, did_you_mean};
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 pub(crate) fn check_server(server: &Section<'_>, notes: &mut Notes) {
@@ -172,6 +174,91 @@ pub(crate) fn check_layout(
             ),
             format!("expected at most {data_servers}, or \"all\""),
         );
+    }
+}
+
+/// Names need a domain, and users and groups somebody who reads them.
+pub(crate) fn check_identity(
+    document: &Document<'_>,
+    identity: &Section<'_>,
+    users: &[Section<'_>],
+    groups: &[Section<'_>],
+    notes: &mut Notes,
+) {
+    let mode = identity.glance::<IdentityMode>("mode");
+    let domain = identity.glance::<Option<IdentityDomain>>("domain");
+    if let (Some(mode), Some(None)) = (mode, domain)
+        && mode != IdentityMode::Numeric
+    {
+        notes.add(
+            identity.span_of("mode"),
+            format!("`mode` is \"{mode}\", and names have no domain"),
+            "expected a line like domain = \"example.org\", the same as in clients' idmapd.conf",
+        );
+    }
+    let listed = users.iter().chain(groups);
+    if let Some(mode) = mode.filter(|mode| *mode != IdentityMode::Map)
+        && let Some(first) = listed.clone().next()
+    {
+        notes.add(
+            first.span.clone(),
+            format!(
+                "{} counts for nothing: `mode` of [identity] is \"{mode}\"",
+                first.schema.header
+            ),
+            "expected mode = \"map\", or no such section",
+        );
+    }
+    if mode == Some(IdentityMode::Map) && listed.count() == 0 && !document.is_broken() {
+        notes.add(
+            identity.span_of("mode"),
+            "`mode` is \"map\", and there is no [[user]] and no [[group]]",
+            "expected at least one",
+        );
+    }
+    for (sections, id) in [(users, "uid"), (groups, "gid")] {
+        check_unique::<AccountName>(document.text, sections, "name", notes);
+        check_unique::<u32>(document.text, sections, id, notes);
+    }
+    let known: Vec<AccountName> = groups
+        .iter()
+        .filter_map(|group| group.glance("name"))
+        .collect();
+    for user in users {
+        let named = user.glance::<Option<Vec<AccountName>>>("groups").flatten();
+        for group in named.iter().flatten() {
+            if !known.contains(group) && !document.is_broken() {
+                let hint = did_you_mean(group.as_str(), known.iter().map(AccountName::as_str));
+                notes.add(
+                    user.span_of("groups"),
+                    format!("there is no [[group]] called `{group}`"),
+                    hint.unwrap_or_else(|| "expected the `name` of a [[group]]".to_owned()),
+                );
+            }
+        }
+    }
+}
+
+/// No two sections of a kind have one value of `key`.
+fn check_unique<T: Value + PartialEq + Display>(
+    text: &str,
+    sections: &[Section<'_>],
+    key: &str,
+    notes: &mut Notes,
+) {
+    for (index, section) in sections.iter().enumerate() {
+        let Some(value) = section.glance::<T>(key) else {
+            continue;
+        };
+        let mut earlier = sections[..index].iter();
+        if let Some(first) = earlier.find(|other| other.glance::<T>(key).as_ref() == Some(&value)) {
+            let line = line_of(text, first.span_of(key).start);
+            notes.add(
+                section.span_of(key),
+                format!("two {} have the {key} {value}", section.schema.header),
+                format!("the first is on line {line}: give each one of its own"),
+            );
+        }
     }
 }
 

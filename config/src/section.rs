@@ -72,6 +72,8 @@ pub(crate) struct Schema {
     pub(crate) header: &'static str,
     pub(crate) about: &'static str,
     pub(crate) keys: &'static [Key],
+    /// Of those that repeat: there may be none.
+    pub(crate) any_number: bool,
 }
 
 impl Schema {
@@ -162,7 +164,7 @@ impl<'d> Section<'d> {
 /// A section's type with what belongs to it. The doc comments are the reference's text.
 macro_rules! section {
     (
-        $header:literal
+        $header:literal $($any_number:ident)?
         $(#[doc = $about:literal])+
         $name:ident {
             $(
@@ -192,6 +194,10 @@ macro_rules! section {
                 header: $header,
                 about: concat!($($about),+),
                 keys: Self::KEYS,
+                any_number: {
+                    let words: &[&str] = &[$(stringify!($any_number))?];
+                    !words.is_empty()
+                },
             };
 
             pub(crate) fn read(

@@ -101,7 +101,7 @@ fn with_article(type_name: &str) -> String {
 }
 
 /// Reads a value that is written as a string.
-fn from_text<T>(
+pub(crate) fn from_text<T>(
     written: &Written<'_>,
     key: &Key,
     expected: &str,

@@ -31,6 +31,7 @@ fn every_example_loads() {
             "ds.toml",
             "foreign-nfs-server.toml",
             "minimal.toml",
+            "names-and-groups.toml",
             "read-only-export.toml",
             "three-nvme-servers.toml",
             "tier0.toml",

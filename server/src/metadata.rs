@@ -1,12 +1,14 @@
 //! The metadata server, put together: catalog, data servers, protocol state, sockets.
 //! Never here: what any of them does.
 
+mod accounts;
 mod census;
 mod comeback;
 mod data_servers;
 mod exports;
 mod stand_in;
 
+pub use accounts::{AccountsSource, IdentitySpec};
 pub use census::{Absence, Census};
 pub use data_servers::DataServerSpec;
 pub use exports::ExportSpec;
@@ -40,6 +42,7 @@ pub struct Spec {
     pub net: net::Limits,
     pub data_servers: Vec<DataServerSpec>,
     pub exports: Vec<ExportSpec>,
+    pub identity: IdentitySpec,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
     /// Data servers of a new file whose creator can stripe.
@@ -157,6 +160,7 @@ impl Running {
             clock,
             settings: Settings {
                 exports: exports::resolve(&catalog, &spec.exports).await?,
+                directory: spec.identity.directory(),
                 stripe_unit: spec.stripe_unit,
                 stats_seconds: spec.stats_seconds,
                 away_error: spec.away_error,
@@ -206,6 +210,14 @@ impl Running {
             arrivals,
             comebacks,
         })
+    }
+
+    /// Other users and groups, from now on; what was known of them is forgotten.
+    pub fn change_identity(&self, identity: &IdentitySpec) {
+        self.server.change_settings(Settings {
+            directory: identity.directory(),
+            ..Settings::clone(&self.server.settings())
+        });
     }
 
     /// Other exports, from now on.

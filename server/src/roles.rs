@@ -4,14 +4,14 @@
 use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
-use crate::metadata::{DataServerSpec, ExportSpec, Running, Spec};
+use crate::metadata::{AccountsSource, DataServerSpec, ExportSpec, IdentitySpec, Running, Spec};
 use crate::net;
 use crate::observe::{Later, Source};
 use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
 use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig, SecurityLabels};
 use mds::state::Limits;
-use mds::{Access, Delegations, Squash};
+use mds::{Access, Delegations, DirectoryOptions, FixedAccounts, Squash};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -63,6 +63,7 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
                     tracing::error!("the exports stay as they were: {error:#}");
                     return;
                 }
+                running.change_identity(&identity(&next));
                 current = next;
                 tell_reload(&diff);
             }
@@ -185,6 +186,7 @@ fn spec(config: &MdsConfig) -> Spec {
             })
             .collect(),
         exports: exports(config),
+        identity: identity(config),
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
         local_first: config.layout.placement == config::Placement::LocalFirst,
@@ -221,8 +223,44 @@ fn exports(config: &MdsConfig) -> Vec<ExportSpec> {
                 write: export.file_delegations == config::FileDelegations::Write,
                 folders: export.folder_delegations == config::Switch::On,
             },
+            manage_gids: export.manage_gids == config::Switch::On,
         })
         .collect()
+}
+
+fn identity(config: &MdsConfig) -> IdentitySpec {
+    let section = &config.identity;
+    let source = match section.mode {
+        config::IdentityMode::Map => {
+            let mut accounts = FixedAccounts::default();
+            for group in &config.groups {
+                accounts.add_group(group.name.as_str(), group.gid);
+            }
+            let gid_of = |name: &config::AccountName| {
+                let group = config.groups.iter().find(|group| group.name == *name);
+                group.map(|group| group.gid)
+            };
+            for user in &config.users {
+                let groups = user.groups.iter().flatten().filter_map(gid_of);
+                accounts.add_user(user.name.as_str(), user.uid, groups);
+            }
+            AccountsSource::Fixed(Arc::new(accounts))
+        }
+        config::IdentityMode::Numeric | config::IdentityMode::Nss => AccountsSource::Host,
+    };
+    IdentitySpec {
+        source,
+        domain: match section.mode {
+            config::IdentityMode::Numeric => None,
+            _ => section.domain.as_ref().map(ToString::to_string),
+        },
+        options: DirectoryOptions {
+            keep: section.cache_seconds.duration(),
+            keep_unknown: section.unknown_cache_seconds.duration(),
+            answers: config.limits.accounts as usize,
+            ..DirectoryOptions::default()
+        },
+    }
 }
 
 pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
@@ -436,7 +474,9 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
             squash: Squash::None,
             anonymous: (65534, 65534),
             delegations: Delegations::default(),
+            manage_gids: false,
         }],
+        identity: IdentitySpec::default(),
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,
         stats_seconds: 60,

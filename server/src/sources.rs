@@ -116,6 +116,16 @@ impl Source for MetadataSource {
                     "Errors of data servers that clients reported",
                     &metrics.layout_errors,
                 ),
+                counter(
+                    "accounts_asked",
+                    "Questions for users and groups that no kept answer answered",
+                    &metrics.accounts.asked,
+                ),
+                counter(
+                    "accounts_failed",
+                    "Questions for users and groups that failed",
+                    &metrics.accounts.failed,
+                ),
                 Counter::new(
                     "catalog_commits",
                     "Transactions made durable",
@@ -144,6 +154,11 @@ impl Source for MetadataSource {
                 Gauge::new("locks", "Byte-range locks", held.locks),
                 Gauge::new("layouts", "Layouts held", held.layouts),
                 Gauge::new("delegations", "Delegations held", held.delegations),
+                Gauge::new(
+                    "accounts_kept",
+                    "Answers about users and groups that are kept",
+                    self.server.accounts_kept(),
+                ),
                 Gauge::new(
                     "recalls_pending",
                     "Layouts recalled and not yet back",

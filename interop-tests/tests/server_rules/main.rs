@@ -12,6 +12,7 @@ mod direct;
 mod exports;
 mod fences;
 mod hostile;
+mod identities;
 mod labels;
 mod layouts;
 mod listing;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use catalog::{Catalog, InodeId};
-use headrace::metadata::{DataServerSpec, ExportSpec, Running, Spec};
+use headrace::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec};
 use interop_tests::nfs41::{Client, ClientSetup, Failure};
 use layout::DataServerId;
 use mds::{Access, Delegations, Squash, state};
@@ -45,6 +45,7 @@ pub fn everything(path: &str) -> ExportSpec {
         squash: Squash::None,
         anonymous: (65_534, 65_534),
         delegations: Delegations::ALL,
+        manage_gids: false,
     }
 }
 
@@ -100,6 +101,7 @@ impl World {
             },
             data_servers: specs,
             exports: vec![everything("/")],
+            identity: IdentitySpec::default(),
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,
             local_first: false,

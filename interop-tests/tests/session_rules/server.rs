@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use headrace::metadata::{ExportSpec, Running, Spec};
+use headrace::metadata::{ExportSpec, IdentitySpec, Running, Spec};
 use interop_tests::nfs41::{Callbacks, Client, Connection, Failure};
 use mds::{Access, Delegations, Squash, state};
 use tempfile::TempDir;
@@ -30,6 +30,7 @@ impl Server {
             squash: Squash::None,
             anonymous: (65_534, 65_534),
             delegations: Delegations::ALL,
+            manage_gids: false,
         };
         let spec = Spec {
             listen: vec!["127.0.0.1:0".parse()?],
@@ -38,6 +39,7 @@ impl Server {
             net: headrace::net::Limits::default(),
             data_servers: Vec::new(),
             exports: vec![export],
+            identity: IdentitySpec::default(),
             stripe_unit: 1 << 20,
             stripe_count: 1,
             local_first: false,

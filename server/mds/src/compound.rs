@@ -2,15 +2,16 @@
 //! current and saved filehandle and stateid, and how much room its reply has left.
 
 use crate::connection::Connection;
-use crate::exports::{Access, ExportRule};
+use crate::exports::{Access, ExportRule, Squash};
 use crate::filehandle::Named;
-use crate::identity::{self, Credential, TakeAway, Want, may};
-use crate::server::Server;
+use crate::identity::{self, Credential, TakeAway, Unnamed, Want, may};
+use crate::server::{Server, Settings};
 use crate::state::{Admitted, ClientId, Stateid, Time};
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeChange, InodeId, Timestamp};
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 use wire::nfs4::{ChangeInfo4, Nfsstat4, Stateid4};
 
 /// A file that a filehandle named.
@@ -26,6 +27,8 @@ pub(crate) struct Compound<'a> {
     pub minor: u32,
     /// AUTH_SYS ids as the client gave them; `None` for AUTH_NONE.
     pub caller: Option<Credential>,
+    /// The same with the groups that the server knows, once an export asked for them.
+    pub with_known_groups: OnceCell<Credential>,
     /// Who owns sessions and clientids: flavor and uid.
     pub principal: Bytes,
     pub admitted: Option<Admitted>,
@@ -70,11 +73,36 @@ impl Compound<'_> {
 
     /// The caller, as the export of `file` squashes it.
     pub fn credential(&self, file: &File) -> Credential {
-        Credential::squashed(
-            self.caller.as_ref(),
-            file.export.squash,
-            file.export.anonymous,
-        )
+        let caller = match self.with_known_groups.get() {
+            Some(known) if file.export.manage_gids => Some(known),
+            _ => self.caller.as_ref(),
+        };
+        Credential::squashed(caller, file.export.squash, file.export.anonymous)
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        self.server.settings()
+    }
+
+    /// To be done before a file of `export` is looked at: the caller's groups are looked up where the
+    /// server is to know them, once in a COMPOUND.
+    pub async fn enter(&self, export: &ExportRule) -> Result<(), Refusal> {
+        let Some(caller) = &self.caller else {
+            return Ok(());
+        };
+        if !export.manage_gids || export.squash == Squash::All {
+            return Ok(());
+        }
+        let looked_up = self.with_known_groups.get_or_try_init(async || {
+            let groups = self.server.groups_of(caller.uid, self.time).await;
+            groups.map(|groups| Credential {
+                groups: groups.to_vec(),
+                ..caller.clone()
+            })
+        });
+        // Other rights than the caller's own would be worse than waiting.
+        looked_up.await.map_err(Unnamed::from)?;
+        Ok(())
     }
 
     /// The file that a client's filehandle names, if the client may reach its export.

@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use tokio::sync::OnceCell;
 use wire::Xdr;
 use wire::nfs4::{
     ArgOp, Compound4Args, NFS_V4, NFS4_PROGRAM, NFSPROC4_COMPOUND, NFSPROC4_NULL, Nfsstat4, Opnum,
@@ -136,6 +137,7 @@ impl Server {
             connection,
             minor: request.minorversion,
             caller,
+            with_known_groups: OnceCell::new(),
             principal,
             admitted: None,
             current: None,

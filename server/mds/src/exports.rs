@@ -49,6 +49,8 @@ pub struct ExportRule {
     pub squash: Squash,
     pub anonymous: (u32, u32),
     pub delegations: Delegations,
+    /// Callers' groups are those that the server knows, and not those that AUTH_SYS says.
+    pub manage_gids: bool,
 }
 
 impl ExportRule {
@@ -94,6 +96,7 @@ impl Exports {
             squash: Squash::All,
             anonymous: (65534, 65534),
             delegations: Delegations::default(),
+            manage_gids: false,
         });
         let mut all = HashMap::from([(ExportRule::PSEUDO, Arc::clone(&pseudo))]);
         let mut way: HashMap<InodeId, BTreeMap<Bytes, Step>> = HashMap::new();
@@ -172,6 +175,7 @@ mod tests {
             squash: Squash::Root,
             anonymous: (65534, 65534),
             delegations: Delegations::default(),
+            manage_gids: false,
         }
     }
 

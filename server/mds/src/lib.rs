@@ -37,6 +37,10 @@ pub use connection::{BackChannel, BackChannelError, Connection};
 pub use execute::ReplyRoom;
 pub use exports::{Access, Delegations, ExportRule, Exports, Squash};
 pub use filehandle::HandleKey;
+pub use identity::{
+    AccountCounters, Accounts, AccountsError, Answer, Directory, DirectoryOptions, FixedAccounts,
+    Question,
+};
 pub use metrics::{LATENCY_BOUNDS_MICROS, Metrics, OperationCounters};
 pub use reports::{FileReport, ServerReport, Traffic};
 pub use server::{Identity, Parts, Server, Settings};

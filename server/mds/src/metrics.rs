@@ -1,6 +1,8 @@
 //! Counters of the metadata server, as plain atomics: whoever shows them reads a snapshot.
 
+use crate::identity::AccountCounters;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub struct Metrics {
     pub fences: AtomicU64,
     pub settled: AtomicU64,
     pub layout_errors: AtomicU64,
+    pub accounts: Arc<AccountCounters>,
 }
 
 impl Default for Metrics {
@@ -63,6 +66,7 @@ impl Default for Metrics {
             fences: AtomicU64::default(),
             settled: AtomicU64::default(),
             layout_errors: AtomicU64::default(),
+            accounts: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::exports::Exports;
 use crate::faults::FaultLog;
 use crate::filehandle::HandleKey;
 use crate::gate::Waiters;
+use crate::identity::Directory;
 use crate::metrics::Metrics;
 use crate::reports::{FileReport, Reports, ServerReport};
 use crate::state::{ClientId, ConnectionId, Limits, State};
@@ -26,6 +27,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub exports: Exports,
+    /// Who knows users and groups. A new one has forgotten every answer.
+    pub directory: Arc<Directory>,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
     /// How often clients report LAYOUTSTATS (`ffl_stats_collect_hint`), seconds.

@@ -1,6 +1,7 @@
 //! Refusals: an NFS status, a reason for people, and whose fault it is. Beside `ops/` the one place
 //! where a status code is chosen.
 
+use crate::identity::Unnamed;
 use crate::state::{
     CloseRefusal, CreateSessionRefusal, DestroyClientRefusal, DestroySessionRefusal,
     DowngradeRefusal, ExchangeIdRefusal, FreeRefusal, GraceRefusal, IoRefusal, LayoutRefusal,
@@ -49,6 +50,17 @@ impl Refusal {
             status,
             reason: reason.into(),
             blame: Blame::Server,
+        }
+    }
+}
+
+impl From<Unnamed> for Refusal {
+    fn from(unnamed: Unnamed) -> Self {
+        match unnamed {
+            Unnamed::Nobody => Nfsstat4::Badowner.into(),
+            Unnamed::NotNow => {
+                Refusal::passing(Nfsstat4::Delay, "users and groups can't be asked for")
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct ExportSpec {
     pub squash: Squash,
     pub anonymous: (u32, u32),
     pub delegations: Delegations,
+    pub manage_gids: bool,
 }
 
 /// Stable over restarts and other exports' coming and going: filehandles carry it.
@@ -51,6 +52,7 @@ pub async fn resolve(catalog: &Arc<Catalog>, exports: &[ExportSpec]) -> anyhow::
             squash: export.squash,
             anonymous: export.anonymous,
             delegations: export.delegations,
+            manage_gids: export.manage_gids,
         };
         rules.push((rule, walk));
     }

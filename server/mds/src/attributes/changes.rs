@@ -3,7 +3,7 @@
 use super::MAX_FILE_BYTES;
 use crate::compound::Compound;
 use crate::identity::acl::{self, BirthMode, INHERITANCE};
-use crate::identity::{Credential, Want, may, owns};
+use crate::identity::{Credential, Want, may, number, owns};
 use crate::status::Refusal;
 use catalog::{Ace, AceKind, FileKind, Inode, Label, Timestamp, Who};
 use std::sync::Arc;
@@ -64,8 +64,8 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Of SETATTR.
-    pub fn of_old(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
-        let changes = Self::from_wire(fattr, cx)?;
+    pub async fn of_old(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
+        let changes = Self::from_wire(fattr, cx).await?;
         // RFC 8275 §4: of a new file alone.
         if changes.asked.contains(Attr::ModeUmask) {
             return Err(Nfsstat4::Inval.into());
@@ -74,8 +74,8 @@ impl Changes {
     }
 
     /// Of CREATE and OPEN.
-    pub fn of_new(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
-        let changes = Self::from_wire(fattr, cx)?;
+    pub async fn of_new(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
+        let changes = Self::from_wire(fattr, cx).await?;
         // RFC 8881 §6.2.5: of SETATTR alone.
         if changes.asked.contains(Attr::ModeSetMasked) {
             return Err(Nfsstat4::Inval.into());
@@ -83,8 +83,8 @@ impl Changes {
         Ok(changes)
     }
 
-    fn from_wire(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
-        let asked = match fattr {
+    async fn from_wire(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
+        let mut asked = match fattr {
             Fattr4::Known(asked) => asked,
             Fattr4::Unsupported { .. } => return Err(Nfsstat4::Attrnotsupp.into()),
             Fattr4::Malformed { .. } => return Err(Nfsstat4::Badxdr.into()),
@@ -106,11 +106,13 @@ impl Changes {
         }
         let (mode, umask) = new_mode(&asked)?;
         let limits = &cx.server.limits;
+        refuse_long_acl(&asked, limits.acl_entries)?;
+        cx.take_names(&mut asked).await?;
         Ok(Self {
             size: asked.size,
             mode,
             umask,
-            acl: new_acl(&asked, limits.acl_entries)?,
+            acl: new_acl(&asked)?,
             uid: asked.owner.as_deref().map(identity).transpose()?,
             gid: asked.owner_group.as_deref().map(identity).transpose()?,
             atime: asked.time_access_set.as_ref().map(new_time).transpose()?,
@@ -292,8 +294,20 @@ fn new_mode(asked: &Attributes) -> Result<(Option<NewMode>, Option<u32>), Refusa
     }
 }
 
+/// Before its names are looked up.
+fn refuse_long_acl(asked: &Attributes, most: usize) -> Result<(), Refusal> {
+    let lists = [
+        asked.acl.as_ref(),
+        asked.dacl.as_ref().map(|list| &list.aces),
+    ];
+    if lists.into_iter().flatten().any(|aces| aces.len() > most) {
+        return Err(Nfsstat4::Nospc.into());
+    }
+    Ok(())
+}
+
 /// `acl` or `dacl`.
-fn new_acl(asked: &Attributes, most: usize) -> Result<Option<NewAcl>, Refusal> {
+fn new_acl(asked: &Attributes) -> Result<Option<NewAcl>, Refusal> {
     let (aces, flags, known) = match (&asked.acl, &asked.dacl) {
         (None, None) => return Ok(None),
         // §6.4.3.2: who sets `acl` may know nothing of automatic inheritance.
@@ -304,9 +318,6 @@ fn new_acl(asked: &Attributes, most: usize) -> Result<Option<NewAcl>, Refusal> {
     };
     if flags & !(ACL4_AUTO_INHERIT | ACL4_PROTECTED | ACL4_DEFAULTED) != 0 {
         return Err(Nfsstat4::Inval.into());
-    }
-    if aces.len() > most {
-        return Err(Nfsstat4::Nospc.into());
     }
     Ok(Some(NewAcl {
         aces: aces
@@ -374,14 +385,7 @@ fn new_label(label: SecLabel4, most: usize) -> Result<Label, Refusal> {
 }
 
 fn identity(name: &[u8]) -> Result<u32, Refusal> {
-    let number = std::str::from_utf8(name)
-        .ok()
-        .and_then(|name| name.parse().ok());
-    match number {
-        // (uid_t)-1 is no id: chown(2) takes it for "leave as it is".
-        None | Some(u32::MAX) => Err(Nfsstat4::Badowner.into()),
-        Some(id) => Ok(id),
-    }
+    number(name).ok_or_else(|| Nfsstat4::Badowner.into())
 }
 
 fn new_time(time: &Settime4) -> Result<NewTime, Refusal> {

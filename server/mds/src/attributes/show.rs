@@ -52,8 +52,20 @@ fn size(inode: &Inode) -> u64 {
 }
 
 impl Compound<'_> {
-    /// Those of `inode` that `asked` names and that there are.
+    /// Those of `inode` that `asked` names and that there are, as clients are shown them.
     pub async fn attributes(
+        &self,
+        file: &File,
+        inode: &Inode,
+        asked: Bitmap4,
+    ) -> Result<Attributes, Refusal> {
+        let mut shown = self.numbered_attributes(file, inode, asked).await?;
+        self.put_names(&mut shown).await;
+        Ok(shown)
+    }
+
+    /// The same, with owners and groups as numbers.
+    pub async fn numbered_attributes(
         &self,
         file: &File,
         inode: &Inode,
@@ -150,7 +162,6 @@ impl Compound<'_> {
             Attr::Mode => shown.mode = Some(inode.mode),
             Attr::NoTrunc => shown.no_trunc = Some(true),
             Attr::Numlinks => shown.numlinks = Some(inode.nlink),
-            // RFC 8881 §5.9: numeric strings, which Linux takes and gives over AUTH_SYS.
             Attr::Owner => shown.owner = Some(Bytes::from(inode.uid.to_string())),
             Attr::OwnerGroup => shown.owner_group = Some(Bytes::from(inode.gid.to_string())),
             Attr::Rawdev => {

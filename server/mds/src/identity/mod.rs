@@ -1,11 +1,20 @@
-//! Who asks, after the export's squash, and what mode bits and access control lists let them do.
+//! Who asks, after the export's squash, what mode bits and access control lists let them do, and how users
+//! and groups are called.
 
 mod access;
+mod accounts;
 pub mod acl;
+mod answers;
+mod directory;
+mod names;
 
 pub use access::{
     TakeAway, Want, may, may_not_see, may_take_away, may_take_names, owns, shown as entries_of,
 };
+
+pub use accounts::{Accounts, AccountsError, Answer, FixedAccounts, Question};
+pub use directory::{AccountCounters, Directory, DirectoryOptions};
+pub(crate) use names::{Unnamed, number};
 
 use crate::exports::Squash;
 
@@ -14,7 +23,7 @@ use crate::exports::Squash;
 pub struct Credential {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups, as AUTH_SYS gave them (16 at most).
+    /// Supplementary groups, as AUTH_SYS gave them (16 at most) or as the server knows them.
     pub groups: Vec<u32>,
 }
 

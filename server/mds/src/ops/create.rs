@@ -42,7 +42,7 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
         return Err(Nfsstat4::Perm.into());
     }
     let name = Name::checked(args.objname)?;
-    let changes = Changes::of_new(args.createattrs, cx)?;
+    let changes = Changes::of_new(args.createattrs, cx).await?;
     changes.fits(kind)?;
     if changes.size.is_some() {
         return Err(Nfsstat4::Inval.into());

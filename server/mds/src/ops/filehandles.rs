@@ -11,18 +11,20 @@ use wire::nfs4::{Getfh4Ok, Nfsstat4, Putfh4Args};
 
 pub(crate) async fn putfh(args: Putfh4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
     let file = cx.named(&args.object)?;
+    cx.enter(&file.export).await?;
     // A deleted file's handle is STALE at once (RFC 8881 §4.2.3), whatever comes next.
     cx.server.catalog.read().inode(file.id).await?;
     cx.set_current(file);
     Ok(())
 }
 
-pub(crate) fn putrootfh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
+pub(crate) async fn putrootfh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     let settings = cx.server.settings();
     let export = settings.exports.at_root();
     if !export.is_pseudo() && !export.admits(cx.connection.peer.ip()) {
         return Err(Nfsstat4::Access.into());
     }
+    cx.enter(export).await?;
     cx.set_current(File {
         id: InodeId::ROOT,
         export: Arc::clone(export),

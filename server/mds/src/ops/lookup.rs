@@ -29,6 +29,7 @@ pub(super) async fn find(
             .exports
             .step(directory.id, &name, cx.connection.peer.ip())
             .ok_or(Nfsstat4::Noent)?;
+        cx.enter(&step.export).await?;
         return Ok(File {
             id: step.id,
             export: Arc::clone(&step.export),

@@ -310,7 +310,7 @@ async fn create(
         Createhow4::Exclusive(verifier) => (wire::nfs4::Fattr4::empty(), Some(verifier.0)),
         Createhow4::Exclusive41(both) => (both.attrs.clone(), Some(both.verf.0)),
     };
-    let changes = Changes::of_new(fattr, cx)?;
+    let changes = Changes::of_new(fattr, cx).await?;
     changes.fits(FileKind::Regular)?;
     let credential = cx.credential(directory);
     let reader = cx.server.catalog.read();

@@ -165,6 +165,7 @@ impl Page {
                 id: step.id,
                 export: Arc::clone(&step.export),
             };
+            cx.enter(&file.export).await?;
             let attrs = cx.attributes(&file, &inode, asked).await?;
             if !self.push(Entry4 {
                 cookie: at,

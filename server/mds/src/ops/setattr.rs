@@ -22,7 +22,7 @@ pub(crate) async fn setattr(
     let file = Compound::changeable(cx.file()?)?;
     let mut asked = args.obj_attributes;
     let times = DelegatedTimes::taken_from(&mut asked)?;
-    let changes = Changes::of_old(asked, cx)?;
+    let changes = Changes::of_old(asked, cx).await?;
     let credential = cx.credential(&file);
     // Who may not change it recalls nothing.
     changes.permitted(&credential, &cx.inode().await?)?;

@@ -3,11 +3,12 @@
 //! State, gate: as GETATTR. An attribute that can only be set, or that isn't there, can't be compared.
 
 use crate::compound::Compound;
+use crate::identity::Unnamed;
 use crate::status::Refusal;
 use wire::nfs4::{Attr, Fattr4, Nfsstat4};
 
 async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> {
-    let expected = match fattr {
+    let mut expected = match fattr {
         Fattr4::Known(expected) => expected,
         Fattr4::Unsupported { .. } => return Err(Nfsstat4::Attrnotsupp.into()),
         Fattr4::Malformed { .. } => return Err(Nfsstat4::Badxdr.into()),
@@ -22,7 +23,13 @@ async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> 
     }
     let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
     let inode = cx.server.shown_inode(file.id, asker, mask).await?;
-    Ok(cx.attributes(&file, &inode, mask).await? == *expected)
+    // As numbers, so that one owner is the same however he is written. RFC 8881 §15.2: an owner whom
+    // nobody knows has no error here, and is nobody's.
+    match cx.take_names(&mut expected).await {
+        Ok(()) => Ok(cx.numbered_attributes(&file, &inode, mask).await? == *expected),
+        Err(Unnamed::Nobody) => Ok(false),
+        Err(Unnamed::NotNow) => Err(Nfsstat4::Delay.into()),
+    }
 }
 
 pub(crate) async fn verify(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<(), Refusal> {

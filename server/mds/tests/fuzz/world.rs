@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use layout::{DataServerId, Device, DeviceTable};
 use mds::state::{Boot, Limits, State, Time};
 use mds::{
-    Access, BackChannel, BackChannelError, Clock, Connection, ExportRule, Exports, HandleKey,
-    Identity, Parts, Server, Settings, Squash,
+    Access, BackChannel, BackChannelError, Clock, Connection, Directory, DirectoryOptions,
+    ExportRule, Exports, FixedAccounts, HandleKey, Identity, Parts, Server, Settings, Squash,
 };
 use objects::{Member, Objects, Options, OwnerRange};
 use std::collections::BTreeSet;
@@ -23,6 +23,24 @@ use wire::rpc::{
     AuthSys, CallHeader, Credential, Gids, MachineName, Message, OpaqueAuth, ReplyBody,
 };
 use wire::{Decoder, Encoder, Xdr};
+
+/// One user and one group, by name.
+fn accounts() -> Arc<Directory> {
+    let mut accounts = FixedAccounts::default();
+    accounts.add_group("staff", 50);
+    accounts.add_user("alice", 1001, [50]);
+    let options = DirectoryOptions {
+        keep: Duration::from_mins(1),
+        keep_unknown: Duration::from_secs(10),
+        answers: 64,
+        ..DirectoryOptions::default()
+    };
+    Arc::new(Directory::new(
+        Arc::new(accounts),
+        Some("example.org".to_owned()),
+        options,
+    ))
+}
 
 /// Room for any reply: one request runs at a time.
 struct Unbounded;
@@ -151,6 +169,7 @@ impl World {
             squash: Squash::None,
             anonymous: (65_534, 65_534),
             delegations: mds::Delegations::ALL,
+            manage_gids: false,
         };
         let server = Server::new(Parts {
             catalog: Arc::clone(&catalog),
@@ -159,6 +178,7 @@ impl World {
             clock: Arc::new(Still),
             settings: Settings {
                 exports: Exports::new(vec![(export, Vec::new())]),
+                directory: accounts(),
                 stripe_unit: 4096,
                 stats_seconds: 60,
                 away_error: None,
