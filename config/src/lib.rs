@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod mds;
 mod reference;
+mod referral;
 mod reload;
 mod rules;
 mod section;
@@ -31,6 +32,7 @@ pub use mds::{
     SecurityLabels, Server, Squash, Switch,
 };
 pub use reference::reference_markdown;
+pub use referral::{Host, Referral};
 pub use reload::ReloadDiff;
 pub use units::{Bytes, Seconds};
 pub use value::StripeCount;

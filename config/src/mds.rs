@@ -7,6 +7,7 @@ use crate::fault::{Faults, Notes};
 use crate::identity::{Group, Identity, User};
 use crate::limits::Limits;
 use crate::log::{LogFormat, LogLevel};
+use crate::referral::Referral;
 use crate::rules;
 use crate::section::Change::Reload;
 use crate::section::Default::{Toml, Unset};
@@ -374,6 +375,7 @@ pub struct MdsConfig {
     pub data_servers: Vec<DataServer>,
     /// At least one.
     pub exports: Vec<Export>,
+    pub referrals: Vec<Referral>,
     pub identity: Identity,
     pub users: Vec<User>,
     pub groups: Vec<Group>,
@@ -398,6 +400,7 @@ impl MdsConfig {
                 Server::SCHEMA,
                 DataServer::SCHEMA,
                 Export::SCHEMA,
+                Referral::SCHEMA,
                 Identity::SCHEMA,
                 User::SCHEMA,
                 Group::SCHEMA,
@@ -409,6 +412,7 @@ impl MdsConfig {
         let server = document.one(Server::SCHEMA, notes);
         let data_servers = document.several(DataServer::SCHEMA, notes);
         let exports = document.several(Export::SCHEMA, notes);
+        let referrals = document.several(Referral::SCHEMA, notes);
         let identity = document.one(Identity::SCHEMA, notes);
         let users = document.several(User::SCHEMA, notes);
         let groups = document.several(Group::SCHEMA, notes);
@@ -419,12 +423,14 @@ impl MdsConfig {
         rules::check_listeners(&server, notes);
         rules::check_data_servers(document.text, &data_servers, notes);
         rules::check_exports(document.text, &exports, notes);
+        rules::check_referrals(document.text, &exports, &referrals, notes);
         rules::check_identity(document, &identity, &users, &groups, notes);
         rules::check_layout(document, &layout, data_servers.len(), notes);
 
         let server = Server::read(&server, notes);
         let data_servers = read_all(&data_servers, DataServer::read, notes);
         let exports = read_all(&exports, Export::read, notes);
+        let referrals = read_all(&referrals, Referral::read, notes);
         let identity = Identity::read(&identity, notes);
         let users = read_all(&users, User::read, notes);
         let groups = read_all(&groups, Group::read, notes);
@@ -434,6 +440,7 @@ impl MdsConfig {
             server: server?,
             data_servers: data_servers?,
             exports: exports?,
+            referrals: referrals?,
             identity: identity?,
             users: users?,
             groups: groups?,

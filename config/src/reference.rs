@@ -5,6 +5,7 @@ use crate::ds::{DataServerProcess, DsLimits};
 use crate::identity::{Group, Identity, User};
 use crate::limits::Limits;
 use crate::mds::{DataServer, Export, Layout, Server};
+use crate::referral::Referral;
 use crate::section::{Change, Default, Key, Schema};
 use crate::units::Bytes;
 use crate::value::Value;
@@ -14,6 +15,7 @@ const MDS: &[&Schema] = &[
     Server::SCHEMA,
     DataServer::SCHEMA,
     Export::SCHEMA,
+    Referral::SCHEMA,
     Identity::SCHEMA,
     User::SCHEMA,
     Group::SCHEMA,
@@ -119,6 +121,7 @@ mod tests {
             Server::unreadable_documentation(),
             DataServer::unreadable_documentation(),
             Export::unreadable_documentation(),
+            Referral::unreadable_documentation(),
             Identity::unreadable_documentation(),
             User::unreadable_documentation(),
             Group::unreadable_documentation(),

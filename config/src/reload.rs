@@ -4,6 +4,7 @@
 use crate::ds::DsConfig;
 use crate::identity::{Group, User};
 use crate::mds::{DataServer, Export, MdsConfig};
+use crate::referral::Referral;
 use crate::section::{Change, Key};
 
 /// Differences between two configurations, as keys in words: `server.log_level`,
@@ -56,6 +57,14 @@ impl MdsConfig {
             Export::differing,
             Change::Reload,
         );
+        compare_entries(
+            &mut diff,
+            "referral",
+            (&self.referrals, &new.referrals),
+            |entry| entry.path.as_str(),
+            Referral::differing,
+            Change::Reload,
+        );
         diff.add_keys("identity.", self.identity.differing(&new.identity));
         compare_entries(
             &mut diff,
@@ -84,6 +93,7 @@ impl MdsConfig {
         let mut next = self.clone();
         next.server.log_level = new.server.log_level;
         next.exports.clone_from(&new.exports);
+        next.referrals.clone_from(&new.referrals);
         next.identity.clone_from(&new.identity);
         next.users.clone_from(&new.users);
         next.groups.clone_from(&new.groups);

@@ -177,6 +177,56 @@ pub(crate) fn check_layout(
     }
 }
 
+/// A referral is no export and holds none, and none lies in another.
+pub(crate) fn check_referrals(
+    text: &str,
+    exports: &[Section<'_>],
+    referrals: &[Section<'_>],
+    notes: &mut Notes,
+) {
+    let path_of = |section: &Section<'_>| section.glance::<ExportPath>("path");
+    for (index, section) in referrals.iter().enumerate() {
+        let Some(path) = path_of(section) else {
+            continue;
+        };
+        if path.components().next().is_none() {
+            notes.add(
+                section.span_of("path"),
+                "the root can't be a referral",
+                "expected a folder below it",
+            );
+            continue;
+        }
+        let line = |other: &Section<'_>| line_of(text, other.span_of("path").start);
+        let inside = exports
+            .iter()
+            .find(|export| path_of(export).is_some_and(|export| path.holds(&export)));
+        if let Some(export) = inside {
+            notes.add(
+                section.span_of("path"),
+                format!("the referral `{path}` hides an export"),
+                format!(
+                    "which is on line {}: a client there is sent to another server",
+                    line(export)
+                ),
+            );
+        }
+        let clash = referrals[..index].iter().find(|other| {
+            path_of(other).is_some_and(|other| other.holds(&path) || path.holds(&other))
+        });
+        if let Some(other) = clash {
+            notes.add(
+                section.span_of("path"),
+                format!("the referral `{path}` and another one lie in one another"),
+                format!(
+                    "the other is on line {}: leave one of them out",
+                    line(other)
+                ),
+            );
+        }
+    }
+}
+
 /// Names need a domain, and users and groups somebody who reads them.
 pub(crate) fn check_identity(
     document: &Document<'_>,

@@ -33,6 +33,7 @@ fn every_example_loads() {
             "minimal.toml",
             "names-and-groups.toml",
             "read-only-export.toml",
+            "referral.toml",
             "three-nvme-servers.toml",
             "tier0.toml",
         ]

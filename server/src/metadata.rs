@@ -11,7 +11,7 @@ mod stand_in;
 pub use accounts::{AccountsSource, IdentitySpec};
 pub use census::{Absence, Census};
 pub use data_servers::DataServerSpec;
-pub use exports::ExportSpec;
+pub use exports::{ExportSpec, ReferralSpec};
 
 use crate::clock::{SystemClock, wall};
 use crate::net::{self, Listeners};
@@ -42,6 +42,7 @@ pub struct Spec {
     pub net: net::Limits,
     pub data_servers: Vec<DataServerSpec>,
     pub exports: Vec<ExportSpec>,
+    pub referrals: Vec<ReferralSpec>,
     pub identity: IdentitySpec,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
@@ -159,7 +160,7 @@ impl Running {
             state,
             clock,
             settings: Settings {
-                exports: exports::resolve(&catalog, &spec.exports).await?,
+                exports: exports::resolve(&catalog, &spec.exports, &spec.referrals).await?,
                 directory: spec.identity.directory(),
                 stripe_unit: spec.stripe_unit,
                 stats_seconds: spec.stats_seconds,
@@ -220,9 +221,13 @@ impl Running {
         });
     }
 
-    /// Other exports, from now on.
-    pub async fn change_exports(&self, exports: &[ExportSpec]) -> anyhow::Result<()> {
-        let exports = exports::resolve(&self.catalog, exports).await?;
+    /// Other exports and referrals, from now on.
+    pub async fn change_exports(
+        &self,
+        exports: &[ExportSpec],
+        referrals: &[ReferralSpec],
+    ) -> anyhow::Result<()> {
+        let exports = exports::resolve(&self.catalog, exports, referrals).await?;
         let settings = Settings {
             exports,
             ..Settings::clone(&self.server.settings())

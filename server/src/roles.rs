@@ -4,7 +4,9 @@
 use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
-use crate::metadata::{AccountsSource, DataServerSpec, ExportSpec, IdentitySpec, Running, Spec};
+use crate::metadata::{
+    AccountsSource, DataServerSpec, ExportSpec, IdentitySpec, ReferralSpec, Running, Spec,
+};
 use crate::net;
 use crate::observe::{Later, Source};
 use crate::sources::{DataSource, MetadataSource};
@@ -59,8 +61,11 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
                 let diff = current.reload_diff(&new);
                 let next = current.reloaded(&new);
                 control.set_level(next.server.log_level);
-                if let Err(error) = running.change_exports(&exports(&next)).await {
-                    tracing::error!("the exports stay as they were: {error:#}");
+                if let Err(error) = running
+                    .change_exports(&exports(&next), &referrals(&next))
+                    .await
+                {
+                    tracing::error!("exports and referrals stay as they were: {error:#}");
                     return;
                 }
                 running.change_identity(&identity(&next));
@@ -186,6 +191,7 @@ fn spec(config: &MdsConfig) -> Spec {
             })
             .collect(),
         exports: exports(config),
+        referrals: referrals(config),
         identity: identity(config),
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
@@ -224,6 +230,22 @@ fn exports(config: &MdsConfig) -> Vec<ExportSpec> {
                 folders: export.folder_delegations == config::Switch::On,
             },
             manage_gids: export.manage_gids == config::Switch::On,
+        })
+        .collect()
+}
+
+fn referrals(config: &MdsConfig) -> Vec<ReferralSpec> {
+    config
+        .referrals
+        .iter()
+        .map(|referral| ReferralSpec {
+            path: referral.path.as_str().to_owned(),
+            servers: referral
+                .servers
+                .iter()
+                .map(config::Host::location)
+                .collect(),
+            remote_path: referral.remote_path().as_str().to_owned(),
         })
         .collect()
 }
@@ -476,6 +498,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
             delegations: Delegations::default(),
             manage_gids: false,
         }],
+        referrals: Vec::new(),
         identity: IdentitySpec::default(),
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,

@@ -322,7 +322,8 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
 /// An account of nobody's: a data server needs no privilege.
 const DATA_SERVER_USER: u32 = 54_321;
 
-fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Result<Server> {
+/// A data server of its own, which the metadata server's host may use.
+pub fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Result<Server> {
     // Where its user may go, whatever is above the folders of this run.
     let place = PathBuf::from(format!("/run/ds{index}"));
     let folder = state.join(format!("ds{index}"));

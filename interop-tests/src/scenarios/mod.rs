@@ -9,6 +9,7 @@ mod history;
 mod million;
 mod options;
 mod peer;
+mod referral;
 mod rights;
 mod script;
 mod suites;
@@ -132,6 +133,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Each,
         5,
         rights::exports,
+    ),
+    scenario(
+        "referral",
+        "a folder that lies on a second server, reached through one mount",
+        Kernels::Each,
+        5,
+        referral::run,
     ),
     scenario(
         "tree",

@@ -83,7 +83,10 @@ async fn a_client_of_a_foreign_network_gets_in_by_no_handle() -> Result<()> {
     let world = exporting(vec![everything("/a")]).await?;
     let client = world.client("a").await?;
     let fh = client.walk("/a").await?;
-    world.running().change_exports(&[foreign("/a")]).await?;
+    world
+        .running()
+        .change_exports(&[foreign("/a")], &[])
+        .await?;
     assert_eq!(
         client.getattr(&fh, &[Attr::Type]).await.status(),
         Nfsstat4::Access
@@ -102,10 +105,13 @@ async fn a_read_only_export_is_read() -> Result<()> {
     client.close(&file).await?;
     world
         .running()
-        .change_exports(&[ExportSpec {
-            access: Access::ReadOnly,
-            ..everything("/a")
-        }])
+        .change_exports(
+            &[ExportSpec {
+                access: Access::ReadOnly,
+                ..everything("/a")
+            }],
+            &[],
+        )
         .await?;
     for refused in [
         client.open(&directory, "f").await.map(|_| ()).status(),

@@ -2,6 +2,7 @@
 //! of its own, all on loopback. Rules of sessions alone are in `session_rules`.
 
 mod acls;
+mod attribute_table;
 mod attributes;
 mod clock;
 mod copies;
@@ -25,6 +26,7 @@ mod outages;
 mod placement;
 mod promises;
 mod ranges;
+mod referrals;
 mod refusals;
 mod restart;
 mod returns;

@@ -283,6 +283,26 @@ async fn an_exclusive_create_sent_again_opens_the_same_file_and_another_is_told_
 }
 
 #[tokio::test]
+async fn an_exclusive_create_without_attributes_is_closed_to_others_until_they_are_set()
+-> Result<()> {
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let how = Openflag4::Create(Createhow4::Exclusive(Verifier4([1; 8])));
+    let file = a.open_with(&root, a.open_args("f", how)).await?;
+    // RFC 8881 §18.16.3: nothing was set, so that the client sets it all.
+    assert_eq!(file.opened.attrset, Bitmap4::EMPTY);
+    assert_eq!(a.getattr(&file.fh, &[Attr::Mode]).await?.mode, Some(0));
+    let mode = Attributes {
+        mode: Some(0o644),
+        ..Attributes::default()
+    };
+    a.setattr(&file.fh, file.stateid, mode).await?;
+    assert_eq!(a.getattr(&file.fh, &[Attr::Mode]).await?.mode, Some(0o644));
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn a_guarded_create_of_a_name_that_is_there_is_told_exist() -> Result<()> {
     let world = World::start().await?;
     let a = world.client("a").await?;

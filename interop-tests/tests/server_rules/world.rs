@@ -101,6 +101,7 @@ impl World {
             },
             data_servers: specs,
             exports: vec![everything("/")],
+            referrals: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,

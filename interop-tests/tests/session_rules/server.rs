@@ -39,6 +39,7 @@ impl Server {
             net: headrace::net::Limits::default(),
             data_servers: Vec::new(),
             exports: vec![export],
+            referrals: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 1 << 20,
             stripe_count: 1,

@@ -1,5 +1,6 @@
 //! Attributes as NFS shows them (RFC 8881 §5), and the changes that a client asks for.
 
+mod absent;
 mod changes;
 mod show;
 
@@ -37,6 +38,7 @@ const READABLE: &[Attr] = &[
     Attr::FilesAvail,
     Attr::FilesFree,
     Attr::FilesTotal,
+    Attr::FsLocations,
     Attr::Homogeneous,
     Attr::Maxfilesize,
     Attr::Maxlink,
@@ -178,8 +180,11 @@ impl Compound<'_> {
 
     /// Those of `asked` that there are to read.
     pub fn readable(&self, asked: Bitmap4) -> Result<Bitmap4, Refusal> {
-        if asked.intersection(set_of(SET_ONLY)).is_empty() {
-            Ok(asked.intersection(self.known_attributes().readable()))
+        let known = self.known_attributes();
+        // Of a later minor version it isn't there at all.
+        let set_only = set_of(SET_ONLY).intersection(known.supported());
+        if asked.intersection(set_only).is_empty() {
+            Ok(asked.intersection(known.readable()))
         } else {
             Err(Nfsstat4::Inval.into())
         }

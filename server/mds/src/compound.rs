@@ -120,7 +120,7 @@ impl Compound<'_> {
         }
         Ok(File {
             id,
-            export: Arc::clone(export),
+            export: settings.exports.beyond(export, id),
         })
     }
 

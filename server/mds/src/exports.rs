@@ -36,7 +36,16 @@ impl Delegations {
     };
 }
 
-/// One `[[export]]`, resolved to the folder that it names.
+/// Where a file system is that isn't here (RFC 8881 §11.16).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// As `fs_location4` writes them: names, or addresses with the port behind them where it isn't 2049.
+    pub servers: Vec<String>,
+    /// Its root there, from those servers' root down.
+    pub path: String,
+}
+
+/// One `[[export]]` or `[[referral]]`, resolved to the folder that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportRule {
     /// Stable over restarts: it is part of every filehandle. 0 is the pseudo file system.
@@ -51,6 +60,8 @@ pub struct ExportRule {
     pub delegations: Delegations,
     /// Callers' groups are those that the server knows, and not those that AUTH_SYS says.
     pub manage_gids: bool,
+    /// A referral: other servers have what lies in its folder.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 impl ExportRule {
@@ -67,6 +78,13 @@ impl ExportRule {
     }
 }
 
+fn lies_inside(path: &str, export: &str) -> bool {
+    export == "/"
+        || path
+            .strip_prefix(export)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// A step of the way to an export: a folder of the pseudo file system, or the export's own root.
 #[derive(Debug, Clone)]
 pub struct Step {
@@ -79,6 +97,8 @@ pub struct Step {
 #[derive(Debug, Clone)]
 pub struct Exports {
     rules: HashMap<u32, Arc<ExportRule>>,
+    /// Folders from which other file systems are reached: referrals, by their folder.
+    referrals: HashMap<InodeId, Arc<ExportRule>>,
     /// What each pseudo folder shows.
     way: HashMap<InodeId, BTreeMap<Bytes, Step>>,
 }
@@ -97,12 +117,26 @@ impl Exports {
             anonymous: (65534, 65534),
             delegations: Delegations::default(),
             manage_gids: false,
+            elsewhere: None,
         });
         let mut all = HashMap::from([(ExportRule::PSEUDO, Arc::clone(&pseudo))]);
         let mut way: HashMap<InodeId, BTreeMap<Bytes, Step>> = HashMap::new();
+        let mut referrals = HashMap::new();
+        let exported: Vec<String> = rules
+            .iter()
+            .filter(|(rule, _)| rule.elsewhere.is_none())
+            .map(|(rule, _)| rule.path.clone())
+            .collect();
         for (rule, walk) in rules {
             let rule = Arc::new(rule);
             all.insert(rule.number, Arc::clone(&rule));
+            if rule.elsewhere.is_some() {
+                referrals.insert(rule.root, Arc::clone(&rule));
+                // The folders above one inside an export are the export's own.
+                if exported.iter().any(|path| lies_inside(&rule.path, path)) {
+                    continue;
+                }
+            }
             let mut folder = InodeId::ROOT;
             let names = rule.path.split('/').filter(|name| !name.is_empty());
             for (name, id) in names.zip(walk) {
@@ -117,7 +151,20 @@ impl Exports {
                 folder = id;
             }
         }
-        Self { rules: all, way }
+        Self {
+            rules: all,
+            referrals,
+            way,
+        }
+    }
+
+    /// The export of a folder's entry: the folder's own, unless the entry is a referral.
+    pub fn beyond(&self, folder: &Arc<ExportRule>, entry: InodeId) -> Arc<ExportRule> {
+        Arc::clone(self.referrals.get(&entry).unwrap_or(folder))
+    }
+
+    pub fn is_referral(&self, folder: InodeId) -> bool {
+        self.referrals.contains_key(&folder)
     }
 
     pub fn by_number(&self, number: u32) -> Option<&Arc<ExportRule>> {
@@ -176,6 +223,7 @@ mod tests {
             anonymous: (65534, 65534),
             delegations: Delegations::default(),
             manage_gids: false,
+            elsewhere: None,
         }
     }
 
@@ -210,6 +258,42 @@ mod tests {
                 .count(),
             0
         );
+    }
+
+    #[test]
+    fn a_referral_is_reached_from_the_export_around_it_or_by_the_pseudo_file_system() {
+        let (data, inside, apart, below) = (folder(2), folder(3), folder(4), folder(5));
+        let elsewhere = |rule: ExportRule| ExportRule {
+            elsewhere: Some(Elsewhere {
+                servers: vec!["10.0.0.3".into()],
+                path: "/data".into(),
+            }),
+            ..rule
+        };
+        let everybody = "0.0.0.0/0";
+        let exports = Exports::new(vec![
+            (
+                elsewhere(rule(8, "/data/inside", inside, everybody)),
+                vec![data, inside],
+            ),
+            (
+                elsewhere(rule(9, "/apart/below", below, everybody)),
+                vec![apart, below],
+            ),
+            (rule(7, "/data", data, "10.0.0.0/8"), vec![data]),
+        ]);
+        let client = "10.1.1.1".parse().unwrap();
+        let step = exports.step(InodeId::ROOT, b"data", client).unwrap();
+        assert_eq!(step.export.number, 7);
+        assert_eq!(exports.beyond(&step.export, inside).number, 8);
+        assert_eq!(exports.beyond(&step.export, folder(6)).number, 7);
+        let step = exports.step(InodeId::ROOT, b"apart", client).unwrap();
+        assert!(step.export.is_pseudo());
+        assert_eq!(
+            exports.step(apart, b"below", client).unwrap().export.number,
+            9
+        );
+        assert!(exports.is_referral(below) && !exports.is_referral(data));
     }
 
     #[test]

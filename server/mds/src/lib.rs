@@ -35,7 +35,7 @@ mod writing;
 pub use clock::Clock;
 pub use connection::{BackChannel, BackChannelError, Connection};
 pub use execute::ReplyRoom;
-pub use exports::{Access, Delegations, ExportRule, Exports, Squash};
+pub use exports::{Access, Delegations, Elsewhere, ExportRule, Exports, Squash};
 pub use filehandle::HandleKey;
 pub use identity::{
     AccountCounters, Accounts, AccountsError, Answer, Directory, DirectoryOptions, FixedAccounts,

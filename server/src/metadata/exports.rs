@@ -1,9 +1,10 @@
-//! From `[[export]]` to folders of the namespace.
+//! From `[[export]]` and `[[referral]]` to folders of the namespace.
 
 use crate::clock::wall;
+use anyhow::Context;
 use catalog::{Catalog, FileKind, InodeId, NewInode, transact};
-use ipnet::IpNet;
-use mds::{Access, Delegations, ExportRule, Exports, Squash};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use mds::{Access, Delegations, Elsewhere, ExportRule, Exports, Squash};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -20,6 +21,16 @@ pub struct ExportSpec {
     pub manage_gids: bool,
 }
 
+/// A folder of which other servers have what lies in it.
+#[derive(Debug, Clone)]
+pub struct ReferralSpec {
+    /// Absolute, and not "/".
+    pub path: String,
+    /// As clients are told them (RFC 8881 §11.16).
+    pub servers: Vec<String>,
+    pub remote_path: String,
+}
+
 /// Stable over restarts and other exports' coming and going: filehandles carry it.
 fn number(path: &str) -> u32 {
     let mut hasher = SipHasher13::new();
@@ -29,20 +40,15 @@ fn number(path: &str) -> u32 {
 }
 
 /// Finds the folder of each export, and makes those that aren't there.
-pub async fn resolve(catalog: &Arc<Catalog>, exports: &[ExportSpec]) -> anyhow::Result<Exports> {
+pub async fn resolve(
+    catalog: &Arc<Catalog>,
+    exports: &[ExportSpec],
+    referrals: &[ReferralSpec],
+) -> anyhow::Result<Exports> {
     let mut rules = Vec::new();
     for export in exports {
-        let mut walk = Vec::new();
-        let mut folder = InodeId::ROOT;
-        for name in export.path.split('/').filter(|name| !name.is_empty()) {
-            folder = step(catalog, folder, name).await.map_err(|error| match error {
-                catalog::Error::NotDirectory => {
-                    anyhow::anyhow!("export {}: {name} is there and is no folder; export its folder or rename it", export.path)
-                }
-                error => anyhow::anyhow!("export {}: {error}", export.path),
-            })?;
-            walk.push(folder);
-        }
+        let walk = walk(catalog, "export", &export.path).await?;
+        let folder = walk.last().copied().unwrap_or(InodeId::ROOT);
         let rule = ExportRule {
             number: number(&export.path),
             path: export.path.clone(),
@@ -53,10 +59,54 @@ pub async fn resolve(catalog: &Arc<Catalog>, exports: &[ExportSpec]) -> anyhow::
             anonymous: export.anonymous,
             delegations: export.delegations,
             manage_gids: export.manage_gids,
+            elsewhere: None,
+        };
+        rules.push((rule, walk));
+    }
+    for referral in referrals {
+        let walk = walk(catalog, "referral", &referral.path).await?;
+        let rule = ExportRule {
+            // Of another kind than an export of that path.
+            number: number(&format!("referral {}", referral.path)),
+            path: referral.path.clone(),
+            root: walk
+                .last()
+                .copied()
+                .context("a referral is below the root")?,
+            // There is nothing in it to be kept from anybody.
+            clients: vec![
+                IpNet::from(Ipv4Net::default()),
+                IpNet::from(Ipv6Net::default()),
+            ],
+            access: Access::ReadOnly,
+            squash: Squash::All,
+            anonymous: (65534, 65534),
+            delegations: Delegations::default(),
+            manage_gids: false,
+            elsewhere: Some(Elsewhere {
+                servers: referral.servers.clone(),
+                path: referral.remote_path.clone(),
+            }),
         };
         rules.push((rule, walk));
     }
     Ok(Exports::new(rules))
+}
+
+/// The folders that a path goes through.
+async fn walk(catalog: &Catalog, kind: &str, path: &str) -> anyhow::Result<Vec<InodeId>> {
+    let mut walk = Vec::new();
+    let mut folder = InodeId::ROOT;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        folder = step(catalog, folder, name).await.map_err(|error| match error {
+            catalog::Error::NotDirectory => {
+                anyhow::anyhow!("{kind} {path}: {name} is there and is no folder; take another path or rename it")
+            }
+            error => anyhow::anyhow!("{kind} {path}: {error}"),
+        })?;
+        walk.push(folder);
+    }
+    Ok(walk)
 }
 
 async fn step(catalog: &Catalog, folder: InodeId, name: &str) -> Result<InodeId, catalog::Error> {

@@ -63,6 +63,18 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// Of a file whose attributes come later (EXCLUSIVE4, RFC 8881 §18.16.3): until then it is nobody's but
+    /// the one's who has it open.
+    pub fn later() -> Self {
+        Self {
+            mode: Some(NewMode {
+                value: 0,
+                mask: 0o7777,
+            }),
+            ..Self::default()
+        }
+    }
+
     /// Of SETATTR.
     pub async fn of_old(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
         let changes = Self::from_wire(fattr, cx).await?;

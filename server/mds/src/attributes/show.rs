@@ -1,5 +1,6 @@
 //! The values of a file's attributes, as GETATTR, READDIR and VERIFY tell them.
 
+use super::absent::locations;
 use super::{Known, MAX_FILE_BYTES, SEEN_BY_RIGHT, set_of};
 use crate::compound::{Compound, File};
 use crate::identity::{Want, acl, entries_of, may, may_not_see};
@@ -72,6 +73,9 @@ impl Compound<'_> {
         asked: Bitmap4,
     ) -> Result<Attributes, Refusal> {
         let asked = self.readable(asked)?;
+        if file.export.elsewhere.is_some() {
+            return self.absent_attributes(file, inode, asked);
+        }
         self.seen(file, inode, asked)?;
         let mut shown = Attributes::default();
         for attribute in asked.difference(set_of(COUNTS)).attributes() {
@@ -115,12 +119,8 @@ impl Compound<'_> {
             Attr::LinkSupport => shown.link_support = Some(true),
             Attr::SymlinkSupport => shown.symlink_support = Some(true),
             Attr::NamedAttr => shown.named_attr = Some(false),
-            Attr::Fsid => {
-                shown.fsid = Some(Fsid4 {
-                    major: self.server.identity.fsid,
-                    minor: 0,
-                });
-            }
+            Attr::Fsid => shown.fsid = Some(self.fsid_of(file)),
+            Attr::FsLocations => shown.fs_locations = Some(Box::new(locations(&file.export))),
             Attr::UniqueHandles => shown.unique_handles = Some(true),
             Attr::LeaseTime => shown.lease_time = Some(self.server.identity.lease.as_secs() as u32),
             Attr::RdattrError => shown.rdattr_error = Some(Nfsstat4::Ok),

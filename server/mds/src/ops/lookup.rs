@@ -1,7 +1,7 @@
 //! LOOKUP and LOOKUPP, RFC 8881 §18.13, §18.14.
 //!
 //! State, gate: none. Catalog: reads the folder and the entry. In the pseudo file system only the
-//! way to exports that admit the client is found.
+//! way to exports that admit the client is found. A referral is entered: what comes next is MOVED.
 
 use crate::compound::{Compound, File, Name, in_path};
 use crate::identity::Want;
@@ -47,7 +47,7 @@ pub(super) async fn find(
         .ok_or(Nfsstat4::Noent)?;
     Ok(File {
         id: entry.id,
-        export: Arc::clone(&directory.export),
+        export: cx.settings().exports.beyond(&directory.export, entry.id),
     })
 }
 

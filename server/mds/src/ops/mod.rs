@@ -1,6 +1,7 @@
 //! The operations, one file each (small families share one), and the table that leads to them.
 //! Never here: what a session or a slot is (`state`), how a COMPOUND runs (`execute`).
 
+mod absent;
 mod access;
 mod allocate;
 mod clone;
@@ -59,6 +60,12 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
     let server = cx.server;
     let told = |operation, refusal: &Refusal| server.told(operation, refusal);
     let no = |refusal: Refusal| told(opnum, &refusal);
+    if let Some(file) = &cx.current
+        && file.export.elsewhere.is_some()
+        && !absent::goes_on_elsewhere(opnum)
+    {
+        return ResOp::failed(opnum, Nfsstat4::Moved);
+    }
     match operation {
         ArgOp::Access(args) => ResOp::Access(access::access(args, cx).await.map_err(no)),
         ArgOp::Close(args) => ResOp::Close(close::close(&args, cx).map_err(no)),

@@ -305,12 +305,16 @@ async fn create(
     cx: &Compound<'_>,
 ) -> Result<Option<Target>, Refusal> {
     let name = Name::checked(name)?;
-    let (fattr, verifier) = match how {
-        Createhow4::Unchecked(attrs) | Createhow4::Guarded(attrs) => (attrs.clone(), None),
-        Createhow4::Exclusive(verifier) => (wire::nfs4::Fattr4::empty(), Some(verifier.0)),
-        Createhow4::Exclusive41(both) => (both.attrs.clone(), Some(both.verf.0)),
+    let (changes, verifier) = match how {
+        Createhow4::Unchecked(attrs) | Createhow4::Guarded(attrs) => {
+            (Changes::of_new(attrs.clone(), cx).await?, None)
+        }
+        Createhow4::Exclusive(verifier) => (Changes::later(), Some(verifier.0)),
+        Createhow4::Exclusive41(both) => (
+            Changes::of_new(both.attrs.clone(), cx).await?,
+            Some(both.verf.0),
+        ),
     };
-    let changes = Changes::of_new(fattr, cx).await?;
     changes.fits(FileKind::Regular)?;
     let credential = cx.credential(directory);
     let reader = cx.server.catalog.read();

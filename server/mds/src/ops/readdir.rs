@@ -189,7 +189,7 @@ async fn shown(
 ) -> Result<Entry4, Refusal> {
     let file = File {
         id: entry.id,
-        export: Arc::clone(&directory.export),
+        export: cx.settings().exports.beyond(&directory.export, entry.id),
     };
     let attrs = match cx.attributes(&file, inode, asked).await {
         // A client that can be told of one file's refusal gets the other files (§18.23.3).

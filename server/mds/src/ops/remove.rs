@@ -26,6 +26,10 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
         let Some(entry) = reader.lookup(directory.id, &name).await? else {
             return Err(Nfsstat4::Noent.into());
         };
+        // It isn't empty: there is a file system in it.
+        if cx.settings().exports.is_referral(entry.id) {
+            return Err(Nfsstat4::Notempty.into());
+        }
         match reader.inode(entry.id).await {
             // Who may not take it away recalls nothing.
             Ok(inode) => may_take_away(&credential, &parent, &inode)?,

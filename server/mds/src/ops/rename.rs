@@ -43,6 +43,11 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         }
         let (moved, replaced) = (entry.id, reader.lookup(to.id, &newname).await?);
         let replaced = replaced.map(|entry| entry.id);
+        // A referral is the root of another file system (§18.26.3).
+        let exports = &cx.settings().exports;
+        if exports.is_referral(moved) || replaced.is_some_and(|id| exports.is_referral(id)) {
+            return Err(Nfsstat4::Xdev.into());
+        }
         let mut undelegated = Vec::with_capacity(4);
         let names = [Some(from.id), Some(to.id), Some(moved), replaced];
         for inode in names.into_iter().flatten() {

@@ -170,6 +170,7 @@ impl World {
             anonymous: (65_534, 65_534),
             delegations: mds::Delegations::ALL,
             manage_gids: false,
+            elsewhere: None,
         };
         let server = Server::new(Parts {
             catalog: Arc::clone(&catalog),
