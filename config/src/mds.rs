@@ -283,7 +283,7 @@ section! {
         /// that it reads; `write`, also files that it writes. It then opens, locks and looks at
         /// them without asking, and each is asked back as soon as somebody else comes; data is
         /// written out at close as without it. `none` where files pass from client to client all
-        /// the time, and unless said: no scenario has tried them under real kernels yet. What was
+        /// the time, and unless said: under one Linux asks for no attributes on a mount with `noac` either. What was
         /// given before a change stays until it is returned.
         file_delegations: FileDelegations = {
             default: Toml(r#""none""#),

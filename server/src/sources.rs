@@ -107,6 +107,11 @@ impl Source for MetadataSource {
                     &metrics.delegations_revoked,
                 ),
                 counter(
+                    "delegates_asked",
+                    "Holders of a delegation to write that were asked what their file is like",
+                    &metrics.delegates_asked,
+                ),
+                counter(
                     "settled",
                     "Files whose size was settled with their data servers",
                     &metrics.settled,

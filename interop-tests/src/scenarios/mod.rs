@@ -3,6 +3,7 @@
 mod basic;
 mod bypass;
 pub mod crash;
+mod delegations;
 pub mod fio;
 mod foreign;
 mod history;
@@ -168,6 +169,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Each,
         10,
         rights::proxied,
+    ),
+    scenario(
+        "delegations",
+        "files and folders that a client manages by itself, and gives back",
+        Kernels::Each,
+        10,
+        delegations::run,
     ),
     scenario(
         "pjdfstest",

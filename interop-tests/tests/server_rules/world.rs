@@ -94,7 +94,11 @@ impl World {
         let mut spec = Spec {
             listen: vec![listen],
             state_dir: folder.path().join("mds"),
-            limits: state::Limits::default(),
+            limits: state::Limits {
+                // One open is enough to get a delegation, unless a test is about that.
+                delegation_trials: 0,
+                ..state::Limits::default()
+            },
             net: headrace::net::Limits {
                 callback_timeout: Duration::from_millis(500),
                 ..Default::default()

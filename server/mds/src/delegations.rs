@@ -97,6 +97,11 @@ impl Server {
         }
     }
 
+    /// A folder was removed, whose delegations others have returned before.
+    pub(crate) fn folder_is_gone(&self, id: InodeId) {
+        self.state.lock().delegations_forget(id);
+    }
+
     /// Delegations that are honoured no more: whoever waits for them may go on.
     pub(crate) fn delegations_revoked(self: &Arc<Self>, revoked: Vec<Delegation>) {
         if revoked.is_empty() {

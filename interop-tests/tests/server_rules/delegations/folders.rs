@@ -127,3 +127,25 @@ async fn a_folder_is_removed_once_its_delegation_is_back() -> Result<()> {
     b.remove(&root, "d").await?;
     world.ends_without_leak().await
 }
+
+#[tokio::test]
+async fn who_removes_a_folder_has_no_delegation_of_it_left() -> Result<()> {
+    // Linux returns it after the removal, by a handle that is stale by then, and its unmount would wait.
+    let world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let removed = a.mkdir(&root, "removed").await?;
+    let replaced = a.mkdir(&root, "replaced").await?;
+    a.mkdir(&root, "new").await?;
+    let held = [given(&a, &removed).await?, given(&a, &replaced).await?];
+    a.remove(&root, "removed").await?;
+    a.rename((&root, "new"), (&root, "replaced")).await?;
+    assert!(a.callbacks.is_quiet().await);
+    assert_eq!(
+        a.test_stateids(&held).await?,
+        [Nfsstat4::BadStateid, Nfsstat4::BadStateid]
+    );
+    a.destroy_session().await?;
+    a.destroy_clientid().await?;
+    world.ends_without_leak().await
+}

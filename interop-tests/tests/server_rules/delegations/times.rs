@@ -5,7 +5,7 @@ use interop_tests::nfs41::{StatusOf, delegated};
 use wire::nfs4::*;
 
 use super::{BOTH, READ, made};
-use crate::world::World;
+use crate::world::{World, kernel};
 
 const TIMES: [Attr; 2] = [Attr::TimeAccess, Attr::TimeModify];
 
@@ -143,5 +143,63 @@ async fn others_are_shown_the_times_that_the_holder_tells() -> Result<()> {
         panic!("no CB_GETATTR")
     };
     assert!(question.attr_request.contains(Attr::TimeDelegModify));
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn the_holders_time_counts_and_not_that_at_which_its_bytes_arrived() -> Result<()> {
+    let world = World::with(1, |_| {}).await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let (root, fh) = made(&a, "f").await?;
+    let wish = BOTH | OPEN4_SHARE_ACCESS_WANT_DELEG_TIMESTAMPS;
+    let file = a.open_wanting(&root, "f", wish).await?;
+    let (stateid, _) = delegated(&file.opened.delegation).expect("a delegation");
+    let asked = [Attr::Change, Attr::TimeModify];
+    let written_at = later(
+        a.getattr(&fh, &asked)
+            .await?
+            .time_modify
+            .expect("asked for"),
+        1,
+    );
+    world
+        .to_write(&a, &file)
+        .await?
+        .write(0, vec![7; 5000])
+        .await?;
+    // As Linux: all is written, so that it tells the change attribute of the grant.
+    a.callbacks.tell(Attributes {
+        change: a.change_of(&fh).await?.into(),
+        size: Some(5000),
+        ..told(Some(written_at), Some(written_at))
+    });
+    let shown = b.getattr(&fh, &asked).await?;
+    assert_eq!(shown.time_modify, Some(written_at));
+    let again = b.getattr(&fh, &asked).await?;
+    assert_eq!(again, shown, "nothing was written in between");
+    a.setattr(&fh, stateid, told(Some(written_at), Some(written_at)))
+        .await?;
+    a.delegreturn(&fh, stateid).await?;
+    assert_eq!(
+        b.getattr(&fh, &asked).await?.time_modify,
+        Some(written_at),
+        "and stays when it is back"
+    );
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn fact_48_linux_is_given_delegations_without_times() -> Result<()> {
+    let world = World::with(1, |_| {}).await?;
+    let linux = kernel("linux", "Linux 7.2.7 #1 SMP x86_64")
+        .mount(world.address)
+        .await?;
+    let (root, fh) = made(&linux, "f").await?;
+    let wish = BOTH | OPEN4_SHARE_ACCESS_WANT_DELEG_TIMESTAMPS;
+    let file = linux.open_wanting(&root, "f", wish).await?;
+    let OpenDelegation4::Write(write) = &file.opened.delegation else {
+        panic!("{:?}", file.opened.delegation)
+    };
+    linux.delegreturn(&fh, write.stateid).await?;
     world.ends_without_leak().await
 }

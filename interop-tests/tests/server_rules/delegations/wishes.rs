@@ -261,3 +261,32 @@ async fn open_arguments_say_what_can_be_asked_for_in_4_2() -> Result<()> {
     assert_eq!(told.open_arguments, None);
     world.ends_without_leak().await
 }
+
+#[tokio::test]
+async fn a_file_that_is_read_once_is_not_delegated_unless_it_is_asked_for() -> Result<()> {
+    let world = World::with(1, |spec| spec.limits.delegation_trials = 2).await?;
+    let a = world.client("a").await?;
+    for entry in ["f", "g", "h", "i"] {
+        made(&a, entry).await?;
+    }
+    let root = a.root().await?;
+    let comes_with_one = async |entry: &str, access| -> Result<bool> {
+        let file = a.open_wanting(&root, entry, access).await?;
+        let given = delegated(&file.opened.delegation);
+        if let Some((stateid, _)) = given {
+            a.delegreturn(&file.fh, stateid).await?;
+        }
+        a.close(&file).await?;
+        Ok(given.is_some())
+    };
+    assert!(!comes_with_one("f", READ).await?);
+    assert!(comes_with_one("f", READ).await?, "it is read again");
+    let wanted = READ | OPEN4_SHARE_ACCESS_WANT_READ_DELEG;
+    assert!(comes_with_one("g", wanted).await?, "it was asked for");
+    assert!(comes_with_one("g", BOTH).await?, "it is written");
+    // Two are remembered: the first is forgotten.
+    for entry in ["h", "i", "f"] {
+        assert!(!comes_with_one(entry, READ).await?, "{entry}");
+    }
+    world.ends_without_leak().await
+}

@@ -79,6 +79,7 @@ impl Server {
 
     /// CB_GETATTR. `None`: no answer in time, or none that is of use.
     pub(crate) async fn ask_holder(self: &Arc<Self>, holder: Delegation) -> Option<Told> {
+        self.metrics.delegates_asked.fetch_add(1, Relaxed);
         let server = Arc::clone(self);
         // A task of its own: its slot of the back channel is given back also when nobody waits.
         let asking = tokio::spawn(async move { server.told_by(&holder).await });

@@ -61,13 +61,23 @@ impl Server {
         holder: &Delegation,
         told: Told,
     ) -> Result<Inode, Refusal> {
-        let changed = told.change != holder.change || told.size > inode.size;
+        // Of two times of one write, that of its arrival here and the holder's, the holder's counts
+        // (RFC 9754 §5): it sets it on its way back, and nobody must see time go backwards then.
+        let known = if holder.times {
+            holder.modified
+        } else {
+            inode.mtime
+        };
+        let modified = |now| within(told.modified.unwrap_or(now), known, now);
+        let changed = told.change != holder.change
+            || told.size > inode.size
+            || (told.modified.is_some() && modified(self.clock.wall()) != inode.mtime);
         let mut shown = inode;
         if changed {
             let now = self.clock.wall();
             let done = transact!(self.catalog, now, |tx| -> Result<Inode, Refusal> {
                 let mut inode = tx.inode(shown.id).await?;
-                inode.mtime = within(told.modified.unwrap_or(now), inode.mtime, now);
+                inode.mtime = modified(now);
                 inode.ctime = inode.ctime.max(inode.mtime);
                 inode.change = tx.next_change();
                 tx.put(&inode).await?;

@@ -3,15 +3,24 @@
 
 use super::holder::{timestamp, within};
 use crate::compound::{Compound, File};
-use crate::state::{DelegationKind, Stateid};
+use crate::state::{ClientRecordView, DelegationKind, Stateid};
 use crate::status::Refusal;
 use catalog::{Timestamp, transact};
+use layout::ClientKernel;
 use wire::nfs4::{Attr, Bitmap4, Fattr4, Nfsstat4, Nfstime4};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DelegatedTimes {
     accessed: Option<Timestamp>,
     modified: Option<Timestamp>,
+}
+
+/// Whether a client that wants to tell the times itself is let. Linux isn't (7.2 at the latest): while it
+/// does so it no longer waits for its writes before it asks for attributes, and takes a size from before
+/// them for the file's. Others are taken at their word.
+pub(crate) fn may_tell(client: Option<&ClientRecordView>) -> bool {
+    let implementation = client.and_then(|client| client.implementation.as_ref());
+    implementation.is_none_or(|it| ClientKernel::parse(&it.domain, &it.name).is_none())
 }
 
 impl DelegatedTimes {

@@ -38,12 +38,18 @@ pub(crate) async fn get_dir_delegation(
             modified: inode.mtime,
             tag: folder.export.number,
             reclaim: false,
+            unasked: false,
         },
     );
     // No want is kept: nobody will be told when there is one to be had.
     let Ok(given) = given else {
         return Ok(GetDirDelegation4Ok::Unavail(false));
     };
+    // A removal that was done between the look and the grant has not seen this one.
+    if let Err(error) = cx.inode().await {
+        cx.server.folder_is_gone(folder.id);
+        return Err(error);
+    }
     cx.server.delegation_given(&given);
     Ok(GetDirDelegation4Ok::Ok(DirDelegation4 {
         // Cookies never get stale: the verifier is READDIR's, which is constant.

@@ -1,6 +1,7 @@
 //! REMOVE, RFC 8881 §18.25.
 //!
-//! State: delegations of the file and of the folder are recalled first.
+//! State: delegations of the file and of the folder are recalled first. One of a removed folder that the
+//! remover had itself ends with the folder: no filehandle is left to return it by.
 //! Gate: the inode, exclusive, so that no OPEN finds a file whose last name is going.
 //! Catalog: one transaction (entry, folder, link count or orphan). The objects of a file that
 //! nobody holds go with it; otherwise with the last close, return or the end of grace.
@@ -69,6 +70,8 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
 /// What becomes of an inode that lost a name.
 pub(super) enum Fate {
     Named,
+    /// A folder that is gone, and with it the delegation that its remover had.
+    Folder(InodeId),
     /// Gone, and its objects with it.
     Reaped(InodeId),
     /// Held: the last holder to leave takes it along.
@@ -82,7 +85,10 @@ pub(super) async fn fate(
     cx: &Compound<'_>,
 ) -> Result<Fate, Refusal> {
     let id = removed.inode.id;
-    if !removed.last_link || removed.inode.kind == FileKind::Directory {
+    if removed.inode.kind == FileKind::Directory {
+        return Ok(Fate::Folder(id));
+    }
+    if !removed.last_link {
         return Ok(Fate::Named);
     }
     if cx.server.must_outlive_its_names(id) {
@@ -97,6 +103,7 @@ impl Fate {
     pub fn follow(&self, cx: &Compound<'_>) {
         match self {
             Fate::Named => {}
+            Fate::Folder(id) => cx.server.folder_is_gone(*id),
             Fate::Reaped(id) => cx.server.reaped(*id),
             Fate::Orphan(id) => cx.server.recall_orphan(*id),
         }

@@ -7,7 +7,7 @@
 mod give;
 mod recall;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use catalog::{InodeId, Timestamp};
 
@@ -110,6 +110,9 @@ pub(super) struct Delegations {
     /// Recalled lately: none is given until then.
     resting: Map<InodeId, Time>,
     resting_until: BTreeSet<(Time, InodeId)>,
+    /// Who has opened what to read without being given it, the earliest first.
+    tried: HashSet<(ClientId, InodeId), Keyed>,
+    tries: VecDeque<(ClientId, InodeId)>,
 }
 
 impl Delegations {
@@ -124,6 +127,8 @@ impl Delegations {
             barred: Map::with_hasher(keyed),
             resting: Map::with_hasher(keyed),
             resting_until: BTreeSet::new(),
+            tried: HashSet::with_hasher(keyed),
+            tries: VecDeque::new(),
         }
     }
 
@@ -345,6 +350,13 @@ impl State {
             inode,
             last: !self.file_is_held(inode),
         })
+    }
+
+    /// The inode is gone, and no client can name it any more to return what it holds of it.
+    pub fn delegations_forget(&mut self, inode: InodeId) {
+        for delegation in self.delegates(inode) {
+            self.delegations.remove(delegation.id.index);
+        }
     }
 
     /// The delegation to write a file, if somebody else than `asker` holds it.

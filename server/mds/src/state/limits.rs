@@ -58,6 +58,9 @@ pub struct Limits {
     pub delegations: usize,
     /// Files of which it is remembered that they rest: the ones that rested longest are given up.
     pub contended_files: usize,
+    /// A client that has no preference reads a file by a delegation from its second open on: how many
+    /// first opens are remembered, of all clients. With 0 the first is enough.
+    pub delegation_trials: usize,
     /// Requests waiting at one inode's gate.
     pub gate_queue: usize,
     /// Value of one extended attribute; 64 KiB at most.
@@ -107,6 +110,7 @@ impl Default for Limits {
             delegations_per_client: 100_000,
             delegations: 2_000_000,
             contended_files: 65_536,
+            delegation_trials: 65_536,
             gate_queue: 1_024,
             xattr_value_bytes: 65_536,
             xattrs_per_file: 1_024,

@@ -30,6 +30,7 @@ impl Server {
             modified: Timestamp::default(),
             tag: 0,
             reclaim,
+            unasked: false,
         };
         match self.state.delegate(now, asked) {
             Ok(given) => {

@@ -2,6 +2,7 @@
 //! it may have, and how it is told. Whether one does harm is decided in `state::delegation`.
 
 use crate::compound::File;
+use crate::delegations::times::may_tell;
 use crate::identity::{Credential, Want, may};
 use crate::server::Server;
 use crate::state::{
@@ -114,7 +115,10 @@ impl Wish {
         let (kind, times, reclaim) = match ground {
             Ground::No(why) => return Err(why),
             Ground::Reclaimed(kind, times) => (kind, times, true),
-            Ground::Asked(kind) => (kind, self.times, false),
+            Ground::Asked(kind) => {
+                let times = self.times && may_tell(state.client_record(client).as_ref());
+                (kind, times, false)
+            }
         };
         match self.what {
             OPEN4_SHARE_ACCESS_WANT_NO_DELEG => return Err(OpenNoneDelegation4::NotWanted),
@@ -140,6 +144,7 @@ impl Wish {
             modified: inode.mtime,
             tag: file.export.number,
             reclaim,
+            unasked: self.what == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE && !reclaim,
         };
         let given = state.delegate(now, request);
         given.map_err(|why| match why {
@@ -147,7 +152,7 @@ impl Wish {
             | NoDelegation::LayoutOut
             | NoDelegation::Held
             | NoDelegation::Grace(_) => OpenNoneDelegation4::Contention(false),
-            NoDelegation::TooMany | NoDelegation::NoCallbackPath => {
+            NoDelegation::TooMany | NoDelegation::NoCallbackPath | NoDelegation::FirstOpen => {
                 OpenNoneDelegation4::Resource(false)
             }
             NoDelegation::Upgrade => OpenNoneDelegation4::NotSuppUpgrade,

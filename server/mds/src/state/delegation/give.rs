@@ -25,6 +25,8 @@ pub struct DelegationRequest {
     pub tag: u32,
     /// It had one before the server restarted.
     pub reclaim: bool,
+    /// The client didn't ask for one, it comes with an open: not before the file is opened again.
+    pub unasked: bool,
 }
 
 /// Why none is given. The open that asked is none the worse.
@@ -36,6 +38,9 @@ pub enum NoDelegation {
     LayoutOut,
     #[error("there are as many delegations as the limits allow")]
     TooMany,
+    /// Most files are read once: each delegation would cost a return, or whoever removes them a recall.
+    #[error("the client hasn't opened the file before")]
+    FirstOpen,
     #[error("there is no way to call the client back")]
     NoCallbackPath,
     /// To give it again could cross its return on the wire: the client would count on nothing.
@@ -110,6 +115,13 @@ impl State {
             || self.delegations.table.is_full()
         {
             return Err(NoDelegation::TooMany);
+        }
+        let most = self.limits.delegation_trials;
+        if request.unasked
+            && kind == DelegationKind::Read
+            && !self.delegations.comes_back(client, inode, most)
+        {
+            return Err(NoDelegation::FirstOpen);
         }
         let index = self.delegations.add(Holding {
             client,
@@ -194,6 +206,23 @@ impl State {
                 })
             })
         })
+    }
+}
+
+impl super::Delegations {
+    /// Whether the client has opened the file before, as far as that is remembered; it is from now on.
+    fn comes_back(&mut self, client: ClientId, inode: InodeId, most: usize) -> bool {
+        if most == 0 || self.tried.contains(&(client, inode)) {
+            return true;
+        }
+        self.tried.insert((client, inode));
+        self.tries.push_back((client, inode));
+        while self.tries.len() > most {
+            if let Some(first) = self.tries.pop_front() {
+                self.tried.remove(&first);
+            }
+        }
+        false
     }
 }
 

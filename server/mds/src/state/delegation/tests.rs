@@ -17,6 +17,7 @@ fn ask(client: ClientId, kind: DelegationKind) -> DelegationRequest {
         },
         tag: 0,
         reclaim: false,
+        unasked: false,
     }
 }
 
