@@ -124,7 +124,7 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "mount-options",
         "work under each mount option, and what the server sees of it",
-        Kernels::Each,
+        Kernels::Newest,
         12,
         options::run,
     ),
