@@ -173,7 +173,7 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "delegations",
         "files and folders that a client manages by itself, and gives back",
-        Kernels::Each,
+        Kernels::Newest,
         10,
         delegations::run,
     ),
