@@ -68,6 +68,16 @@ impl Lab {
         self.boot(name, kernel, CLIENT_MODULES, 768)
     }
 
+    /// Client `a` with the kernel of this run and `b` with the other, both mounted at [`MOUNT`] by NFSv4.2.
+    pub fn two_mounted(&mut self) -> Result<(Guest, Guest)> {
+        let other_kernel = self.other_kernel();
+        let mut a = self.client("a")?;
+        let mut b = self.client_with("b", &other_kernel)?;
+        mount(&mut a, "vers=4.2")?;
+        mount(&mut b, "vers=4.2")?;
+        Ok((a, b))
+    }
+
     /// The kernel that is not the one of this run, where there are two.
     pub fn other_kernel(&self) -> Kernel {
         self.kernels

@@ -121,11 +121,7 @@ fn death(number: u32, pace: &mut Pace) -> Death {
 
 pub fn mds(lab: &mut Lab) -> Result<Verdict> {
     let mut split = three_data_servers(lab)?;
-    let other_kernel = lab.other_kernel();
-    let mut a = lab.client("a")?;
-    let mut b = lab.client_with("b", &other_kernel)?;
-    mount(&mut a, "vers=4.2")?;
-    mount(&mut b, "vers=4.2")?;
+    let (mut a, mut b) = lab.two_mounted()?;
     between_commit_and_layoutcommit(&mut split, &mut a, &mut b)?;
     between_commit_and_layoutcommit(&mut split, &mut b, &mut a)?;
     tell_deaths(&a, 0, true)?;
@@ -327,11 +323,7 @@ fn unstable_data_is_sent_again(split: &mut Split, client: &mut Guest) -> Result<
 
 pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
     let mut split = three_data_servers(lab)?;
-    let other_kernel = lab.other_kernel();
-    let mut a = lab.client("a")?;
-    let mut b = lab.client_with("b", &other_kernel)?;
-    mount(&mut a, "vers=4.2")?;
-    mount(&mut b, "vers=4.2")?;
+    let (mut a, mut b) = lab.two_mounted()?;
     let again = unstable_data_is_sent_again(&mut split, &mut a)?;
     say(&again);
     let load = start_load(&mut a, 3)?;
@@ -372,11 +364,7 @@ pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
 /// comes back with its old address.
 pub fn client(lab: &mut Lab) -> Result<Verdict> {
     let _split = three_data_servers(lab)?;
-    let other_kernel = lab.other_kernel();
-    let mut a = lab.client("a")?;
-    let mut b = lab.client_with("b", &other_kernel)?;
-    mount(&mut a, "vers=4.2")?;
-    mount(&mut b, "vers=4.2")?;
+    let (mut a, mut b) = lab.two_mounted()?;
     a.sh(
         &format!("dd if=/dev/urandom of={MOUNT}/f bs=1M count=8 conv=fsync status=none; cp {MOUNT}/f /run/shared/f; sync /run/shared/f"),
         MINUTE,

@@ -9,7 +9,7 @@ use super::Verdict;
 use crate::harness::clock::{self, say};
 use crate::harness::guest::Guest;
 use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
-use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh};
 use crate::harness::metrics::Scrape;
 
 const EXPORT: &str = r#"
@@ -71,11 +71,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
             ..SplitOptions::default()
         },
     )?;
-    let other_kernel = lab.other_kernel();
-    let mut a = lab.client("a")?;
-    let mut b = lab.client_with("b", &other_kernel)?;
-    mount(&mut a, "vers=4.2")?;
-    mount(&mut b, "vers=4.2")?;
+    let (mut a, mut b) = lab.two_mounted()?;
     let mut facts = vec![
         reader_opens_by_itself(&mut a)?,
         writer_opens_by_itself(&mut a)?,

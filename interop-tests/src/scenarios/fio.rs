@@ -8,7 +8,7 @@ use crate::harness::client::Client;
 use crate::harness::clock::say;
 use crate::harness::guest::{Guest, Job};
 use crate::harness::headrace::DemoOptions;
-use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh};
 
 /// One fio job with `verify=crc32c`.
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +79,7 @@ impl Work {
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let _server = lab.demo(DemoOptions::default())?;
-    let other_kernel = lab.other_kernel();
-    let mut a = lab.client("a")?;
-    let mut b = lab.client_with("b", &other_kernel)?;
-    mount(&mut a, "vers=4.2")?;
-    mount(&mut b, "vers=4.2")?;
+    let (mut a, mut b) = lab.two_mounted()?;
     write_four_ways(&mut a)?;
     verify_four_ways(&mut b)?;
     own_files(&mut a, &mut b)?;

@@ -10,7 +10,7 @@ use crate::harness::bytes::{MIB, human};
 use crate::harness::ganesha::Ganesha;
 use crate::harness::guest::Guest;
 use crate::harness::headrace::{self, SplitOptions};
-use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh};
 use crate::harness::net::{self, MDS};
 
 const WORK: Work = Work {
@@ -108,11 +108,7 @@ fn use_it(lab: &mut Lab, address: Ipv4Addr, export: &str, mount_port: u16) -> Re
             ..SplitOptions::default()
         },
     )?;
-    let other_kernel = lab.other_kernel();
-    let mut a = lab.client("a")?;
-    let mut b = lab.client_with("b", &other_kernel)?;
-    mount(&mut a, "vers=4.2")?;
-    mount(&mut b, "vers=4.2")?;
+    let (mut a, mut b) = lab.two_mounted()?;
     let file = format!("{MOUNT}/f");
     let before = lab.net.traffic()?;
     a.sh(&WORK.write(&file), MINUTE * 3)?;
