@@ -79,6 +79,19 @@ async fn our_data_server_is_fit_and_keeps_nothing_of_the_trial() {
     }
 }
 
+/// A data server that knows a metadata server's term, later than the none that a trial names.
+#[tokio::test]
+async fn a_data_server_in_use_is_proved_as_fit_as_an_idle_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = data_server(folder.path(), "127.0.0.1");
+    let running = Server::start(config.clone()).expect("it starts");
+    running.stop().await;
+    std::fs::write(folder.path().join("term"), "7\n").expect("a metadata server's term");
+    let verdict = proven(config, Asking::AsMetadataServer).await;
+    let failed = outcomes(&verdict).iter().any(|(_, word)| *word == "no");
+    assert!(!failed, "{verdict:?}");
+}
+
 #[tokio::test]
 async fn a_data_server_that_takes_us_for_a_client_is_not_fit_and_the_way_out_is_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");
