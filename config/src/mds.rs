@@ -103,6 +103,7 @@ section! {
             example: r#""/var/lib/headrace""#,
         };
         /// How long a client may be silent before others may get what it has open, locked or laid out.
+        /// Linux renews it every 5 seconds at most: of less than 8, an idle client loses it.
         lease_seconds: Seconds = {
             default: Toml("90"),
             range: (1, 3600),

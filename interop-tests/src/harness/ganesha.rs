@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::clock;
 use super::command;
-use super::headrace::Server;
+use super::headrace::{Server, Serves};
 
 pub struct Ganesha {
     server: Server,
@@ -52,7 +52,7 @@ impl Ganesha {
             "ganesha",
             Path::new("/usr/bin/ganesha.nfsd"),
             arguments,
-            listens,
+            Serves::At(listens),
             state,
         );
         server.start()?;

@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,14 +27,26 @@ pub fn data_server_metrics(index: u8) -> SocketAddrV4 {
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// How a process is known to serve.
+#[derive(Clone, Copy, Debug)]
+pub enum Serves {
+    /// It takes connections there.
+    At(SocketAddrV4),
+    /// It says so, as to a supervisor. A connection would not tell it from the one before it: what a killed one
+    /// listened on goes a moment after it.
+    WhenItSays,
+}
+
 /// A process that can be killed and started again.
 pub struct Server {
     name: String,
     program: PathBuf,
     arguments: Vec<String>,
-    listens: SocketAddrV4,
+    serves: Serves,
     log: PathBuf,
     child: Option<Child>,
+    /// Where it says that it serves.
+    notices: Option<UnixDatagram>,
     /// As whom it runs, when not as ourselves: with no capability at all.
     user: Option<u32>,
     failpoint: Option<String>,
@@ -44,16 +58,17 @@ impl Server {
         name: &str,
         program: &Path,
         arguments: Vec<String>,
-        listens: SocketAddrV4,
+        serves: Serves,
         state: &Path,
     ) -> Self {
         Self {
             name: name.to_owned(),
             program: program.to_owned(),
             arguments,
-            listens,
+            serves,
             log: state.join(format!("{name}.log")),
             child: None,
+            notices: None,
             user: None,
             failpoint: None,
         }
@@ -65,10 +80,10 @@ impl Server {
         self
     }
 
-    /// Starts it and waits until it takes connections.
+    /// Starts it and waits until it serves.
     pub fn start(&mut self) -> Result<()> {
         self.start_without_waiting()?;
-        self.wait_until_it_listens()
+        self.wait_until_it_serves()
     }
 
     /// Starts it so that it kills itself at a step of its catalog: `before-sync:12`.
@@ -124,6 +139,11 @@ impl Server {
         if let Some(failpoint) = &self.failpoint {
             command.env("HEADRACE_FAILPOINT", failpoint);
         }
+        if let Serves::WhenItSays = self.serves {
+            let place = PathBuf::from(format!("/run/notices-of-{}", self.name));
+            self.notices = Some(listen_for_notices(&place)?);
+            command.env("NOTIFY_SOCKET", place);
+        }
         let child = command
             .args(&self.arguments)
             .env("PATH", command::path_with_sbin())
@@ -137,19 +157,32 @@ impl Server {
         Ok(())
     }
 
-    pub fn wait_until_it_listens(&mut self) -> Result<()> {
-        let (listens, name) = (self.listens, self.name.clone());
-        let log = self.log.clone();
-        let mut child = self.child.take().context("the server was not started")?;
-        let up = clock::wait_for(format!("{name} on {listens}"), START_LIMIT, || {
-            if let Some(status) = child.try_wait()? {
-                bail!("{name} ended with {status}:\n{}", tail(&log));
-            }
-            let connected = TcpStream::connect_timeout(&listens.into(), Duration::from_secs(1));
-            Ok(connected.ok().map(drop))
+    fn wait_until_it_serves(&mut self) -> Result<()> {
+        let up = clock::wait_for(format!("{} serves", self.name), START_LIMIT, || {
+            self.still_runs()?;
+            Ok(self.serves_now().then_some(()))
         });
-        self.child = Some(child);
         up.with_context(|| format!("last lines of {}:\n{}", self.log.display(), tail(&self.log)))
+    }
+
+    fn serves_now(&self) -> bool {
+        match (self.serves, &self.notices) {
+            (Serves::At(address), _) => {
+                TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_ok()
+            }
+            (Serves::WhenItSays, Some(notices)) => {
+                let mut notice = [0; 4096];
+                std::iter::from_fn(|| {
+                    notices.recv(&mut notice).ok().map(|length| {
+                        notice[..length]
+                            .split(|byte| *byte == b'\n')
+                            .any(|line| line == b"READY=1")
+                    })
+                })
+                .any(|ready| ready)
+            }
+            (Serves::WhenItSays, None) => false,
+        }
     }
 
     /// Ends it between two instructions.
@@ -213,6 +246,17 @@ impl Drop for Server {
     }
 }
 
+/// A socket as a supervisor has it (sd_notify), open to any account.
+fn listen_for_notices(place: &Path) -> Result<UnixDatagram> {
+    // Of the start before.
+    let _ = fs::remove_file(place);
+    let notices =
+        UnixDatagram::bind(place).with_context(|| format!("binding {}", place.display()))?;
+    notices.set_nonblocking(true)?;
+    fs::set_permissions(place, fs::Permissions::from_mode(0o666))?;
+    Ok(notices)
+}
+
 fn tail(log: &Path) -> String {
     last_lines(&fs::read_to_string(log).unwrap_or_default(), 30)
 }
@@ -256,8 +300,7 @@ pub fn demo(program: &Path, state: &Path, options: DemoOptions) -> Result<Server
         arguments.push("--data-listen".to_owned());
         arguments.push(format!("{}:{DS_PORT}", net::data_server(index)));
     }
-    let listens = SocketAddrV4::new(MDS, MDS_PORT);
-    let mut server = Server::new("headrace", program, arguments, listens, state);
+    let mut server = Server::new("headrace", program, arguments, Serves::WhenItSays, state);
     server.start()?;
     Ok(server)
 }
@@ -313,8 +356,7 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
         "--config".to_owned(),
         file.display().to_string(),
     ];
-    let listens = SocketAddrV4::new(MDS, MDS_PORT);
-    let mut mds = Server::new("mds", program, arguments, listens, state);
+    let mut mds = Server::new("mds", program, arguments, Serves::WhenItSays, state);
     mds.start()?;
     Ok(Split { mds, data_servers })
 }
@@ -359,7 +401,7 @@ pub fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -
         &format!("ds{index}"),
         &program_inside,
         arguments,
-        SocketAddrV4::new(address, DS_PORT),
+        Serves::WhenItSays,
         state,
     )
     .run_by(DATA_SERVER_USER);

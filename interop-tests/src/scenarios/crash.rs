@@ -25,8 +25,8 @@ fn three_data_servers(lab: &Lab) -> Result<Split> {
         &lab.state,
         &SplitOptions {
             own_data_servers: 3,
-            lease_seconds: 5,
-            grace_seconds: 5,
+            lease_seconds: 8,
+            grace_seconds: 8,
             ..SplitOptions::default()
         },
     )?;

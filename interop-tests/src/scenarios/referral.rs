@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
-use crate::harness::headrace::{self, Server, SplitOptions};
+use crate::harness::headrace::{self, Server, Serves, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::net::{DS_PORT, MDS_PORT, data_server};
 
@@ -69,7 +69,13 @@ fn other_server(lab: &Lab) -> Result<(Server, Server)> {
         "--config".to_owned(),
         file.display().to_string(),
     ];
-    let mut server = Server::new("other", &lab.headrace, arguments, listens, &lab.state);
+    let mut server = Server::new(
+        "other",
+        &lab.headrace,
+        arguments,
+        Serves::WhenItSays,
+        &lab.state,
+    );
     server.start()?;
     Ok((server, data))
 }

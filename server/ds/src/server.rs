@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::net::Shutdown;
@@ -221,7 +221,7 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     addresses
         .iter()
         .map(|address| {
-            bind(*address).map_err(|source| StartError::Listen {
+            bind(*address, PORT_PATIENCE).map_err(|source| StartError::Listen {
                 address: *address,
                 source,
             })
@@ -229,7 +229,24 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
         .collect()
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// How long the port may still be held by what a killed data server listened on: the kernel takes its rings
+/// down, and their sockets, a moment after the process is gone.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+
+fn bind(address: SocketAddr, patience: Duration) -> io::Result<TcpListener> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + patience;
+    loop {
+        match bind_now(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_now(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::STREAM,
@@ -387,5 +404,27 @@ impl Observer {
             mds_term: service.folder.term(),
             ..service.metrics.snapshot()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_the_last_start_still_holds_is_waited_for_and_one_that_stays_taken_is_told() {
+        let last = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = last.local_addr().expect("it is bound");
+        let taken = bind(address, Duration::ZERO).map_err(|error| error.kind());
+        assert_eq!(taken.err(), Some(io::ErrorKind::AddrInUse));
+        let (begun, begins) = std::sync::mpsc::channel();
+        let next = std::thread::spawn(move || {
+            begun.send(()).expect("somebody waits");
+            bind(address, Duration::from_mins(1))
+        });
+        begins.recv().expect("it begins");
+        drop(last);
+        let next = next.join().expect("no panic").expect("the port is free");
+        assert_eq!(next.local_addr().expect("it is bound"), address);
     }
 }
