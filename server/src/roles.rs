@@ -299,6 +299,7 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
         if let Some(observed) = observed(&running, config.ds.export.to_string()) {
             source.set(observed);
         }
+        shown.alive.set(goes_round(&running));
         let status = format!(
             "serving data on {}, by {:?}",
             listed(running.addresses()),
@@ -319,6 +320,12 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
         running.stop().await;
         Ok(())
     })
+}
+
+/// The same of a data server: whether its threads still go round.
+fn goes_round(running: &ds::Running) -> impl Fn() -> bool + Send + Sync + 'static {
+    let observer = running.observer();
+    move || observer.as_ref().is_some_and(ds::Observer::is_alive)
 }
 
 fn observed(running: &ds::Running, name: String) -> Option<Arc<dyn Source>> {
@@ -398,7 +405,14 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
             data_servers.push((name, running));
         }
         let running = Running::start(demo_spec(args, specs), failpoint()?).await?;
-        shown.alive.set(beats(&running));
+        let beats = beats(&running);
+        let others: Vec<_> = data_servers
+            .iter()
+            .map(|(_, running)| goes_round(running))
+            .collect();
+        shown
+            .alive
+            .set(move || beats() && others.iter().all(|goes_round| goes_round()));
         let mut numbered: Vec<Arc<dyn Source>> =
             vec![Arc::new(MetadataSource::of(&running).await?)];
         numbered.extend(

@@ -77,6 +77,9 @@ pub(crate) trait Engine: Clone + Send + Sync + 'static {
 
     /// Where the next connection is to live.
     fn next(&self) -> Self;
+
+    /// The engine as each of the threads that don't share their tasks.
+    fn lanes(&self) -> Vec<Self>;
 }
 
 /// Something that goes out in pieces, payloads by reference.

@@ -17,6 +17,7 @@ mod intake;
 mod lru;
 mod metrics;
 mod procedures;
+mod pulse;
 mod record;
 mod reply;
 mod server;

@@ -22,6 +22,7 @@ use crate::engine::threads::Threads;
 use crate::fetcher::Fetcher;
 use crate::metrics::{Metrics, Snapshot};
 use crate::procedures::attributes::room;
+use crate::pulse::Pulse;
 use crate::service::Service;
 use crate::store::{Folder, FolderError, Objects, Space, probe};
 use crate::verifier::Verifier;
@@ -80,6 +81,7 @@ struct Inner {
     runtime: Option<tokio::runtime::Runtime>,
     rings: Option<Rings>,
     watch: Arc<Watch>,
+    pulse: Arc<Pulse>,
     stop_timeout: Duration,
 }
 
@@ -150,20 +152,22 @@ impl Server {
             runtime: None,
             rings: None,
             watch: Arc::default(),
+            pulse: Pulse::new(),
             stop_timeout: config.stop_timeout,
         };
         let kind = if let Some((engine, rings)) = rings(config.engine, config.rings)? {
             inner.rings = Some(rings);
             inner.serve(&engine, listeners)?;
+            inner.watch(engine)?;
             EngineKind::IoUring
         } else {
             let (engine, runtime) = Threads::start(config.rings, workers)
                 .map_err(|source| StartError::Threads { source })?;
             inner.runtime = Some(runtime);
             inner.serve(&engine, listeners)?;
+            inner.watch(engine)?;
             EngineKind::Threads
         };
-        inner.watch()?;
         Ok(Running {
             inner: Some(inner),
             addresses,
@@ -280,8 +284,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Starts the thread that cuts connections whose time is up.
-    fn watch(&self) -> Result<(), StartError> {
+    /// Starts the thread that cuts connections whose time is up, and feels the engine's pulse.
+    fn watch<E: Engine>(&self, engine: E) -> Result<(), StartError> {
+        let pulse = Arc::clone(&self.pulse);
         let watch = Arc::clone(&self.watch);
         let connections = Arc::clone(&self.connections);
         let metrics = Arc::clone(&self.service.metrics);
@@ -290,6 +295,9 @@ impl Inner {
             while !*stopped {
                 watch.changed.wait_for(&mut stopped, WATCH_INTERVAL);
                 connections.cut_late(&metrics.connections_cut);
+                if !*stopped {
+                    pulse.feel(&engine);
+                }
             }
         };
         std::thread::Builder::new()
@@ -350,6 +358,7 @@ impl Running {
         self.inner.as_ref().map(|inner| Observer {
             service: Arc::clone(&inner.service),
             connections: Arc::clone(&inner.connections),
+            pulse: Arc::clone(&inner.pulse),
         })
     }
 
@@ -385,9 +394,15 @@ impl Drop for Running {
 pub struct Observer {
     service: Arc<Service>,
     connections: Arc<Connections>,
+    pulse: Arc<Pulse>,
 }
 
 impl Observer {
+    /// Whether its threads still go round, as opposed to merely being there.
+    pub fn is_alive(&self) -> bool {
+        self.pulse.is_there()
+    }
+
     pub fn metrics(&self) -> Snapshot {
         let service = &self.service;
         let (total_bytes, free_bytes) = match service.folder.statvfs() {

@@ -249,4 +249,12 @@ impl Engine for Ring {
             ..self.clone()
         }
     }
+
+    fn lanes(&self) -> Vec<Self> {
+        let lane = |shared| Self {
+            shared: Arc::clone(shared),
+            ..self.clone()
+        };
+        self.all.iter().map(lane).collect()
+    }
 }

@@ -150,4 +150,8 @@ impl Engine for Threads {
     fn next(&self) -> Self {
         self.clone()
     }
+
+    fn lanes(&self) -> Vec<Self> {
+        vec![self.clone()]
+    }
 }
