@@ -144,8 +144,8 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
     }
     let last = clients.len() - 1;
     let begun = lab.net.traffic()?;
-    let copied = tree::copy(&lab, clients[0].0.as_mut(), tree::WHOLE)?;
-    let compared = tree::compare(clients[last].0.as_mut(), tree::WHOLE)?;
+    let copied = tree::copy(&lab, clients[0].0.as_mut())?;
+    let compared = tree::compare(clients[last].0.as_mut())?;
     fio::write_four_ways(clients[last].0.as_mut())?;
     fio::verify_four_ways(clients[0].0.as_mut())?;
     let speed = large_files(&lab, &mut clients)?;

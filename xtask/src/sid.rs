@@ -20,7 +20,7 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const UPDATE_TRIES: u32 = 4;
 /// The part of the kernel's source that is copied through mounts.
-const TREE_PARTS: [&str; 2] = ["fs", "include"];
+const TREE_PART: &str = "fs";
 
 /// User-Mode Linux of Debian's unstable release, whatever version it has that day.
 pub fn kernel(cache: &Path) -> Result<Kernel> {
@@ -83,8 +83,7 @@ pub fn source_tree(cache: &Path) -> Result<()> {
         return Ok(());
     }
     say(format!(
-        "fetching a source tree to copy: {} of Debian's linux-source",
-        TREE_PARTS.join(" and ")
+        "fetching a source tree to copy: {TREE_PART} of Debian's linux-source"
     ));
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -105,7 +104,6 @@ pub fn source_tree(cache: &Path) -> Result<()> {
     apt.download(&packages, &[&package])?;
     unpack_all(&packages, &folder.join("root"))?;
     let archive = folder.join(format!("root/usr/src/{package}.tar.xz"));
-    let parts = TREE_PARTS.map(|part| format!("{package}/{part}"));
     shell::must(
         Command::new("tar")
             .arg("--extract")
@@ -113,16 +111,13 @@ pub fn source_tree(cache: &Path) -> Result<()> {
             .arg(&archive)
             .arg("--directory")
             .arg(&folder)
-            .args(["--no-same-owner"])
-            .args(&parts),
+            .arg("--no-same-owner")
+            .arg(format!("{package}/{TREE_PART}")),
     )?;
     fs::remove_dir_all(&packages)?;
     fs::remove_dir_all(folder.join("root"))?;
     fs::rename(folder.join(&package), folder.join("source"))?;
-    fs::write(
-        folder.join("name"),
-        format!("{} of {package}", TREE_PARTS.join(" and ")),
-    )?;
+    fs::write(folder.join("name"), format!("{TREE_PART} of {package}"))?;
     fs::write(folder.join("complete"), "")?;
     Ok(())
 }

@@ -10,10 +10,7 @@ use crate::harness::clock::say;
 use crate::harness::headrace::DemoOptions;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh};
 
-/// All that there is of it.
-pub const WHOLE: &str = "";
-/// Copied under each kernel by CI, which has an hour for everything.
-const PART: &str = "/fs";
+const SOURCE: &str = "/run/cache/tree/source";
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let _server = lab.demo(DemoOptions::default())?;
@@ -22,8 +19,8 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let mut reader = lab.client_with("reader", &other_kernel)?;
     mount(&mut writer, "vers=4.2")?;
     mount(&mut reader, "vers=4.2")?;
-    let copied = copy(lab, &mut writer, PART)?;
-    let compared = compare(&mut reader, PART)?;
+    let copied = copy(lab, &mut writer)?;
+    let compared = compare(&mut reader)?;
     // And once more from the writer, with nothing in its caches; then it all goes.
     mount_afresh(&mut writer, "vers=4.2")?;
     writer.sh(
@@ -35,19 +32,14 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     Ok(Verdict::Held(vec![copied, compared]))
 }
 
-fn source(part: &str) -> String {
-    format!("/run/cache/tree/source{part}")
-}
-
-/// Copies the tree, or a folder of it, through the mount.
-pub fn copy(lab: &Lab, writer: &mut dyn Client, part: &str) -> Result<String> {
+/// Copies the tree through the mount.
+pub fn copy(lab: &Lab, writer: &mut dyn Client) -> Result<String> {
     let name = std::fs::read_to_string(lab.cache.join("tree/name"))
         .context("no source tree in the cache: run `cargo xtask provision`")?;
-    let source = source(part);
     let begun = Instant::now();
     let counted = writer.sh(
         &format!(
-            "cp -a {source} {MOUNT}/tree && find {source} | wc -l && du -sm {source} | cut -f1"
+            "cp -a {SOURCE} {MOUNT}/tree && find {SOURCE} | wc -l && du -sm {SOURCE} | cut -f1"
         ),
         MINUTE * 8,
     )?;
@@ -56,12 +48,9 @@ pub fn copy(lab: &Lab, writer: &mut dyn Client, part: &str) -> Result<String> {
         counted.next().unwrap_or_default(),
         counted.next().unwrap_or_default(),
     );
-    let name = match (part.strip_prefix('/'), name.trim().rsplit_once(" of ")) {
-        (Some(folder), Some((_, source))) => format!("{folder} of {source}"),
-        _ => name.trim().to_owned(),
-    };
     let fact = format!(
-        "{name} ({names} names, {mib} MiB) copied by Linux {} in {:.0} s",
+        "{} ({names} names, {mib} MiB) copied by Linux {} in {:.0} s",
+        name.trim(),
         writer.release(),
         begun.elapsed().as_secs_f64()
     );
@@ -69,12 +58,12 @@ pub fn copy(lab: &Lab, writer: &mut dyn Client, part: &str) -> Result<String> {
     Ok(fact)
 }
 
-/// Compares the copy with what was copied, after a fresh mount.
-pub fn compare(reader: &mut dyn Client, part: &str) -> Result<String> {
+/// Compares the copy with the tree, after a fresh mount.
+pub fn compare(reader: &mut dyn Client) -> Result<String> {
     let begun = Instant::now();
     mount_afresh(reader, "vers=4.2")?;
     reader.sh(
-        &format!("diff -r --no-dereference {} {MOUNT}/tree", source(part)),
+        &format!("diff -r --no-dereference {SOURCE} {MOUNT}/tree"),
         MINUTE * 8,
     )?;
     let fact = format!(
