@@ -14,7 +14,7 @@ use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
 use crate::harness::kernels::Kernel;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::metrics::Scrape;
-use crate::harness::net::{self, Traffic};
+use crate::harness::net::{self, Clients, Traffic};
 use crate::scenarios::Verdict;
 use crate::scenarios::crash::{Left, end_load, start_load, tell_deaths};
 use crate::scenarios::{fio, tree};
@@ -110,6 +110,11 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
         &places.headrace,
         kernels.to_vec(),
         newest,
+        if native {
+            Clients::ThisMachine
+        } else {
+            Clients::Guests
+        },
     )?;
     let mut clients: Vec<(Box<dyn Client>, Ipv4Addr)> = Vec::new();
     if native {

@@ -14,6 +14,7 @@ use crate::demo;
 use crate::harness::clock::say;
 use crate::harness::kernels::{self, Kernel};
 use crate::harness::lab::Lab;
+use crate::harness::net::Clients;
 use crate::harness::sandbox;
 use crate::scenarios::{self, Kernels, Scenario, Verdict};
 
@@ -197,6 +198,7 @@ pub fn inside(name: &str, release: &str, seed: Option<u64>, places: &Places) -> 
             &places.headrace,
             kernels,
             kernel,
+            Clients::Guests,
         )
         .and_then(|mut lab| {
             lab.seed = seed;

@@ -11,7 +11,7 @@ use super::clock::say;
 use super::guest::{Guest, Recipe};
 use super::headrace::{self, DemoOptions, Server};
 use super::kernels::Kernel;
-use super::net::{self, Net};
+use super::net::{self, Clients, Net};
 
 pub const CLIENT_MODULES: &str = "nfsv4,nfsv3,nfs_layout_flexfiles";
 /// Where guests mount what is tested.
@@ -42,10 +42,11 @@ impl Lab {
         headrace: &Path,
         kernels: Vec<Kernel>,
         kernel: Kernel,
+        clients: Clients,
     ) -> Result<Self> {
         fs::create_dir_all(state).with_context(|| format!("creating {}", state.display()))?;
         Ok(Self {
-            net: Net::up()?,
+            net: Net::up(clients)?,
             state: state.to_owned(),
             cache: cache.to_owned(),
             sources: PathBuf::from(env!("CARGO_MANIFEST_DIR")),

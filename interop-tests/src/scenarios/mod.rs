@@ -114,6 +114,16 @@ pub const ALL: &[Scenario] = &[
             million::run,
         )
     },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "fsx-million",
+            "a million operations of fsx by two clients at once",
+            Kernels::Newest,
+            180,
+            suites::fsx_million,
+        )
+    },
     scenario(
         "basic",
         "mount by 4.1 and 4.2, files of all kinds, locks, unmount",

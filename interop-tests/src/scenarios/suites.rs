@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Verdict;
 use crate::harness::clock::say;
-use crate::harness::guest::Guest;
+use crate::harness::guest::{Guest, Job};
 use crate::harness::headrace::DemoOptions;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 
-const FSX_OPERATIONS: u32 = 8000;
+/// Of each pattern.
+const FSX_OPERATIONS: u32 = 3000;
 const SKIPPED: &str = "expected/pjdfstest-skipped.txt";
 
 pub fn pjdfstest(lab: &mut Lab) -> Result<Verdict> {
@@ -164,6 +165,38 @@ fn expected_failures(text: &str, newest: bool) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// What fsx does, by weight: a name, and a table of its configuration.
+const FSX_PATTERNS: [(&str, &str); 3] = [
+    // Memory maps included.
+    (
+        "plain",
+        "read = 10.0\nwrite = 10.0\nmapread = 5.0\nmapwrite = 5.0\ntruncate = 3.0\n",
+    ),
+    // The same with what closes and opens again, and drops the cache, far more often.
+    (
+        "reopening",
+        "read = 10.0\nwrite = 10.0\nmapread = 5.0\nmapwrite = 5.0\ntruncate = 3.0\n\
+         close_open = 5.0\ninvalidate = 3.0\n",
+    ),
+    // ALLOCATE, DEALLOCATE and COPY among writes, with syncs between.
+    (
+        "ranges",
+        "read = 10.0\nwrite = 10.0\nmapread = 3.0\nmapwrite = 3.0\ntruncate = 3.0\n\
+         posix_fallocate = 3.0\npunch_hole = 4.0\ncopy_file_range = 5.0\nsendfile = 2.0\n\
+         posix_fadvise = 1.0\nfsync = 1.0\nfdatasync = 1.0\ninvalidate = 1.0\n",
+    ),
+];
+
+fn start_fsx(client: &mut Guest, pattern: usize, operations: u32, seed: usize) -> Result<Job> {
+    let (name, weights) = FSX_PATTERNS[pattern];
+    let config = format!("flen = 2097152\n[weights]\n{weights}");
+    fs::write(client.shared().join(format!("fsx-{name}.toml")), config)?;
+    client.spawn(&format!(
+        "/run/cache/bin/fsx -N {operations} -S {seed} -P /run/shared -f /run/shared/fsx-{name}.toml \
+         {MOUNT}/fsx-{name}-$(uname -r)"
+    ))
+}
+
 pub fn fsx(lab: &mut Lab) -> Result<Verdict> {
     let _server = lab.demo(DemoOptions::default())?;
     let mut client = lab.client("a")?;
@@ -172,24 +205,42 @@ pub fn fsx(lab: &mut Lab) -> Result<Verdict> {
 }
 
 pub fn run_fsx(client: &mut Guest) -> Result<Verdict> {
-    // Memory maps included; then again with what closes and reopens, and drops the cache, far more often.
-    let weights =
-        "[weights]\nread = 10.0\nwrite = 10.0\nmapread = 5.0\nmapwrite = 5.0\ntruncate = 3.0\n";
-    let plain = format!("flen = 2097152\n{weights}");
-    let reopening = format!("{plain}close_open = 5.0\ninvalidate = 3.0\n");
     let mut facts = Vec::new();
-    for (name, config, seed) in [("plain", plain, 11), ("reopening", reopening, 12)] {
-        fs::write(client.shared().join(format!("fsx-{name}.toml")), config)?;
-        client.sh(
-            &format!(
-                "/run/cache/bin/fsx -N {FSX_OPERATIONS} -S {seed} -P /run/shared -f /run/shared/fsx-{name}.toml {MOUNT}/fsx-{name}"
-            ),
-            MINUTE * 8,
-        )?;
+    for (pattern, (name, _)) in FSX_PATTERNS.iter().enumerate() {
+        let running = start_fsx(client, pattern, FSX_OPERATIONS, 11 + pattern)?;
+        client.must(&running, MINUTE * 8)?;
         say(format!("fsx {name}: {FSX_OPERATIONS} operations"));
         facts.push(format!("{name} {FSX_OPERATIONS} operations"));
     }
     Ok(Verdict::Held(facts))
+}
+
+/// All patterns at once on both clients, a million operations together.
+pub fn fsx_million(lab: &mut Lab) -> Result<Verdict> {
+    const EACH: u32 = 166_667;
+    let _server = lab.demo(DemoOptions::default())?;
+    let (mut a, mut b) = lab.two_mounted()?;
+    let mut running = Vec::new();
+    for (number, client) in [&mut a, &mut b].into_iter().enumerate() {
+        for pattern in 0..FSX_PATTERNS.len() {
+            let seed = 21 + 10 * number + pattern;
+            running.push((number, start_fsx(client, pattern, EACH, seed)?));
+        }
+    }
+    for (number, job) in &running {
+        let client = if *number == 0 { &mut a } else { &mut b };
+        client.must(job, MINUTE * 170)?;
+        say(format!(
+            "Linux {}: {EACH} operations more",
+            client.release()
+        ));
+    }
+    Ok(Verdict::Held(vec![format!(
+        "{} operations by Linux {} and {}",
+        running.len() * EACH as usize,
+        a.release(),
+        b.release()
+    )]))
 }
 
 #[cfg(test)]
