@@ -140,6 +140,15 @@ section! {
         delegations_per_client: u64 = {
             default: Toml("100000"), range: (1, 1 << 28), example: "10000",
         };
+        /// Changes in folders that holders of their delegations have yet to be told of. Beyond it the
+        /// delegation is asked back.
+        notifications: u64 = {
+            default: Toml("262144"), range: (1, 1 << 28), example: "65536",
+        };
+        /// The same of one holder and folder.
+        notifications_per_delegation: u64 = {
+            default: Toml("1024"), range: (1, 1 << 20), example: "256",
+        };
         /// Names, numbers and lists of groups that are kept for a while (16 groups of a list count for
         /// one of them).
         accounts: u32 = {

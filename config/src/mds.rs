@@ -292,7 +292,8 @@ section! {
             example: r#""write""#,
         };
         /// Whether clients may be given folders, so that they look names up without asking (Linux
-        /// 7.2 asks for them). Each is asked back when somebody else changes an entry;
+        /// 7.2 asks for them). Each is asked back when somebody else changes an entry, unless the client
+        /// asked to be told of that, as Linux doesn't;
         /// `off` where many clients create files in the same folders, and unless said, as above.
         folder_delegations: Switch = {
             default: Toml(r#""off""#),

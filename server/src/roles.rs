@@ -133,6 +133,8 @@ fn spec(config: &MdsConfig) -> Spec {
             delegation_recall: config.server.delegation_recall().duration(),
             delegations: limits.delegations as usize,
             delegations_per_client: limits.delegations_per_client as usize,
+            notes: limits.notifications as usize,
+            notes_per_delegation: limits.notifications_per_delegation as usize,
             clients: limits.clients as usize,
             sessions_per_client: limits.sessions_per_client as usize,
             slots: limits.slots_per_session,

@@ -112,6 +112,11 @@ impl Source for MetadataSource {
                     &metrics.delegates_asked,
                 ),
                 counter(
+                    "notifications",
+                    "Changes of folders that holders of their delegations were told of",
+                    &metrics.notifications,
+                ),
+                counter(
                     "settled",
                     "Files whose size was settled with their data servers",
                     &metrics.settled,

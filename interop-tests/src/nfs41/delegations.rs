@@ -27,6 +27,14 @@ pub async fn recalled(client: &Client) -> Result<CbRecall4Args, Failure> {
     }
 }
 
+/// What the next callback tells of a folder.
+pub async fn notified(client: &Client) -> Result<CbNotify4Args, Failure> {
+    match client.callbacks.next().await? {
+        CbArgOp::Notify(notify) => Ok(notify),
+        other => Err(Failure::Unasked(format!("no CB_NOTIFY: {other:?}"))),
+    }
+}
+
 impl Client {
     /// OPEN of a file that is there, with these bits beside the share access.
     pub async fn open_wanting(
@@ -93,13 +101,22 @@ impl Client {
 
     /// GET_DIR_DELEGATION as Linux sends it, without notifications.
     pub async fn get_dir_delegation(&self, fh: &Fh4) -> Result<GetDirDelegation4Ok, Failure> {
+        self.get_dir_delegation_with(fh, Bitmap4::EMPTY).await
+    }
+
+    /// The same, with notifications of these kinds.
+    pub async fn get_dir_delegation_with(
+        &self,
+        fh: &Fh4,
+        notification_types: Bitmap4,
+    ) -> Result<GetDirDelegation4Ok, Failure> {
         let never = Nfstime4 {
             seconds: 0,
             nseconds: 0,
         };
         let args = GetDirDelegation4Args {
             signal_deleg_avail: false,
-            notification_types: Bitmap4::EMPTY,
+            notification_types,
             child_attr_delay: never,
             dir_attr_delay: never,
             child_attributes: Bitmap4::EMPTY,

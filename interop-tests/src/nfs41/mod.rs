@@ -20,6 +20,6 @@ mod xattrs;
 pub use callbacks::{CallbackAnswer, Callbacks};
 pub use client::{Client, ClientSetup, Reply, anyone, root_user, user};
 pub use connection::{Connection, RpcAnswer};
-pub use delegations::{delegated, recalled};
+pub use delegations::{delegated, notified, recalled};
 pub use failure::{Failure, StatusOf};
 pub use verbs::{OpenFile, getattr, name, owner_of_opens, putfh};

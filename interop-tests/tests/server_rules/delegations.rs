@@ -2,6 +2,7 @@
 //! RFC 8881 §10.2, §10.4, §18.6, §18.49; RFC 9754. Those of folders are in `folders`.
 
 mod folders;
+mod notifications;
 mod times;
 mod wishes;
 mod writers;

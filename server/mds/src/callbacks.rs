@@ -2,6 +2,7 @@
 //! those who wait for a lock.
 
 mod delegation;
+mod notify;
 
 use crate::server::Server;
 use crate::state::{

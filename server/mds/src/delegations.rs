@@ -7,9 +7,11 @@ pub(crate) mod holder;
 pub(crate) mod times;
 
 use crate::server::Server;
-use crate::state::{ClientId, Delegation, IoGrant, IoKind, IoRefusal, Stateid, Touch};
+use crate::state::{
+    ClientId, Delegation, EntryChange, IoGrant, IoKind, IoRefusal, Notices, Stateid, Touch,
+};
 use crate::status::Refusal;
-use catalog::InodeId;
+use catalog::{Done, InodeId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -24,11 +26,35 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Undelegated {
     server: Arc<Server>,
     inode: InodeId,
+    by: Option<ClientId>,
+    ticket: u64,
+}
+
+impl Undelegated {
+    /// Has every holder of the folder told of a change that is durable by now, once this is dropped.
+    pub(crate) fn tell<T>(&self, done: &Done<T>, change: &EntryChange) {
+        // A rename of two names of one file: nothing happened.
+        let Some(moved) = done.change_of(self.inode) else {
+            return;
+        };
+        let now = self.server.clock.monotonic();
+        let overflown =
+            self.server
+                .state
+                .lock()
+                .entries_changed(now, self.inode, self.by, moved.after, change);
+        self.server.send_delegation_recalls(overflown);
+    }
 }
 
 impl Drop for Undelegated {
     fn drop(&mut self) {
-        self.server.state.lock().delegations_unbar(self.inode);
+        let due = {
+            let mut state = self.server.state.lock();
+            state.delegations_unbar(self.inode, self.ticket);
+            state.notes_due(self.inode)
+        };
+        self.server.send_notes(due);
     }
 }
 
@@ -40,12 +66,33 @@ impl Server {
         id: InodeId,
         by: Option<ClientId>,
     ) -> Result<Undelegated, Refusal> {
-        self.state.lock().delegations_bar(id);
+        self.barred_from(id, Touch::Change, by).await
+    }
+
+    /// The same before `by` changes entries of the folder `id`: who is told of such changes keeps his
+    /// delegation.
+    pub(crate) async fn entries_undelegated(
+        self: &Arc<Self>,
+        id: InodeId,
+        told: Notices,
+        by: Option<ClientId>,
+    ) -> Result<Undelegated, Refusal> {
+        self.barred_from(id, Touch::Entries(told), by).await
+    }
+
+    async fn barred_from(
+        self: &Arc<Self>,
+        id: InodeId,
+        touch: Touch,
+        by: Option<ClientId>,
+    ) -> Result<Undelegated, Refusal> {
         let barred = Undelegated {
             server: Arc::clone(self),
             inode: id,
+            by,
+            ticket: self.state.lock().delegations_bar(id),
         };
-        self.withdraw_delegations(id, Touch::Change, by).await?;
+        self.withdraw_delegations(id, touch, by).await?;
         Ok(barred)
     }
 

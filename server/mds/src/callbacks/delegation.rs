@@ -133,7 +133,7 @@ fn read(told: &Attributes) -> Option<Told> {
     })
 }
 
-fn wire_stateid(delegation: &Delegation) -> Stateid4 {
+pub(super) fn wire_stateid(delegation: &Delegation) -> Stateid4 {
     Stateid4 {
         seqid: delegation.stateid.seqid,
         other: delegation.stateid.other,

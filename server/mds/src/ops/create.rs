@@ -1,13 +1,15 @@
 //! CREATE, RFC 8881 §18.4: folders, symbolic links, sockets, fifos and devices. Files come by OPEN.
 //!
-//! State: delegations of the folder are recalled first. Gate: none. Catalog: one transaction (inode,
+//! State: delegations of the folder whose holders aren't told are recalled first. Gate: none. Catalog: one transaction (inode,
 //! entry, the folder's hot key).
 
 use crate::attributes::Changes;
 use crate::compound::{Compound, File, Name, change_info, in_directory};
 use crate::identity::acl;
 use crate::identity::{Credential, Want};
+use crate::state::{EntryChange, Notices};
 use crate::status::Refusal;
+use bytes::Bytes;
 use catalog::{FileKind, Inode, NewInode, transact};
 use std::sync::Arc;
 use wire::nfs4::{Create4Args, Create4Ok, Createtype4, Nfsstat4};
@@ -49,9 +51,9 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
     }
     // Who may not add to it recalls nothing.
     in_directory(&credential, &cx.inode().await?, Want::to_add(kind))?;
-    let _entries = cx
+    let entries = cx
         .server
-        .undelegated(directory.id, cx.client().ok())
+        .entries_undelegated(directory.id, Notices::ADDED, cx.client().ok())
         .await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<Inode, Refusal> {
         let parent = tx.inode(directory.id).await?;
@@ -66,6 +68,7 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
         }
         Ok(inode)
     })?;
+    entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
     cx.set_current(File {
         id: done.value.id,
         export: directory.export,

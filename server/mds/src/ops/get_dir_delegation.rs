@@ -1,21 +1,23 @@
 //! GET_DIR_DELEGATION, RFC 8881 §18.39.
 //!
-//! State: a delegation to read the folder. Whoever else changes an entry or the folder's attributes
-//! waits until it came back: no notification is offered, so every change is a recall (§10.9.1).
+//! State: a delegation to read the folder. Whoever else changes the folder's attributes waits until it came
+//! back, and who changes an entry as well, unless the holder asked to be told of such changes (§10.9.1).
+//! Attributes are never told: each client asks for those itself.
 //! Linux 7.2 asks with each GETATTR of a folder, without notifications, and fails `ls` on any error:
 //! what can't be given is UNAVAIL.
 
 use crate::compound::Compound;
-use crate::state::{DelegationKind, DelegationRequest};
+use crate::state::{DelegationKind, DelegationRequest, Notices};
 use crate::status::Refusal;
 use catalog::FileKind;
 use wire::nfs4::{
-    Bitmap4, DirDelegation4, GetDirDelegation4Args, GetDirDelegation4Ok, Nfsstat4, Stateid4,
+    Bitmap4, DirDelegation4, GetDirDelegation4Args, GetDirDelegation4Ok, NOTIFY4_ADD_ENTRY,
+    NOTIFY4_CHANGE_COOKIE_VERIFIER, NOTIFY4_REMOVE_ENTRY, NOTIFY4_RENAME_ENTRY, Nfsstat4, Stateid4,
     Verifier4,
 };
 
 pub(crate) async fn get_dir_delegation(
-    _args: GetDirDelegation4Args,
+    args: GetDirDelegation4Args,
     cx: &mut Compound<'_>,
 ) -> Result<GetDirDelegation4Ok, Refusal> {
     let folder = cx.file()?.clone();
@@ -38,6 +40,7 @@ pub(crate) async fn get_dir_delegation(
             modified: inode.mtime,
             tag: folder.export.number,
             reclaim: false,
+            notices: notices(args.notification_types),
             unasked: false,
         },
     );
@@ -58,8 +61,35 @@ pub(crate) async fn get_dir_delegation(
             seqid: given.stateid.seqid,
             other: given.stateid.other,
         },
-        notification: Bitmap4::EMPTY,
+        notification: granted(args.notification_types),
         child_attributes: Bitmap4::EMPTY,
         dir_attributes: Bitmap4::EMPTY,
     }))
+}
+
+/// What there is to be told, by bit.
+const KINDS: [(u32, Notices); 4] = [
+    (NOTIFY4_ADD_ENTRY, Notices::ADDED),
+    (NOTIFY4_REMOVE_ENTRY, Notices::REMOVED),
+    (NOTIFY4_RENAME_ENTRY, Notices::RENAMED),
+    // Promised easily: it never changes.
+    (NOTIFY4_CHANGE_COOKIE_VERIFIER, Notices::NONE),
+];
+
+fn of(asked: Bitmap4) -> impl Iterator<Item = (u32, Notices)> {
+    KINDS
+        .into_iter()
+        .filter(move |(bit, _)| asked.contains(*bit))
+}
+
+fn notices(asked: Bitmap4) -> Notices {
+    of(asked).fold(Notices::NONE, |all, (_, notices)| all.and(notices))
+}
+
+fn granted(asked: Bitmap4) -> Bitmap4 {
+    let mut granted = Bitmap4::EMPTY;
+    for (bit, _) in of(asked) {
+        granted.set(bit);
+    }
+    granted
 }

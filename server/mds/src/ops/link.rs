@@ -1,10 +1,13 @@
 //! LINK, RFC 8881 §18.9: a further name for the saved filehandle in the current folder.
 //!
-//! State: delegations of the file and of the folder are recalled first. Gate: none. Catalog: one transaction (entry, link count, the folder's hot key).
+//! State: delegations of the file are recalled first, and those of the folder whose holders aren't told. Gate: none.
+//! Catalog: one transaction (entry, link count, the folder's hot key).
 
 use crate::compound::{Compound, Name, change_info, in_path};
 use crate::identity::Want;
+use crate::state::{EntryChange, Notices};
 use crate::status::Refusal;
+use bytes::Bytes;
 use catalog::{FileKind, transact};
 use wire::nfs4::{Link4Args, Link4Ok, Nfsstat4};
 
@@ -18,9 +21,9 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
     let credential = cx.credential(&directory);
     // Who may not add to it recalls nothing.
     in_path(&credential, &cx.inode().await?, Want::ADD_FILE)?;
-    let _entries = cx
+    let entries = cx
         .server
-        .undelegated(directory.id, cx.client().ok())
+        .entries_undelegated(directory.id, Notices::ADDED, cx.client().ok())
         .await?;
     let _attributes = cx.server.undelegated(source.id, cx.client().ok()).await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {
@@ -32,6 +35,7 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
         tx.link(directory.id, &name, source.id).await?;
         Ok(())
     })?;
+    entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
     Ok(Link4Ok {
         cinfo: change_info(&done, directory.id),
     })

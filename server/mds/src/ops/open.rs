@@ -17,7 +17,8 @@ use crate::compound::{Compound, File, Name, change_info, in_directory, in_path};
 use crate::exports::Access as ExportAccess;
 use crate::identity::{Credential, Want, may, owns};
 use crate::state::{
-    Access, ClientId, DelegationKind, Deny, GateMode, OpenRequest, OpenReservation, Stateid,
+    Access, ClientId, DelegationKind, Deny, EntryChange, GateMode, Notices, OpenRequest,
+    OpenReservation, Stateid,
 };
 use crate::status::Refusal;
 use crate::truncate::Resize;
@@ -330,7 +331,10 @@ async fn create(
     Compound::changeable(directory)?;
     // Who may not add to it recalls nothing.
     in_directory(&credential, &parent, Want::ADD_FILE)?;
-    let _entries = cx.server.undelegated(directory.id, Some(client)).await?;
+    let entries = cx
+        .server
+        .entries_undelegated(directory.id, Notices::ADDED, Some(client))
+        .await?;
     let placement = cx.server.pooled(client, cx.connection.peer.ip());
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         Option<Inode>,
@@ -360,6 +364,7 @@ async fn create(
         return Ok(None);
     };
     placement.map(Placement::used).unwrap_or_default();
+    entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
     Ok(Some(Target {
         file: File {
             id: inode.id,

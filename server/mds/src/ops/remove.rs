@@ -1,6 +1,6 @@
 //! REMOVE, RFC 8881 §18.25.
 //!
-//! State: delegations of the file and of the folder are recalled first. One of a removed folder that the
+//! State: delegations of the file are recalled first, and those of the folder whose holders aren't told. One of a removed folder that the
 //! remover had itself ends with the folder: no filehandle is left to return it by.
 //! Gate: the inode, exclusive, so that no OPEN finds a file whose last name is going.
 //! Catalog: one transaction (entry, folder, link count or orphan). The objects of a file that
@@ -8,9 +8,9 @@
 
 use crate::compound::{Compound, Name, change_info, in_directory, may_take_away};
 use crate::identity::Want;
-use crate::state::GateMode;
+use crate::state::{EntryChange, GateMode, Notices, OldEntry};
 use crate::status::Refusal;
-use catalog::{FileKind, InodeId, RemoveWhat, Removed, Tx, transact};
+use catalog::{Entry, FileKind, InodeId, RemoveWhat, Removed, Tx, transact};
 use wire::nfs4::{Nfsstat4, Remove4Args, Remove4Ok};
 
 /// How often the name may come to mean another inode before the client is asked to come again.
@@ -37,27 +37,28 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
             Err(catalog::Error::Stale) => continue,
             Err(error) => return Err(error.into()),
         }
-        let _entries = cx
+        let entries = cx
             .server
-            .undelegated(directory.id, cx.client().ok())
+            .entries_undelegated(directory.id, Notices::REMOVED, cx.client().ok())
             .await?;
         let _undelegated = cx.server.undelegated(entry.id, cx.client().ok()).await?;
         let _alone = cx.server.enter(entry.id, GateMode::Exclusive).await?;
         let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
-            Option<Fate>,
+            Option<(Fate, OldEntry)>,
             Refusal,
         > {
             let parent = tx.inode(directory.id).await?;
             in_directory(&credential, &parent, Want::EXECUTE)?;
-            match tx.lookup(directory.id, &name).await? {
-                Some(now) if now.id == entry.id => {}
+            let now = match tx.lookup(directory.id, &name).await? {
+                Some(now) if now.id == entry.id => now,
                 _ => return Ok(None),
-            }
+            };
             may_take_away(&credential, &parent, &tx.inode(entry.id).await?)?;
             let removed = tx.remove(directory.id, &name, RemoveWhat::Any).await?;
-            Ok(Some(fate(tx, &removed, cx).await?))
+            Ok(Some((fate(tx, &removed, cx).await?, old(now))))
         })?;
-        if let Some(fate) = &done.value {
+        if let Some((fate, old)) = &done.value {
+            entries.tell(&done, &EntryChange::Removed(old.clone()));
             fate.follow(cx);
             return Ok(Remove4Ok {
                 cinfo: change_info(&done, directory.id),
@@ -65,6 +66,14 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
         }
     }
     Err(Nfsstat4::Delay.into())
+}
+
+/// An entry as it was, for those who are told of changes in its folder.
+pub(super) fn old(entry: Entry) -> OldEntry {
+    OldEntry {
+        name: entry.name,
+        cookie: entry.cookie,
+    }
 }
 
 /// What becomes of an inode that lost a name.

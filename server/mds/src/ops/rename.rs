@@ -1,16 +1,19 @@
 //! RENAME, RFC 8881 §18.26: from the saved folder to the current one.
 //!
-//! State: delegations of both folders and of what is moved or replaced are recalled first.
+//! State: delegations of what is moved or replaced are recalled first, and those of both folders whose holders
+//! aren't told.
 //! Gate: the replaced inode, exclusive, so that no OPEN finds a file whose last name is going.
 //! Catalog: one transaction (two entries, up to three parents' hot keys, one unlinked inode).
 //! Linux: `mv -f a b` of two hard links of one inode is OK, and nothing happens (§18.26.3).
 
-use super::remove::{Fate, fate};
+use super::remove::{Fate, fate, old};
 use crate::compound::{Compound, File, Name, change_info, in_directory, may_take_away};
+use crate::delegations::Undelegated;
 use crate::identity::{Credential, Want, may};
-use crate::state::GateMode;
+use crate::state::{EntryChange, GateMode, Notices, OldEntry};
 use crate::status::Refusal;
-use catalog::{FileKind, InodeId, Tx, transact};
+use bytes::Bytes;
+use catalog::{Done, FileKind, InodeId, Tx, transact};
 use wire::nfs4::{Nfsstat4, Rename4Args, Rename4Ok};
 
 const ATTEMPTS: usize = 8;
@@ -48,17 +51,18 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         if exports.is_referral(moved) || replaced.is_some_and(|id| exports.is_referral(id)) {
             return Err(Nfsstat4::Xdev.into());
         }
-        let mut undelegated = Vec::with_capacity(4);
-        let names = [Some(from.id), Some(to.id), Some(moved), replaced];
-        for inode in names.into_iter().flatten() {
-            undelegated.push(cx.server.undelegated(inode, client).await?);
-        }
+        let folders = Folders::undelegated(&from, &to, cx).await?;
+        let _moved = cx.server.undelegated(moved, client).await?;
+        let _replaced = match replaced {
+            Some(inode) => Some(cx.server.undelegated(inode, client).await?),
+            None => None,
+        };
         let _alone = match replaced {
             Some(inode) => Some(cx.server.enter(inode, GateMode::Exclusive).await?),
             None => None,
         };
         let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
-            Option<Fate>,
+            Option<(Fate, Entries)>,
             Refusal,
         > {
             if !permitted(
@@ -72,13 +76,19 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
             {
                 return Ok(None);
             }
+            let entries = Entries {
+                from: tx.lookup(from.id, &oldname).await?.map(old),
+                replaced: tx.lookup(to.id, &newname).await?.map(old),
+            };
             let renamed = tx.rename(from.id, &oldname, to.id, &newname).await?;
-            match &renamed.replaced {
-                Some(replaced) => Ok(Some(fate(tx, replaced, cx).await?)),
-                None => Ok(Some(Fate::Named)),
-            }
+            let fate = match &renamed.replaced {
+                Some(replaced) => fate(tx, replaced, cx).await?,
+                None => Fate::Named,
+            };
+            Ok(Some((fate, entries)))
         })?;
-        if let Some(fate) = &done.value {
+        if let Some((fate, entries)) = &done.value {
+            folders.tell(&done, entries, &newname);
             fate.follow(cx);
             return Ok(Rename4Ok {
                 source_cinfo: change_info(&done, from.id),
@@ -87,6 +97,58 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         }
     }
     Err(Nfsstat4::Delay.into())
+}
+
+/// The two names as they were.
+#[derive(Clone)]
+struct Entries {
+    from: Option<OldEntry>,
+    replaced: Option<OldEntry>,
+}
+
+/// The folders of a rename, of which nobody has a delegation but who is told of it.
+enum Folders {
+    One(Undelegated),
+    Two { from: Undelegated, to: Undelegated },
+}
+
+impl Folders {
+    async fn undelegated(from: &File, to: &File, cx: &Compound<'_>) -> Result<Self, Refusal> {
+        let client = cx.client().ok();
+        let folder = |id, told| cx.server.entries_undelegated(id, told, client);
+        if from.id == to.id {
+            return Ok(Folders::One(folder(from.id, Notices::RENAMED).await?));
+        }
+        Ok(Folders::Two {
+            from: folder(from.id, Notices::REMOVED).await?,
+            to: folder(to.id, Notices::ADDED).await?,
+        })
+    }
+
+    fn tell<T>(&self, done: &Done<T>, entries: &Entries, newname: &Name) {
+        let Some(moved) = entries.from.clone() else {
+            return;
+        };
+        let replaced = entries.replaced.clone();
+        match self {
+            Folders::One(folder) => {
+                let to = Bytes::clone(newname);
+                folder.tell(
+                    done,
+                    &EntryChange::Renamed {
+                        from: moved,
+                        to,
+                        replaced,
+                    },
+                );
+            }
+            Folders::Two { from, to } => {
+                let name = Bytes::clone(newname);
+                from.tell(done, &EntryChange::Removed(moved));
+                to.tell(done, &EntryChange::Added { name, replaced });
+            }
+        }
+    }
 }
 
 /// Refuses what the caller may not do; `false` when a name no longer means what it did: `moved`,

@@ -5,6 +5,7 @@
 //! → Revoked → freed by its client. One that is revoked stands in nobody's way.
 
 mod give;
+mod notes;
 mod recall;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -12,10 +13,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use catalog::{InodeId, Timestamp};
 
 pub use give::{DelegationRequest, NoDelegation};
+pub use notes::{EntryChange, Notices, OldEntry};
 pub use recall::DelegationRecall;
 
 use super::open::Released;
 use super::share::Access;
+use notes::Notes;
+
 use super::stateid::{Parts, StateKind, check_seqid};
 use super::table::{Keyed, Map, Table};
 use super::{ClientId, State, Stateid, StateidRefusal, Time};
@@ -43,6 +47,8 @@ impl DelegationKind {
 pub enum Touch {
     /// To look at it: only a delegation to write stands against that.
     Read,
+    /// To change a folder's entries: whoever is told of it has nothing against that.
+    Entries(Notices),
     /// To change its contents, attributes, names or entries.
     Change,
 }
@@ -94,6 +100,22 @@ struct Holding {
     modified: Timestamp,
     tag: u32,
     phase: Phase,
+    /// Of a folder whose holder wants to be told of changes.
+    notes: Option<Box<Notes>>,
+}
+
+impl Holding {
+    /// Whether it is in the way of somebody else who does this.
+    fn stands_against(&self, touch: Touch) -> bool {
+        match touch {
+            Touch::Read => self.kind == DelegationKind::Write,
+            Touch::Change => true,
+            Touch::Entries(needed) => {
+                let told = self.notes.as_ref().is_some_and(|notes| notes.cover(needed));
+                !told || self.phase != Phase::Held
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -105,8 +127,11 @@ pub(super) struct Delegations {
     clients: BTreeMap<ClientId, BTreeSet<u32>>,
     deadlines: BTreeSet<(Time, u32)>,
     revoked: BTreeMap<ClientId, u32>,
-    /// Where somebody is about to change something: how many are.
-    barred: Map<InodeId, u32>,
+    /// Where somebody is about to change something: the tickets of those who are.
+    barred: Map<InodeId, BTreeSet<u64>>,
+    next_ticket: u64,
+    /// Changes of which somebody has yet to be told.
+    notes: usize,
     /// Recalled lately: none is given until then.
     resting: Map<InodeId, Time>,
     resting_until: BTreeSet<(Time, InodeId)>,
@@ -125,6 +150,8 @@ impl Delegations {
             deadlines: BTreeSet::new(),
             revoked: BTreeMap::new(),
             barred: Map::with_hasher(keyed),
+            next_ticket: 0,
+            notes: 0,
             resting: Map::with_hasher(keyed),
             resting_until: BTreeSet::new(),
             tried: HashSet::with_hasher(keyed),
@@ -169,6 +196,11 @@ impl Delegations {
         match touch {
             Touch::Change => file.len() > usize::from(own),
             Touch::Read => !own && self.writer(file).is_some(),
+            Touch::Entries(_) => file
+                .iter()
+                .filter(|(client, _)| by.map(ClientId::short) != Some(**client))
+                .filter_map(|(_, index)| self.table.at(*index))
+                .any(|holding| holding.stands_against(touch)),
         }
     }
 
@@ -272,6 +304,7 @@ impl Delegations {
     fn remove(&mut self, index: u32) -> Option<InodeId> {
         self.detach(index);
         let holding = self.table.remove(index)?;
+        self.notes -= holding.notes.as_ref().map_or(0, |notes| notes.len());
         if let Some(indices) = self.clients.get_mut(&holding.client) {
             indices.remove(&index);
             if indices.is_empty() {

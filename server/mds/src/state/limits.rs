@@ -58,6 +58,10 @@ pub struct Limits {
     pub delegations: usize,
     /// Files of which it is remembered that they rest: the ones that rested longest are given up.
     pub contended_files: usize,
+    /// Changes of a folder that one holder of its delegation has yet to be told of.
+    pub notes_per_delegation: usize,
+    /// The same of all holders.
+    pub notes: usize,
     /// A client that has no preference reads a file by a delegation from its second open on: how many
     /// first opens are remembered, of all clients. With 0 the first is enough.
     pub delegation_trials: usize,
@@ -110,6 +114,8 @@ impl Default for Limits {
             delegations_per_client: 100_000,
             delegations: 2_000_000,
             contended_files: 65_536,
+            notes_per_delegation: 1_024,
+            notes: 262_144,
             delegation_trials: 65_536,
             gate_queue: 1_024,
             xattr_value_bytes: 65_536,

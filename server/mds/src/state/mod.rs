@@ -44,8 +44,8 @@ pub use client::{
 };
 pub use coverage::Span;
 pub use delegation::{
-    Delegation, DelegationId, DelegationKind, DelegationRecall, DelegationRequest, NoDelegation,
-    Touch,
+    Delegation, DelegationId, DelegationKind, DelegationRecall, DelegationRequest, EntryChange,
+    NoDelegation, Notices, OldEntry, Touch,
 };
 pub use gate::{GateAnswer, GateMode};
 pub use grant::{

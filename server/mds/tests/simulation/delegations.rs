@@ -30,6 +30,7 @@ impl Server {
             modified: Timestamp::default(),
             tag: 0,
             reclaim,
+            notices: Notices::NONE,
             unasked: false,
         };
         match self.state.delegate(now, asked) {
@@ -108,12 +109,15 @@ impl Server {
             self.recall_delegations(now, file, Touch::Change, client, net);
             return false;
         }
-        self.state.delegations_bar(inode(file));
+        let ticket = self.state.delegations_bar(inode(file));
+        self.tickets.entry(file).or_default().push(ticket);
         true
     }
 
     pub(super) fn after_change(&mut self, file: usize) {
-        self.state.delegations_unbar(inode(file));
+        if let Some(ticket) = self.tickets.get_mut(&file).and_then(Vec::pop) {
+            self.state.delegations_unbar(inode(file), ticket);
+        }
     }
 
     /// SETATTR of anything: a transaction, with an await in front of it.

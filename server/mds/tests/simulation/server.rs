@@ -74,6 +74,8 @@ pub struct Server {
     answers: BTreeMap<u64, Answer>,
     /// Whose turn it is to lock.
     turns: Vec<LockNotice>,
+    /// Changes under way, by file.
+    pub(super) tickets: BTreeMap<usize, Vec<u64>>,
     pub(super) last_serial: u64,
 }
 
@@ -140,6 +142,7 @@ impl Server {
             records,
             tally: Tally::new(),
             sabotage,
+            tickets: BTreeMap::new(),
             tasks: Vec::new(),
             answers: BTreeMap::new(),
             turns: Vec::new(),
@@ -174,6 +177,7 @@ impl Server {
             }
         }
         self.state = start(self.boot, now, &self.records, self.sabotage);
+        self.tickets.clear();
     }
 
     pub fn setup(

@@ -18,6 +18,7 @@ mod data_ops;
 mod file_ops;
 pub mod flex;
 mod layout_ops;
+mod notify;
 mod open_ops;
 mod opnum;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use compound::*;
 pub use data_ops::*;
 pub use file_ops::*;
 pub use layout_ops::*;
+pub use notify::*;
 pub use open_ops::*;
 pub use opnum::*;
 pub use session_ops::*;

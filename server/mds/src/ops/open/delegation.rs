@@ -6,8 +6,8 @@ use crate::delegations::times::may_tell;
 use crate::identity::{Credential, Want, may};
 use crate::server::Server;
 use crate::state::{
-    Access, ClientId, Delegation, DelegationKind, DelegationRequest, NoDelegation, RecallWhat,
-    State, Time,
+    Access, ClientId, Delegation, DelegationKind, DelegationRequest, NoDelegation, Notices,
+    RecallWhat, State, Time,
 };
 use crate::status::Refusal;
 use catalog::{Inode, InodeId};
@@ -144,6 +144,7 @@ impl Wish {
             modified: inode.mtime,
             tag: file.export.number,
             reclaim,
+            notices: Notices::NONE,
             unasked: self.what == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE && !reclaim,
         };
         let given = state.delegate(now, request);

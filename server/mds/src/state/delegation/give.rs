@@ -8,7 +8,7 @@ use catalog::{InodeId, Timestamp};
 use super::super::lease::GraceRefusal;
 use super::super::share::{Access, Deny};
 use super::super::{ClientId, Limits, OpenRefusal, State, Stateid, StateidRefusal, Time};
-use super::{Delegation, DelegationKind, Holding, Phase, Touch};
+use super::{Delegation, DelegationKind, Holding, Notes, Notices, Phase, Touch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DelegationRequest {
@@ -25,6 +25,8 @@ pub struct DelegationRequest {
     pub tag: u32,
     /// It had one before the server restarted.
     pub reclaim: bool,
+    /// Of a folder: which changes of its entries the client is told of, so that they recall nothing.
+    pub notices: Notices,
     /// The client didn't ask for one, it comes with an open: not before the file is opened again.
     pub unasked: bool,
 }
@@ -132,6 +134,7 @@ impl State {
             modified: request.modified,
             tag: request.tag,
             phase: Phase::Held,
+            notes: Notes::of(request.notices),
         });
         self.delegations.view(index).ok_or(NoDelegation::TooMany)
     }
@@ -231,7 +234,7 @@ impl super::super::open::Opens {
     fn stand_against(&self, inode: InodeId, kind: DelegationKind, client: ClientId) -> bool {
         match kind.bars() {
             Touch::Read => self.others_have_open(client, inode),
-            Touch::Change => self.others_write_or_deny_read(client, inode),
+            Touch::Entries(_) | Touch::Change => self.others_write_or_deny_read(client, inode),
         }
     }
 }

@@ -5,7 +5,7 @@ use catalog::InodeId;
 
 use super::super::lock::FreeRefusal;
 use super::super::{ClientId, State, Stateid, StateidRefusal, Time};
-use super::{Delegation, DelegationId, DelegationKind, Delegations, Phase, Touch};
+use super::{Delegation, DelegationId, Delegations, Phase, Touch};
 
 /// One CB_RECALL to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,24 +75,10 @@ impl State {
     ) -> Vec<DelegationRecall> {
         let mut orders = Vec::new();
         for delegation in self.delegates(inode) {
-            let stands = touch == Touch::Change || delegation.kind == DelegationKind::Write;
-            if !stands || delegation.leaving || Some(delegation.client) == except {
-                continue;
-            }
-            let index = delegation.id.index;
-            // One past its lease is not waited for (§8.4.3).
-            let deadline = if self.is_courteous(delegation.client) {
-                now
-            } else {
-                now.plus(self.limits.delegation_recall)
-            };
-            if let Some(holding) = self.delegations.table.at_mut(index) {
-                holding.phase = Phase::Recalling { deadline };
-                self.delegations.deadlines.insert((deadline, index));
-                orders.push(DelegationRecall {
-                    delegation,
-                    deadline,
-                });
+            let holding = self.delegations.table.at(delegation.id.index);
+            let stands = holding.is_some_and(|holding| holding.stands_against(touch));
+            if stands && !delegation.leaving && Some(delegation.client) != except {
+                orders.extend(self.delegation_ask_back(now, delegation));
             }
         }
         if !orders.is_empty() {
@@ -102,6 +88,27 @@ impl State {
                 .rest(inode, until, self.limits.contended_files);
         }
         orders
+    }
+
+    pub(super) fn delegation_ask_back(
+        &mut self,
+        now: Time,
+        delegation: Delegation,
+    ) -> Option<DelegationRecall> {
+        // One past its lease is not waited for (§8.4.3).
+        let deadline = if self.is_courteous(delegation.client) {
+            now
+        } else {
+            now.plus(self.limits.delegation_recall)
+        };
+        let index = delegation.id.index;
+        let holding = self.delegations.table.at_mut(index)?;
+        holding.phase = Phase::Recalling { deadline };
+        self.delegations.deadlines.insert((deadline, index));
+        Some(DelegationRecall {
+            delegation,
+            deadline,
+        })
     }
 
     /// Whether this recall has not been answered by a return yet.
@@ -155,15 +162,20 @@ impl State {
         Ok(())
     }
 
-    /// Somebody is about to change this inode: no delegation is given until `delegations_unbar`.
-    pub fn delegations_bar(&mut self, inode: InodeId) {
-        *self.delegations.barred.entry(inode).or_default() += 1;
+    /// Somebody is about to change this inode: no delegation is given until `delegations_unbar` of the
+    /// ticket returned.
+    pub fn delegations_bar(&mut self, inode: InodeId) -> u64 {
+        let ticket = self.delegations.next_ticket;
+        self.delegations.next_ticket += 1;
+        let under_way = self.delegations.barred.entry(inode).or_default();
+        under_way.insert(ticket);
+        ticket
     }
 
-    pub fn delegations_unbar(&mut self, inode: InodeId) {
-        if let Some(count) = self.delegations.barred.get_mut(&inode) {
-            *count -= 1;
-            if *count == 0 {
+    pub fn delegations_unbar(&mut self, inode: InodeId, ticket: u64) {
+        if let Some(under_way) = self.delegations.barred.get_mut(&inode) {
+            under_way.remove(&ticket);
+            if under_way.is_empty() {
                 self.delegations.barred.remove(&inode);
             }
         }

@@ -17,6 +17,7 @@ fn ask(client: ClientId, kind: DelegationKind) -> DelegationRequest {
         },
         tag: 0,
         reclaim: false,
+        notices: Notices::NONE,
         unasked: false,
     }
 }
@@ -204,14 +205,14 @@ fn nothing_is_given_while_somebody_changes_the_file() {
     let mut state = open_for_business(limits());
     let a = ready(&mut state, "a");
     let asked = ask(a, DelegationKind::Read);
-    state.delegations_bar(FILE);
-    state.delegations_bar(FILE);
-    state.delegations_unbar(FILE);
+    let first = state.delegations_bar(FILE);
+    let second = state.delegations_bar(FILE);
+    state.delegations_unbar(FILE, first);
     assert_eq!(
         state.delegate(Time::ZERO, asked),
         Err(NoDelegation::Contended)
     );
-    state.delegations_unbar(FILE);
+    state.delegations_unbar(FILE, second);
     assert!(state.delegate(Time::ZERO, asked).is_ok());
 }
 
