@@ -276,6 +276,9 @@ fn print_table(
     native: bool,
 ) -> Result<()> {
     println!();
+    if native {
+        return print_own_counts(speed, operations, clients);
+    }
     println!(
         "  {:28} {:>12} {:>12} {:>10} {:>12}",
         "client", "written", "read", "MB/s", "RPC calls"
@@ -324,17 +327,7 @@ fn print_table(
         );
     }
     println!();
-    let served = &speed.served;
-    println!(
-        "  past the metadata server, as the servers count: {:.3} % of the data of large files ({} past it, {} through it)",
-        served.bypass_share() * 100.0,
-        human(served.direct_bytes as u64),
-        human(served.proxied_bytes as u64)
-    );
-    if native {
-        println!("  bytes were not counted by connection: client and servers are one machine");
-        return Ok(());
-    }
+    print_served(&speed.served);
     println!(
         "  past the metadata server, on the network: {:.3} % of the bytes of large files, {:.1} % of all bytes of this demo",
         speed.traffic.bypass_share() * 100.0,
@@ -344,6 +337,61 @@ fn print_table(
         "  (bytes above are those of each TCP connection on the network; MB/s while all clients wrote and read large files;"
     );
     println!("  the metadata server's operations are those of all its lives)");
+    Ok(())
+}
+
+fn print_served(served: &Served) {
+    println!(
+        "  past the metadata server, as the servers count: {:.3} % of the data of large files ({} past it, {} through it)",
+        served.bypass_share() * 100.0,
+        human(served.direct_bytes as u64),
+        human(served.proxied_bytes as u64)
+    );
+}
+
+/// The table where client and servers are one machine, and no network lies between them to count on.
+fn print_own_counts(
+    speed: &Speed,
+    operations: f64,
+    clients: &mut [(Box<dyn Client>, Ipv4Addr)],
+) -> Result<()> {
+    println!(
+        "  {:28} {:>12} {:>12} {:>10} {:>12}",
+        "", "written", "read", "MB/s", "operations"
+    );
+    let fast = speed.served.direct_bytes + speed.served.proxied_bytes;
+    for (client, _) in clients.iter_mut() {
+        println!(
+            "  {:28} {:>12} {:>12} {:>10.0} {:>12}",
+            format!("{} (Linux {})", client.name(), client.release()),
+            "",
+            "",
+            megabytes_per_second(fast as u64, speed.time),
+            calls_of(client.as_mut())?
+        );
+    }
+    println!(
+        "  {:28} {:>12} {:>12} {:>10} {operations:>12.0}",
+        "metadata server", "", "", ""
+    );
+    for index in 0..DATA_SERVERS {
+        let scrape = Scrape::of(headrace::data_server_metrics(index))?;
+        let moved = |direction| scrape.sum("headrace_data_bytes_total", &[direction]) as u64;
+        println!(
+            "  {:28} {:>12} {:>12} {:>10} {:>12.0}",
+            format!("data server {}", net::data_server(index)),
+            human(moved("direction=\"written\"")),
+            human(moved("direction=\"read\"")),
+            "",
+            scrape.sum("headrace_operations_total", &[])
+        );
+    }
+    println!();
+    print_served(&speed.served);
+    println!(
+        "  (bytes are file data as the data servers count it, and the client's operations are its RPC calls: client"
+    );
+    println!("  and servers are one machine, and nothing between them counts)");
     Ok(())
 }
 
