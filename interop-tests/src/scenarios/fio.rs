@@ -86,7 +86,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     one_file(&mut a, &mut b)?;
     Ok(Verdict::Held(vec![
         "1 MiB and 4 KiB, direct and buffered, each read back by both clients".to_owned(),
-        "two clients on files of their own and on one file".to_owned(),
+        "two clients on files of their own, and four processes of each on one file".to_owned(),
     ]))
 }
 
@@ -131,38 +131,45 @@ fn own_files(a: &mut Guest, b: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// Each client writes its own half at the same time, then checks the other's.
+/// Four processes of each client write parts of their own of one file, all at the same time, then check those of
+/// the other client.
 fn one_file(a: &mut Guest, b: &mut Guest) -> Result<()> {
+    const PROCESSES: u32 = 4;
+    const PART_MIB: u32 = 8;
     for direct in [true, false] {
         let file = format!("{MOUNT}/one-{direct}");
-        let first = Work {
-            direct,
-            ..work("first-half", 256, direct, 32)
+        let part = |number: u32| Work {
+            offset_mib: number * PART_MIB,
+            seed: 5 + number,
+            ..work("part", 256, direct, PART_MIB)
         };
-        let second = Work {
-            name: "second-half",
-            offset_mib: 32,
-            seed: 6,
-            ..first
+        let side_by_side = |first: u32, script: fn(&Work, &str) -> String| {
+            let numbers = first..first + PROCESSES;
+            let start = numbers.clone().map(|number| {
+                let script = script(&part(number), &file);
+                format!("({script}) & p{number}=$!; ")
+            });
+            let wait = numbers.map(|number| format!("wait $p{number} && "));
+            format!("{}true", start.chain(wait).collect::<String>())
         };
         a.sh(&format!(": >{file}"), MINUTE)?;
-        let jobs = (
-            a.spawn(&first.write(&file))?,
-            b.spawn(&second.write(&file))?,
-        );
-        both(a, b, &jobs)?;
-        let jobs = (
-            a.spawn(&second.verify(&file))?,
-            b.spawn(&first.verify(&file))?,
-        );
-        both(a, b, &jobs)?;
+        for (script, [of_a, of_b]) in [
+            (Work::write as fn(&Work, &str) -> String, [0, PROCESSES]),
+            (Work::verify, [PROCESSES, 0]),
+        ] {
+            let jobs = (
+                a.spawn(&side_by_side(of_a, script))?,
+                b.spawn(&side_by_side(of_b, script))?,
+            );
+            both(a, b, &jobs)?;
+        }
         let size = a.sh(&format!("stat -c %s {file}"), MINUTE)?;
         ensure!(
             size.trim() == "67108864",
             "{file} is {size} bytes long, 64 MiB were written"
         );
         say(format!(
-            "fio: two clients on one file, {}",
+            "fio: four processes of each of two clients on one file, {}",
             if direct { "direct" } else { "buffered" }
         ));
     }
