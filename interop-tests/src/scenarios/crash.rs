@@ -274,27 +274,28 @@ fn end_stream(guest: &mut Guest, streaming: &Job) -> Result<u64> {
 fn unstable_data_is_sent_again(split: &mut Split, client: &mut Guest) -> Result<String> {
     const UNSTABLE: f64 = 4.0 * 1024.0 * 1024.0;
     const SERVERS: u8 = 3;
+    const DEATHS: u32 = 3;
     let file = format!("{MOUNT}/again");
     let mut all = 0.0;
     for index in 0..SERVERS {
         all -= written(index)?.0;
     }
     let streaming = start_stream(client, &file)?;
-    for index in 0..SERVERS {
-        let mut committed = written(index)?;
+    for _ in 0..DEATHS {
+        let mut committed = (0..SERVERS).map(written).collect::<Result<Vec<_>>>()?;
         // On Linux before 6.18 the file lies on one of them alone.
-        let holds = clock::wait_for(
-            "bytes that are not committed",
-            Duration::from_secs(20),
-            || {
+        let (index, held) = clock::wait_for("bytes that are not committed", MINUTE, || {
+            for (index, committed) in (0..SERVERS).zip(&mut committed) {
                 let now = written(index)?;
                 if now.1 > committed.1 {
-                    committed = now;
+                    *committed = now;
                 }
-                Ok((now.0 - committed.0 >= UNSTABLE).then_some(now.0))
-            },
-        );
-        let Ok(held) = holds else { continue };
+                if now.0 - committed.0 >= UNSTABLE {
+                    return Ok(Some((index, now.0)));
+                }
+            }
+            Ok(None)
+        })?;
         let server = &mut split.data_servers[usize::from(index)];
         server.kill9()?;
         all += held;
