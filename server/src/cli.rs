@@ -117,7 +117,8 @@ Examples:
   headrace demo --data-dir /tmp/headrace --listen 10.0.0.2:2049 --data-servers 4
   headrace demo --data-dir /tmp/headrace --listen 10.0.0.2:2049 \\
           --data-listen 10.0.0.3:2049 --data-listen 10.0.0.4:2049
-  headrace demo --data-dir /tmp/headrace --listen 127.0.0.1:2049 --lease-seconds 10")]
+  headrace demo --data-dir /tmp/headrace --listen 127.0.0.1:2049 --lease-seconds 10
+  headrace demo --data-dir /tmp/headrace --listen 127.0.0.1:2049 --delegations")]
     Demo(DemoArgs),
 
     /// Validate a configuration and prove each data server by trying
@@ -226,6 +227,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "S",
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
     pub grace_seconds: Option<u64>,
+
+    /// Let clients manage by themselves files and folders that nobody else uses
+    #[arg(long)]
+    pub delegations: bool,
 
     /// Where /metrics and /healthz are served [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT")]
@@ -406,6 +411,13 @@ mod tests {
         let ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
         assert_eq!(ports, [2050, 2051, 2052]);
         assert_eq!((args.lease_seconds, args.grace_seconds), (90, None));
+    }
+
+    #[test]
+    fn a_demo_gives_delegations_only_when_it_is_told_to() {
+        let plain = "headrace demo --data-dir /d --listen 127.0.0.1:2049";
+        assert!(!demo(plain).delegations);
+        assert!(demo(&format!("{plain} --delegations")).delegations);
     }
 
     #[test]

@@ -511,7 +511,11 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
             access: Access::ReadWrite,
             squash: Squash::None,
             anonymous: (65534, 65534),
-            delegations: Delegations::default(),
+            delegations: if args.delegations {
+                Delegations::ALL
+            } else {
+                Delegations::default()
+            },
             manage_gids: false,
         }],
         referrals: Vec::new(),

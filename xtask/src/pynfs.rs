@@ -52,7 +52,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 
     say("building headrace (debug)");
     shell::must(&mut workspace.cargo(&["build", "--locked", "-p", "headrace"]))?;
-    let state = workspace.target.join("headrace-pynfs");
+    // Both minor versions may be under test at a time: much of a run is waiting.
+    let state = workspace
+        .target
+        .join(format!("headrace-pynfs-4.{}", options.minor));
     if state.exists() {
         fs::remove_dir_all(&state)?;
     }

@@ -1,8 +1,8 @@
 //! SIGTERM drains and exits 0, SIGHUP reads the file again, and what was written outlives both.
 
 use anyhow::{Context, Result};
-use interop_tests::nfs41::{Client, Failure};
-use wire::nfs4::Nfsstat4;
+use interop_tests::nfs41::{Client, Failure, delegated};
+use wire::nfs4::{GetDirDelegation4Ok, Nfsstat4, OPEN4_SHARE_ACCESS_BOTH};
 
 use crate::process::{House, Process, export};
 
@@ -90,6 +90,42 @@ async fn a_demo_started_again_on_its_folder_has_its_data() -> Result<()> {
         } else {
             assert_eq!(read(house.mds(), "f").await?, "kept");
         }
+        assert!(demo.terminate()?.success(), "{:?}", demo.log());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_demo_delegates_files_and_folders_only_when_it_is_told_to() -> Result<()> {
+    let house = House::new()?;
+    let folder = house.path("demo").display().to_string();
+    let listen = house.mds().to_string();
+    let plain = [
+        "headrace",
+        "demo",
+        "--data-dir",
+        &folder,
+        "--listen",
+        &listen,
+        "--lease-seconds",
+        "5",
+    ];
+    let told = [&plain[..], &["--delegations"]].concat();
+    for (words, name, wanted) in [(&plain[..], "plain", false), (&told, "told", true)] {
+        let mut demo = Process::start(words)?;
+        demo.says("ready: 3 data servers")?;
+        let client = Client::mount(house.mds(), "lone").await?;
+        let root = client.root().await?;
+        let made = at_last(async || client.open_create(&root, "f").await).await?;
+        client.close(&made).await?;
+        let opened = client
+            .open_wanting(&root, "f", OPEN4_SHARE_ACCESS_BOTH)
+            .await?;
+        let file = delegated(&opened.opened.delegation).is_some();
+        let folder = client.mkdir(&root, name).await?;
+        let asked = client.get_dir_delegation(&folder).await;
+        let folder = matches!(asked, Ok(GetDirDelegation4Ok::Ok(_)));
+        assert_eq!((file, folder), (wanted, wanted), "{words:?}");
         assert!(demo.terminate()?.success(), "{:?}", demo.log());
     }
     Ok(())

@@ -135,7 +135,7 @@ fn begin(program: &Path, state: &Path, addresses: &[SocketAddr], lease: u32) -> 
         .open(state.join("headrace.log"))?;
     let mut command = Command::new(program);
     command
-        .args(["demo", "--log-level", "warn", "--data-dir"])
+        .args(["demo", "--delegations", "--log-level", "warn", "--data-dir"])
         .arg(state.join("data"))
         .args(["--lease-seconds", &lease.to_string()])
         .args(["--listen", &addresses[0].to_string()]);
