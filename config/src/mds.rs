@@ -124,7 +124,8 @@ section! {
             example: "30",
         };
         /// How long after a restart clients may take back what they had, before others get it.
-        /// Not shorter than the lease: a silent client would come too late.
+        /// Not shorter than the lease: a silent client would come too late. Up to twice as long
+        /// while clients are taking things back.
         grace_seconds: Option<Seconds> = {
             default: Unset("as long as the lease"),
             range: (1, 3600),

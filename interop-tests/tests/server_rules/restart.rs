@@ -166,6 +166,34 @@ async fn a_reclaim_after_grace_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn many_opens_are_taken_back_beyond_the_end_of_grace() -> Result<()> {
+    let mut world = start().await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let mut files = Vec::new();
+    for number in 0..13 {
+        files.push(a.open_create(&root, &format!("f{number}")).await?.fh);
+    }
+    world.restart().await?;
+    // b, who is on record, never comes back.
+    drop(b);
+    let again = back(&world, "a").await?;
+    let mut opens = Vec::new();
+    let second = Duration::from_secs(1);
+    world.let_pass(GRACE - 10 * second);
+    for fh in &files {
+        world.let_pass(second);
+        opens.push(reclaim(&again, fh).await?);
+    }
+    complete(&again).await?;
+    grace_passes(&world, &again, &root).await?;
+    for open in &opens {
+        again.close(open).await?;
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn a_size_that_was_written_and_never_committed_is_there_after_a_crash() -> Result<()> {
     // The write intent remembers: invariant 6.
     let mut world = start().await?;

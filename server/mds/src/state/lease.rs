@@ -2,11 +2,15 @@
 //! reclaim after a restart. What is dropped with a client is told by `client`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::client::Phase;
 use super::{ClientId, Dropped, State, Time};
+
+/// So long after the last reclaim grace goes on: more than from one look at it to the next.
+const LINGERS: Duration = Duration::from_secs(3);
 
 /// A client on durable record when the server started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,16 +136,23 @@ struct Awaited {
 #[derive(Debug)]
 pub(super) struct Grace {
     phase: GracePhase,
+    /// Its end, which reclaims put off as far as `latest`.
     until: Time,
+    latest: Time,
+    /// Since it was last looked at.
+    reclaimed: bool,
     awaited: BTreeMap<Bytes, Awaited>,
     lapsed_records: BTreeSet<u64>,
 }
 
 impl Grace {
-    pub(super) fn new(until: Time, on_record: Vec<RecordedClient>) -> Self {
+    pub(super) fn new(now: Time, length: Duration, on_record: Vec<RecordedClient>) -> Self {
+        let until = now.plus(length);
         Grace {
             phase: GracePhase::Open,
             until,
+            latest: until.plus(length),
+            reclaimed: false,
             awaited: on_record
                 .into_iter()
                 .map(|client| {
@@ -159,6 +170,13 @@ impl Grace {
 
     pub(super) fn next(&self) -> Option<Time> {
         (self.phase == GracePhase::Open).then_some(self.until)
+    }
+
+    /// Whoever is taking things back is not cut off half way, but not waited for without end.
+    fn put_off(&mut self, now: Time) {
+        if std::mem::take(&mut self.reclaimed) {
+            self.until = self.until.max(now.plus(LINGERS).min(self.latest));
+        }
     }
 
     /// A client has been confirmed: whether it is one of those awaited. The principal counts,
@@ -197,10 +215,11 @@ impl State {
         self.grace.phase != GracePhase::Over
     }
 
-    /// Closes grace when its time is over or everybody on record has completed. From then on
+    /// Closes grace when its time is over, and nobody is in the middle of reclaims, or everybody on record has completed. From then on
     /// reclaims are refused as well; the caller removes the records listed, settles every write
     /// intent, and calls `end_grace` (invariant 7). Until then it is told again.
     pub fn grace_due(&mut self, now: Time) -> Option<GraceEnd> {
+        self.grace.put_off(now);
         match self.grace.phase {
             GracePhase::Over => return None,
             GracePhase::Open if now < self.grace.until && !self.grace.awaited.is_empty() => {
@@ -263,9 +282,11 @@ impl State {
         }
     }
 
-    pub(super) fn admit(&self, client: ClientId, reclaim: bool) -> Result<(), GraceRefusal> {
+    pub(super) fn admit(&mut self, client: ClientId, reclaim: bool) -> Result<(), GraceRefusal> {
         if reclaim {
-            self.may_reclaim(client)
+            self.may_reclaim(client)?;
+            self.grace.reclaimed = true;
+            Ok(())
         } else {
             self.may_take_new(client)
         }

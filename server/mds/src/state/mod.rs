@@ -186,7 +186,7 @@ impl State {
             sessions: session::Sessions::new(boot.epoch, keyed),
             leases: lease::Leases::new(),
             courtesy: courtesy::Courtesy::default(),
-            grace: lease::Grace::new(boot.now.plus(limits.grace), boot.on_record),
+            grace: lease::Grace::new(boot.now, limits.grace, boot.on_record),
             opens: open::Opens::new(boot.epoch, keyed),
             locks: lock::Locks::new(boot.epoch, keyed),
             waiters: waiter::Waiters::new(keyed),

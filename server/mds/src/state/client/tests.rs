@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::super::fixture::*;
 use super::super::*;
 use super::*;
@@ -109,7 +111,7 @@ fn a_client_with_a_session_is_busy_and_one_with_layouts_alone_is_not() {
 #[test]
 fn a_silent_client_excludes_others_until_its_record_is_gone() {
     let mut state = open_for_business(Limits {
-        courtesy: std::time::Duration::ZERO,
+        courtesy: Duration::ZERO,
         ..Limits::default()
     });
     let silent = ready(&mut state, "a");
@@ -131,6 +133,44 @@ fn a_silent_client_excludes_others_until_its_record_is_gone() {
     );
     state.drop_client(silent).unwrap();
     assert!(open(&mut state, other, Access::Read, Deny::None).is_ok());
+}
+
+#[test]
+fn who_is_taking_things_back_when_grace_would_end_has_up_to_as_long_again() {
+    let recorded = |owner: &'static str, record| RecordedClient {
+        record,
+        owner: Bytes::from_static(owner.as_bytes()),
+        principal: Bytes::from_static(owner.as_bytes()),
+    };
+    let limits = Limits {
+        grace: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let at = |seconds| Time::ZERO.plus(Duration::from_secs(seconds));
+    let begun = || {
+        let mut state = boot(limits.clone(), vec![recorded("a", 5), recorded("b", 6)]);
+        let (busy, _) = join(&mut state, "a");
+        (state, busy)
+    };
+
+    let (mut state, busy) = begun();
+    for second in (1..20).step_by(2) {
+        assert_eq!(state.grace_due(at(second)), None, "after {second} s");
+        assert_eq!(state.admit(busy, true), Ok(()));
+    }
+    assert!(state.grace_due(at(20)).is_some(), "not longer than twice");
+
+    let (mut state, busy) = begun();
+    assert_eq!(state.admit(busy, true), Ok(()));
+    assert_eq!(state.grace_due(at(9)), None);
+    assert_eq!(state.grace_due(at(11)), None, "it may go on any moment");
+    assert!(state.grace_due(at(12)).is_some(), "it didn't");
+
+    let (mut state, _) = begun();
+    assert!(
+        state.grace_due(at(10)).is_some(),
+        "nobody took anything back"
+    );
 }
 
 #[test]
