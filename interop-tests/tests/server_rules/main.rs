@@ -12,6 +12,7 @@ mod delegations;
 mod direct;
 mod exports;
 mod fences;
+mod foreign_client;
 mod hostile;
 mod identities;
 mod labels;
