@@ -223,6 +223,8 @@ async fn latencies(
 /// One client on all slots of a session: it opens up to its limit, asks for layouts without end and gives
 /// none back, and answers no recall.
 struct Flood {
+    /// Its own, as it would be another machine: what is timed must not wait behind its tasks on our side.
+    runtime: tokio::runtime::Runtime,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     answers: Arc<AtomicU64>,
 }
@@ -233,12 +235,18 @@ impl Flood {
         files: &Arc<Vec<Fh4>>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
-        let session = Arc::new(Session::mount(servers.address, "misbehaves", 1024).await?);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let address = servers.address;
+        let mounted = runtime.spawn(Session::mount(address, "misbehaves", 1024));
+        let session = Arc::new(mounted.await??);
         let answers = Arc::new(AtomicU64::new(0));
         let tasks = (0..session.slots()).map(|slot| {
             let (session, files) = (Arc::clone(&session), Arc::clone(files));
             let (stop, answers) = (Arc::clone(&stop), Arc::clone(&answers));
-            tokio::spawn(async move {
+            runtime.spawn(async move {
                 let mut place = slot;
                 while !stop.load(Relaxed) {
                     place = (place + 37) % files.len();
@@ -267,6 +275,7 @@ impl Flood {
         Ok(Self {
             tasks: tasks.collect(),
             answers,
+            runtime,
         })
     }
 
@@ -275,6 +284,7 @@ impl Flood {
             // A task that panicked has told so.
             let _ = task.await;
         }
+        self.runtime.shutdown_background();
         self.answers.load(Relaxed)
     }
 }
