@@ -2,6 +2,7 @@
 //! Never here: what a call means.
 
 mod budget;
+mod turns;
 
 use anyhow::Context;
 use budget::{Budget, Part, ReplyRoom};
@@ -20,9 +21,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turns::{Share, Shares};
 use wire::Xdr;
 use wire::nfs4::NFS_CB_VERSION;
 use wire::record::{Frame, RecordReader, begin};
@@ -163,6 +166,7 @@ struct Shared {
     server: Arc<Server>,
     limits: Limits,
     requests: Arc<Semaphore>,
+    shares: Arc<Shares>,
     coming: Arc<Budget>,
     going: Arc<Budget>,
 }
@@ -192,6 +196,7 @@ pub async fn serve(
     let shared = Arc::new(Shared {
         server,
         requests: Arc::new(Semaphore::new(limits.requests)),
+        shares: Arc::default(),
         coming: Budget::new(limits.requests_bytes),
         going: Budget::new(limits.replies_bytes),
         limits,
@@ -321,11 +326,7 @@ async fn connection(
         next_xid: AtomicU32::new(1),
         deadline: limits.callback_timeout,
     });
-    let connection = Arc::new(Connection {
-        id,
-        peer,
-        back: Arc::clone(&back) as Arc<dyn BackChannel>,
-    });
+    let connection = Connection::new(id, peer, Arc::clone(&back) as Arc<dyn BackChannel>);
     shared.server.connection_opened(&connection);
     let broken = CancellationToken::new();
     let going = Part::new(&shared.going, id, broken.clone());
@@ -337,6 +338,7 @@ async fn connection(
         broken.clone(),
     ));
     let requests = TaskTracker::new();
+    let mut share = shared.shares.of_connection();
     let coming = Part::new(&shared.coming, id, broken.clone());
     let reading = Reading {
         shared: &shared,
@@ -348,13 +350,13 @@ async fn connection(
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         () = broken.cancelled() => Ok(()),
-        ended = reading.run(input, coming) => ended,
+        ended = reading.run(input, coming, &mut share) => ended,
     };
     shared.server.connection_closed(&connection);
     // What was taken on is ended and answered, also when the server stops.
     requests.close();
     requests.wait().await;
-    drop((frames, back, connection));
+    drop((frames, back, connection, share));
     writer.await?;
     ended
 }
@@ -369,7 +371,12 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn run(&self, mut input: OwnedReadHalf, mut coming: Part) -> anyhow::Result<()> {
+    async fn run(
+        &self,
+        mut input: OwnedReadHalf,
+        mut coming: Part,
+        share: &mut Share,
+    ) -> anyhow::Result<()> {
         let limits = &self.shared.limits;
         let mut reader = RecordReader::new(limits.record_bytes);
         let mut buffer = BytesMut::new();
@@ -381,7 +388,7 @@ impl Reading<'_> {
                 record_began = None;
                 taken = buffer.len();
                 let part = coming.hand_over();
-                self.record(record, part, &slots).await?;
+                self.record(record, part, &slots, share).await?;
             }
             let missing = reader.missing_bytes(&buffer);
             let room = if taken + missing <= SMALL_BYTES {
@@ -403,7 +410,13 @@ impl Reading<'_> {
             let received = timeout_at(deadline, input.read_buf(&mut space)).await;
             match received.context("nothing came for too long")?? {
                 0 => return Ok(()),
-                received => taken += received,
+                received => {
+                    taken += received;
+                    if received == room {
+                        // More is there already: others first.
+                        yield_now().await;
+                    }
+                }
             }
         }
     }
@@ -413,6 +426,7 @@ impl Reading<'_> {
         record: Bytes,
         part: Option<OwnedSemaphorePermit>,
         slots: &Arc<Semaphore>,
+        share: &mut Share,
     ) -> anyhow::Result<()> {
         let length = record.len();
         let mut decoder = Decoder::new(record);
@@ -426,7 +440,8 @@ impl Reading<'_> {
                     self.frames.clone(),
                 );
                 let mut room = ReplyRoom::new(&self.shared.going);
-                self.requests.spawn(async move {
+                let underway = self.requests.token();
+                share.of(self.connection.client()).add(async move {
                     let frame = server
                         .call(&connection, header, decoder, length, &mut room)
                         .await;
@@ -438,7 +453,7 @@ impl Reading<'_> {
                     };
                     // A closed connection: the reply stays in its slot for the retry.
                     let _ = frames.send(reply).await;
-                    drop(of_all);
+                    drop((of_all, underway));
                 });
             }
             Message::Reply(reply) => self.back.answered(&reply, decoder.rest()),
@@ -484,5 +499,9 @@ async fn write(
             }
         }
         going.peer_is_done();
+        if !frames.is_empty() {
+            // Whose replies are many lets others have a turn between two of them.
+            yield_now().await;
+        }
     }
 }

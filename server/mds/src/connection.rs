@@ -1,9 +1,10 @@
 //! What the metadata server knows of a transport connection: an identity, a peer, and a way back.
 
+use crate::state::ClientId;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use wire::rpc::Credential;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,4 +35,25 @@ pub struct Connection {
     pub id: u64,
     pub peer: SocketAddr,
     pub back: Arc<dyn BackChannel>,
+    client: OnceLock<ClientId>,
+}
+
+impl Connection {
+    pub fn new(id: u64, peer: SocketAddr, back: Arc<dyn BackChannel>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            peer,
+            back,
+            client: OnceLock::new(),
+        })
+    }
+
+    /// The first client whose session was used here: a connection serves one, whatever the protocol allows.
+    pub fn client(&self) -> Option<u64> {
+        self.client.get().map(|client| client.0)
+    }
+
+    pub(crate) fn used_by(&self, client: ClientId) {
+        self.client.get_or_init(|| client);
+    }
 }

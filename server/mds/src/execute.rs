@@ -239,6 +239,7 @@ impl Server {
             Ok(Sequenced::Uncached(flags)) => return Err(Unsequenced::Uncached(answer(flags))),
             Err(refusal) => return Err(Unsequenced::Refused(sequence_status(refusal))),
         };
+        cx.connection.used_by(admitted.client);
         let slot = admitted.slot;
         cx.room = if admitted.cache_this {
             admitted.max_response_bytes.min(admitted.max_cached_bytes) as usize

@@ -196,11 +196,8 @@ impl World {
         });
         server.recover().await.expect("there is nothing to recover");
         tokio::spawn(Arc::clone(&server).keep_house());
-        let connection = Arc::new(Connection {
-            id: 1,
-            peer: SocketAddr::from(([127, 0, 0, 1], 700)),
-            back: Arc::new(Silent),
-        });
+        let peer = SocketAddr::from(([127, 0, 0, 1], 700));
+        let connection = Connection::new(1, peer, Arc::new(Silent));
         server.connection_opened(&connection);
         let mut world = Self {
             server,
