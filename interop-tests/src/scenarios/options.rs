@@ -1,14 +1,14 @@
 //! Mount options: real work under each, and what the server sees of it where it sees anything.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
 use crate::harness::clock::{let_pass, say};
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{DemoOptions, METRICS};
+use crate::harness::headrace::{DemoOptions, METRICS, Server};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, unmount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net::{MDS, MDS_PORT};
@@ -49,7 +49,7 @@ cd .. && rm -r work && [ -z "$(ls)" ]
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
     // A lease that outlives the time out of reach.
-    let _server = lab.demo(DemoOptions {
+    let mut server = lab.demo(DemoOptions {
         lease_seconds: 90,
         grace_seconds: 90,
         ..DemoOptions::default()
@@ -73,6 +73,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         read_only(&mut client)?,
         two_caches(&mut client)?,
         patience(lab, &mut client)?,
+        impatience(&mut server, &mut client)?,
         others_are_refused(&mut client)?,
     ];
     for fact in &facts {
@@ -260,6 +261,60 @@ fn patience(lab: &Lab, client: &mut Guest) -> Result<String> {
     client.must(&waiting, MINUTE)?;
     unmount(client)?;
     Ok("hard waits for a server out of reach".to_owned())
+}
+
+/// A server that is away: a program on a soft mount is told, one on a hard mount waits, and all go on once it is
+/// back. It is killed, not cut off: what was sent on a connection that stands is waited for as long as TCP does.
+fn impatience(server: &mut Server, client: &mut Guest) -> Result<String> {
+    const SHORT: &str = "timeo=10,retrans=1,actimeo=0";
+    const IMPATIENT: [(&str, &str); 2] = [
+        ("soft", "Input/output error"),
+        ("softerr", "Connection timed out"),
+    ];
+    mount(client, &format!("vers=4.2,hard,{SHORT}"))?;
+    client.sh(&format!("echo x >{MOUNT}/f"), MINUTE)?;
+    for (option, _) in IMPATIENT {
+        let at = format!("/run/{option}");
+        client.sh(
+            &format!("mkdir -p {at} && mount -t nfs4 -o vers=4.2,{option},{SHORT} {MDS}:/ {at} && cat {at}/f"),
+            MINUTE,
+        )?;
+    }
+    server.kill9()?;
+    let waiting = client.spawn(&format!("cat {MOUNT}/f"))?;
+    let mut trying = Vec::new();
+    for (option, error) in IMPATIENT {
+        trying.push((
+            option,
+            error,
+            client.spawn(&format!("cat /run/{option}/f"))?,
+        ));
+    }
+    let began = Instant::now();
+    for (option, error, job) in trying {
+        let told = client.wait(&job, MINUTE)?;
+        ensure!(
+            !told.succeeded() && told.stderr.contains(error),
+            "on a mount with {option}: status {}, {}",
+            told.status,
+            told.stderr
+        );
+    }
+    let seconds = began.elapsed().as_secs();
+    let gave_up = client.is_done(&waiting);
+    server.start()?;
+    ensure!(!gave_up, "a program on a hard mount didn't wait");
+    client.must(&waiting, MINUTE)?;
+    for (option, _) in IMPATIENT {
+        client.sh(
+            &format!("cat /run/{option}/f && umount /run/{option}"),
+            MINUTE,
+        )?;
+    }
+    unmount(client)?;
+    Ok(format!(
+        "a server that is away: soft says EIO and softerr ETIMEDOUT within {seconds} s, hard waits, and all go on once it is back"
+    ))
 }
 
 fn others_are_refused(client: &mut Guest) -> Result<String> {
