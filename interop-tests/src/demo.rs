@@ -12,7 +12,7 @@ use crate::harness::client::{Client, Native};
 use crate::harness::clock::{self, let_pass, say};
 use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
 use crate::harness::kernels::Kernel;
-use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, unmount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net::{self, Clients, Traffic};
 use crate::scenarios::Verdict;
@@ -175,6 +175,10 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
             "only {:.3} % of the bytes of large files bypassed the metadata server",
             share * 100.0
         );
+    }
+    // Before the servers go: a mount without its server can't be taken down.
+    for (client, _) in &mut clients {
+        unmount(client.as_mut())?;
     }
     split.mds.stop(MINUTE)?;
     for data_server in &mut split.data_servers {

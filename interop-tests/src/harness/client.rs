@@ -103,6 +103,13 @@ impl Native {
     }
 }
 
+impl Drop for Native {
+    fn drop(&mut self) {
+        // Where something failed, and the servers may be gone: what waits for them is given up.
+        let _ = command::run("umount", &["-f", MOUNT]);
+    }
+}
+
 impl Client for Native {
     fn name(&self) -> &'static str {
         "native"

@@ -180,9 +180,11 @@ async fn an_unfit_data_server_is_shown_as_such_gets_no_file_and_is_taken_in_once
 
 #[tokio::test]
 async fn a_data_server_that_is_away_at_the_start_shows_as_down() -> Result<()> {
+    // Held and never listened on: no other test gets the port meanwhile.
+    let nobody = tokio::net::TcpSocket::new_v4()?;
+    nobody.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+    let address = nobody.local_addr()?;
     let mut world = World::with(1, |spec| {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-        let address = nobody.expect("a port that was free");
         spec.data_servers.push(stranger_at("stranger", address));
     })
     .await?;
