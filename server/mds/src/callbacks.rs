@@ -28,6 +28,8 @@ pub(crate) enum CallbackFailure {
     Unreachable,
     /// The client is gone: so is all that a callback could ask of it.
     Gone,
+    /// Longer than the client's back channel takes (`ca_maxrequestsize`, RFC 8881 §18.36.3).
+    TooLong,
 }
 
 impl Server {
@@ -57,17 +59,16 @@ impl Server {
                 return Err(CallbackFailure::Unreachable);
             }
         };
+        let (credential, arguments) = (identity(&slot), request(&slot, operation));
+        if request_bytes(&credential, &arguments) > slot.max_request_bytes as usize {
+            let unused = CallbackOutcome::NotTaken;
+            self.state.lock().callback_end(&slot, unused);
+            return Err(CallbackFailure::TooLong);
+        }
         let answer = match self.connection_of(&slot) {
             Some(connection) => {
-                let arguments = request(&slot, operation);
-                connection
-                    .back
-                    .call(
-                        slot.callback_program,
-                        CB_COMPOUND,
-                        identity(&slot),
-                        arguments,
-                    )
+                let back = &connection.back;
+                back.call(slot.callback_program, CB_COMPOUND, credential, arguments)
                     .await
                     .ok()
             }
@@ -173,6 +174,15 @@ fn request(slot: &CallbackSlot, operation: CbArgOp) -> Bytes {
     let mut out = Encoder::new();
     compound.encode(&mut out);
     out.finish()
+}
+
+/// Of a callback as the client counts it, its RPC header included.
+fn request_bytes(credential: &Credential, arguments: &Bytes) -> usize {
+    /// From the xid to the procedure, and a verifier of AUTH_NONE.
+    const FIXED: usize = 24 + 8;
+    let mut out = Encoder::new();
+    credential.encode(&mut out);
+    FIXED + out.len() + arguments.len()
 }
 
 /// What the answer means for the callback's slot; the answer itself if CB_SEQUENCE went well.

@@ -155,10 +155,7 @@ impl Compound<'_> {
         } else {
             stateid
         };
-        Ok(Stateid {
-            seqid: stateid.seqid,
-            other: stateid.other,
-        })
+        Ok(stateid.into())
     }
 
     /// A stateid that belongs to the saved filehandle: its "current" is the one saved with it.
@@ -172,12 +169,21 @@ impl Compound<'_> {
 
     /// Makes `stateid` the current one, and gives it in its wire form.
     pub fn set_stateid(&mut self, stateid: Stateid) -> Stateid4 {
-        let stateid = Stateid4 {
-            seqid: stateid.seqid,
-            other: stateid.other,
-        };
+        let stateid = Stateid4::from(stateid);
         self.stateid = Some(stateid);
         stateid
+    }
+}
+
+impl From<Stateid> for Stateid4 {
+    fn from(Stateid { seqid, other }: Stateid) -> Self {
+        Self { seqid, other }
+    }
+}
+
+impl From<Stateid4> for Stateid {
+    fn from(Stateid4 { seqid, other }: Stateid4) -> Self {
+        Self { seqid, other }
     }
 }
 

@@ -89,7 +89,7 @@ impl Server {
                     tokio::time::sleep(RETRY).await;
                 }
                 // A client that can't be told meets the address gone, and asks by itself.
-                Ok(_) | Err(CallbackFailure::Gone) => return,
+                Ok(_) | Err(CallbackFailure::Gone | CallbackFailure::TooLong) => return,
             }
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs4::{
     Bitmap4, CbArgOp, CbLayoutrecall4Args, CbRecallAny4Args, Fsid4, LAYOUT4_FLEX_FILES,
-    Layoutiomode4, Layoutrecall4, LayoutrecallFile4, Nfsstat4, Stateid4,
+    Layoutiomode4, Layoutrecall4, LayoutrecallFile4, Nfsstat4,
 };
 
 /// Recalls that one client is asked at once: its back channel has few slots.
@@ -93,10 +93,7 @@ impl Server {
             fh: self.handle_key.seal(file),
             offset: 0,
             length: u64::MAX,
-            stateid: Stateid4 {
-                seqid: order.stateid.seqid,
-                other: order.stateid.other,
-            },
+            stateid: order.stateid.into(),
         });
         let told = self.recall(order.client, what, order.deadline).await;
         if told == Some(Nfsstat4::NomatchingLayout) {
@@ -123,7 +120,9 @@ impl Server {
                 Ok(told @ (Nfsstat4::Ok | Nfsstat4::NomatchingLayout)) => return Some(told),
                 Err(CallbackFailure::Gone) => return None,
                 // DELAY, or no path now: while it lasts the deadline draws near.
-                Ok(_) | Err(CallbackFailure::Unreachable) => tokio::time::sleep(RETRY).await,
+                Ok(_) | Err(CallbackFailure::Unreachable | CallbackFailure::TooLong) => {
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
         None
@@ -173,7 +172,9 @@ impl Server {
         loop {
             match self.callback(client, ask.clone()).await {
                 Ok(Nfsstat4::Ok) | Err(CallbackFailure::Gone) => break,
-                Ok(_) | Err(CallbackFailure::Unreachable) => tokio::time::sleep(RETRY).await,
+                Ok(_) | Err(CallbackFailure::Unreachable | CallbackFailure::TooLong) => {
+                    tokio::time::sleep(RETRY).await;
+                }
             }
             if self.clock.monotonic() >= deadline {
                 break;

@@ -158,7 +158,7 @@ macro_rules! refusals {
     ($($type:ident: $($pattern:pat => $status:expr),+ $(,)?;)*) => {$(
         impl From<$type> for Refusal {
             fn from(refusal: $type) -> Self {
-                #[allow(unused_imports)]
+                #[allow(unused_imports, reason = "some are handed on whole")]
                 use $type::*;
                 let status: Nfsstat4 = match refusal { $($pattern => $status),+ };
                 status.into()

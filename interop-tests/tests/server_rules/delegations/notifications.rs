@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use interop_tests::nfs41::{CallbackAnswer, Client, StatusOf, notified, recalled};
+use interop_tests::nfs41::{CallbackAnswer, Client, ClientSetup, StatusOf, notified, recalled};
 use wire::nfs4::*;
 use wire::xdr;
 
@@ -193,6 +193,23 @@ async fn who_does_not_take_notice_is_asked_for_the_delegation() -> Result<()> {
     assert_eq!(told(&a, &folder, 1).await?, ["+two"]);
     let recall = recalled(&a).await.context("a recall")?;
     assert_eq!(recall.stateid, stateid);
+    a.delegreturn(&folder, stateid).await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_change_that_is_too_long_for_the_back_channel_recalls_and_what_fits_is_told() -> Result<()>
+{
+    let world = World::with(1, |_| {}).await?;
+    let mut setup = ClientSetup::named("a");
+    setup.back.maxrequestsize = 400;
+    let (a, b) = (setup.mount(world.address).await?, world.client("b").await?);
+    let folder = a.mkdir(&a.root().await?, "d").await?;
+    let stateid = given(&a, &folder).await?;
+    b.mkdir(&folder, "short").await?;
+    assert_eq!(told(&a, &folder, 1).await?, ["+short"]);
+    b.mkdir(&folder, &"x".repeat(255)).await?;
+    assert_eq!(recalled(&a).await?.stateid, stateid);
     a.delegreturn(&folder, stateid).await?;
     world.ends_without_leak().await
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use wire::nfs4::{
     Attr, Attributes, Bitmap4, CbArgOp, CbGetattr4Args, CbRecall4Args, CbRecallAny4Args, CbResOp,
-    Nfsstat4, Stateid4,
+    Nfsstat4,
 };
 
 /// How often a client may say that it has no such delegation. It says so at first of one whose
@@ -45,7 +45,7 @@ impl Server {
             && self.state.lock().is_delegated(delegation.id)
         {
             let recall = CbArgOp::Recall(CbRecall4Args {
-                stateid: wire_stateid(&delegation),
+                stateid: delegation.stateid.into(),
                 truncate: false,
                 fh: self.handle_of_delegation(&delegation),
             });
@@ -53,7 +53,7 @@ impl Server {
                 // It returns it by DELEGRETURN: Linux first opens here what it opened by itself.
                 Ok(Nfsstat4::Ok) | Err(CallbackFailure::Gone) => return,
                 Ok(Nfsstat4::BadStateid | Nfsstat4::Badhandle) => denials += 1,
-                Ok(_) | Err(CallbackFailure::Unreachable) => {}
+                Ok(_) | Err(CallbackFailure::Unreachable | CallbackFailure::TooLong) => {}
             }
             if denials >= DENIALS {
                 let revoked = self.state.lock().delegation_revoke(delegation.id);
@@ -107,7 +107,7 @@ impl Server {
                     )) => {}
                     _ => return None,
                 },
-                Err(CallbackFailure::Gone) => return None,
+                Err(CallbackFailure::Gone | CallbackFailure::TooLong) => return None,
                 // Every slot is taken, or there is no path now.
                 Err(CallbackFailure::Unreachable) => {}
             }
@@ -131,11 +131,4 @@ fn read(told: &Attributes) -> Option<Told> {
         accessed: told.time_deleg_access.and_then(timestamp),
         modified: told.time_deleg_modify.and_then(timestamp),
     })
-}
-
-pub(super) fn wire_stateid(delegation: &Delegation) -> Stateid4 {
-    Stateid4 {
-        seqid: delegation.stateid.seqid,
-        other: delegation.stateid.other,
-    }
 }

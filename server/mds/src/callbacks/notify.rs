@@ -1,10 +1,9 @@
 //! CB_NOTIFY, RFC 8881 §20.4: changes of a folder told to holders of its delegation, one batch after the other.
 //! What is to be told, and in which order, is decided in `state`.
 
-use super::delegation::wire_stateid;
 use super::{CallbackFailure, RETRY};
 use crate::server::Server;
-use crate::state::{DelegationId, EntryChange, OldEntry};
+use crate::state::{ClientId, DelegationId, EntryChange, OldEntry};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,8 +16,8 @@ use wire::nfs4::{
 };
 use wire::xdr::Encoder;
 
-/// Changes of one callback. With names of 255 bytes they fit the smallest request that a back channel takes.
-const AT_ONCE: usize = 8;
+/// Changes of one callback: whatever their names, they fit Linux's back channel, which takes a page.
+const AT_ONCE: usize = 4;
 
 /// How long a holder may take to hear of a change before its delegation is asked back.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +39,7 @@ impl Server {
                 return;
             };
             let notify = CbArgOp::Notify(CbNotify4Args {
-                stateid: wire_stateid(&delegation),
+                stateid: delegation.stateid.into(),
                 fh: self.handle_of_delegation(&delegation),
                 changes: changes.iter().map(notification).collect(),
             });
@@ -56,7 +55,7 @@ impl Server {
         }
     }
 
-    async fn is_told(&self, client: crate::state::ClientId, notify: CbArgOp) -> bool {
+    async fn is_told(&self, client: ClientId, notify: CbArgOp) -> bool {
         let deadline = self.clock.monotonic().plus(PATIENCE);
         while self.clock.monotonic() < deadline {
             match self.callback(client, notify.clone()).await {
@@ -65,7 +64,7 @@ impl Server {
                 // It asks for time; or the grant is still on its way to it.
                 Ok(Nfsstat4::Delay | Nfsstat4::BadStateid | Nfsstat4::Badhandle)
                 | Err(CallbackFailure::Unreachable) => tokio::time::sleep(RETRY).await,
-                Ok(_) => return false,
+                Ok(_) | Err(CallbackFailure::TooLong) => return false,
             }
         }
         false
@@ -121,5 +120,36 @@ fn added(name: &Bytes, replaced: Option<&OldEntry>) -> NotifyAdd4 {
         new_entry_cookie: Vec::new(),
         prev_entry: Vec::new(),
         last_entry: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::nfs4::{FH_LIMIT, Stateid4};
+
+    #[test]
+    fn the_longest_changes_of_one_callback_fit_a_page() {
+        const PAGE: usize = 4096;
+        /// RPC header with all groups of AUTH_SYS, CB_COMPOUND and CB_SEQUENCE.
+        const AROUND: usize = 256;
+        let name = Bytes::from(vec![b'x'; catalog::NAME_MAX_BYTES]);
+        let old = OldEntry {
+            name: name.clone(),
+            cookie: u64::MAX,
+        };
+        let longest = EntryChange::Renamed {
+            from: old.clone(),
+            to: name,
+            replaced: Some(old),
+        };
+        let args = CbNotify4Args {
+            stateid: Stateid4::ANONYMOUS,
+            fh: vec![0; FH_LIMIT].into(),
+            changes: vec![notification(&longest); AT_ONCE],
+        };
+        let mut out = Encoder::new();
+        args.encode(&mut out);
+        assert!(AROUND + out.len() <= PAGE, "{} bytes", out.len());
     }
 }

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 use wire::nfs4::{
     CbArgOp, CbOffload4Args, Copy4Args, Copy4Ok, CopyRequirements4, Fh4, Nfsstat4, OffloadInfo4,
-    StableHow4, Stateid4, Verifier4, WriteResponse4,
+    StableHow4, Verifier4, WriteResponse4,
 };
 
 /// What is copied inside the gates at once.
@@ -62,7 +62,7 @@ pub(crate) async fn copy(args: &Copy4Args, cx: &mut Compound<'_>) -> Result<Copy
         if let Ok(stateid) = begun {
             let fh = cx.handle_of(cx.file()?);
             let response = WriteResponse4 {
-                callback_id: Some(wire_stateid(stateid)),
+                callback_id: Some(stateid.into()),
                 count: 0,
                 committed: StableHow4::Unstable,
                 writeverf: Verifier4::default(),
@@ -90,13 +90,6 @@ fn answer(response: WriteResponse4, synchronous: bool) -> Copy4Ok {
     Copy4Ok {
         response,
         requirements,
-    }
-}
-
-fn wire_stateid(stateid: Stateid) -> Stateid4 {
-    Stateid4 {
-        seqid: stateid.seqid,
-        other: stateid.other,
     }
 }
 
@@ -228,7 +221,7 @@ impl Background {
         };
         let told = CbOffload4Args {
             fh: self.fh.clone(),
-            stateid: wire_stateid(self.stateid),
+            stateid: self.stateid.into(),
             info,
         };
         let (server, client) = (&self.job.writer.server, self.job.writer.client);

@@ -1,7 +1,7 @@
 //! CREATE, RFC 8881 §18.4: folders, symbolic links, sockets, fifos and devices. Files come by OPEN.
 //!
-//! State: delegations of the folder whose holders aren't told are recalled first. Gate: none. Catalog: one transaction (inode,
-//! entry, the folder's hot key).
+//! State: delegations of the folder whose holders aren't told are recalled first. Gate: none.
+//! Catalog: one transaction (inode, entry, the folder's hot key).
 
 use crate::attributes::Changes;
 use crate::compound::{Compound, File, Name, change_info, in_directory};

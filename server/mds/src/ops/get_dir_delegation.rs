@@ -12,7 +12,7 @@ use crate::status::Refusal;
 use catalog::FileKind;
 use wire::nfs4::{
     Bitmap4, DirDelegation4, GetDirDelegation4Args, GetDirDelegation4Ok, NOTIFY4_ADD_ENTRY,
-    NOTIFY4_CHANGE_COOKIE_VERIFIER, NOTIFY4_REMOVE_ENTRY, NOTIFY4_RENAME_ENTRY, Nfsstat4, Stateid4,
+    NOTIFY4_CHANGE_COOKIE_VERIFIER, NOTIFY4_REMOVE_ENTRY, NOTIFY4_RENAME_ENTRY, Nfsstat4,
     Verifier4,
 };
 
@@ -29,6 +29,7 @@ pub(crate) async fn get_dir_delegation(
     if !folder.export.delegations.folders {
         return Ok(GetDirDelegation4Ok::Unavail(false));
     }
+    let notification = args.notification_types.intersection(OFFERED);
     let given = cx.server.state.lock().delegate(
         cx.time,
         DelegationRequest {
@@ -40,7 +41,7 @@ pub(crate) async fn get_dir_delegation(
             modified: inode.mtime,
             tag: folder.export.number,
             reclaim: false,
-            notices: notices(args.notification_types),
+            notices: notices(notification),
             unasked: false,
         },
     );
@@ -57,39 +58,27 @@ pub(crate) async fn get_dir_delegation(
     Ok(GetDirDelegation4Ok::Ok(DirDelegation4 {
         // Cookies never get stale: the verifier is READDIR's, which is constant.
         cookieverf: Verifier4::default(),
-        stateid: Stateid4 {
-            seqid: given.stateid.seqid,
-            other: given.stateid.other,
-        },
-        notification: granted(args.notification_types),
+        stateid: given.stateid.into(),
+        notification,
         child_attributes: Bitmap4::EMPTY,
         dir_attributes: Bitmap4::EMPTY,
     }))
 }
 
-/// What there is to be told, by bit.
-const KINDS: [(u32, Notices); 4] = [
-    (NOTIFY4_ADD_ENTRY, Notices::ADDED),
-    (NOTIFY4_REMOVE_ENTRY, Notices::REMOVED),
-    (NOTIFY4_RENAME_ENTRY, Notices::RENAMED),
-    // Promised easily: it never changes.
-    (NOTIFY4_CHANGE_COOKIE_VERIFIER, Notices::NONE),
-];
+/// What there is to be told. That the cookie verifier changed is promised easily: it never does.
+const OFFERED: Bitmap4 = Bitmap4::of(&[
+    NOTIFY4_ADD_ENTRY,
+    NOTIFY4_REMOVE_ENTRY,
+    NOTIFY4_RENAME_ENTRY,
+    NOTIFY4_CHANGE_COOKIE_VERIFIER,
+]);
 
-fn of(asked: Bitmap4) -> impl Iterator<Item = (u32, Notices)> {
-    KINDS
-        .into_iter()
-        .filter(move |(bit, _)| asked.contains(*bit))
-}
-
-fn notices(asked: Bitmap4) -> Notices {
-    of(asked).fold(Notices::NONE, |all, (_, notices)| all.and(notices))
-}
-
-fn granted(asked: Bitmap4) -> Bitmap4 {
-    let mut granted = Bitmap4::EMPTY;
-    for (bit, _) in of(asked) {
-        granted.set(bit);
-    }
-    granted
+fn notices(granted: Bitmap4) -> Notices {
+    let of_entries = [
+        (NOTIFY4_ADD_ENTRY, Notices::ADDED),
+        (NOTIFY4_REMOVE_ENTRY, Notices::REMOVED),
+        (NOTIFY4_RENAME_ENTRY, Notices::RENAMED),
+    ];
+    let granted = of_entries.iter().filter(|(bit, _)| granted.contains(*bit));
+    granted.fold(Notices::NONE, |all, (_, notices)| all.and(*notices))
 }

@@ -1,7 +1,8 @@
 //! REMOVE, RFC 8881 §18.25.
 //!
-//! State: delegations of the file are recalled first, and those of the folder whose holders aren't told. One of a removed folder that the
-//! remover had itself ends with the folder: no filehandle is left to return it by.
+//! State: delegations of the file are recalled first, and those of the folder whose holders aren't told.
+//! One of a removed folder that the remover had itself ends with the folder: no filehandle is left to return
+//! it by.
 //! Gate: the inode, exclusive, so that no OPEN finds a file whose last name is going.
 //! Catalog: one transaction (entry, folder, link count or orphan). The objects of a file that
 //! nobody holds go with it; otherwise with the last close, return or the end of grace.
@@ -44,7 +45,7 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
         let _undelegated = cx.server.undelegated(entry.id, cx.client().ok()).await?;
         let _alone = cx.server.enter(entry.id, GateMode::Exclusive).await?;
         let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
-            Option<(Fate, OldEntry)>,
+            Option<(Fate, EntryChange)>,
             Refusal,
         > {
             let parent = tx.inode(directory.id).await?;
@@ -55,10 +56,11 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
             };
             may_take_away(&credential, &parent, &tx.inode(entry.id).await?)?;
             let removed = tx.remove(directory.id, &name, RemoveWhat::Any).await?;
-            Ok(Some((fate(tx, &removed, cx).await?, old(now))))
+            let change = EntryChange::Removed(old(now));
+            Ok(Some((fate(tx, &removed, cx).await?, change)))
         })?;
-        if let Some((fate, old)) = &done.value {
-            entries.tell(&done, &EntryChange::Removed(old.clone()));
+        if let Some((fate, change)) = &done.value {
+            entries.tell(&done, change);
             fate.follow(cx);
             return Ok(Remove4Ok {
                 cinfo: change_info(&done, directory.id),

@@ -65,7 +65,7 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
             Option<(Fate, Entries)>,
             Refusal,
         > {
-            if !permitted(
+            let Some(entries) = permitted(
                 tx,
                 &credential,
                 (&from, &oldname),
@@ -73,12 +73,8 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
                 (moved, replaced),
             )
             .await?
-            {
+            else {
                 return Ok(None);
-            }
-            let entries = Entries {
-                from: tx.lookup(from.id, &oldname).await?.map(old),
-                replaced: tx.lookup(to.id, &newname).await?.map(old),
             };
             let renamed = tx.rename(from.id, &oldname, to.id, &newname).await?;
             let fate = match &renamed.replaced {
@@ -100,9 +96,8 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
 }
 
 /// The two names as they were.
-#[derive(Clone)]
 struct Entries {
-    from: Option<OldEntry>,
+    moved: OldEntry,
     replaced: Option<OldEntry>,
 }
 
@@ -126,32 +121,22 @@ impl Folders {
     }
 
     fn tell<T>(&self, done: &Done<T>, entries: &Entries, newname: &Name) {
-        let Some(moved) = entries.from.clone() else {
-            return;
-        };
-        let replaced = entries.replaced.clone();
+        let (from, replaced) = (entries.moved.clone(), entries.replaced.clone());
+        let name = Bytes::clone(newname);
         match self {
             Folders::One(folder) => {
-                let to = Bytes::clone(newname);
-                folder.tell(
-                    done,
-                    &EntryChange::Renamed {
-                        from: moved,
-                        to,
-                        replaced,
-                    },
-                );
+                let to = name;
+                folder.tell(done, &EntryChange::Renamed { from, to, replaced });
             }
-            Folders::Two { from, to } => {
-                let name = Bytes::clone(newname);
-                from.tell(done, &EntryChange::Removed(moved));
+            Folders::Two { from: source, to } => {
+                source.tell(done, &EntryChange::Removed(from));
                 to.tell(done, &EntryChange::Added { name, replaced });
             }
         }
     }
 }
 
-/// Refuses what the caller may not do; `false` when a name no longer means what it did: `moved`,
+/// Refuses what the caller may not do; `None` when a name no longer means what it did: `moved`,
 /// `replaced`, whose delegations are out of the way and whose gate we hold.
 async fn permitted(
     tx: &mut Tx,
@@ -159,13 +144,13 @@ async fn permitted(
     (from, oldname): (&File, &Name),
     (to, newname): (&File, &Name),
     (moved, replaced): (InodeId, Option<InodeId>),
-) -> Result<bool, Refusal> {
+) -> Result<Option<Entries>, Refusal> {
     let source = tx.inode(from.id).await?;
     in_directory(credential, &source, Want::EXECUTE)?;
     let target = tx.inode(to.id).await?;
     let entry = tx.lookup(from.id, oldname).await?.ok_or(Nfsstat4::Noent)?;
     if entry.id != moved {
-        return Ok(false);
+        return Ok(None);
     }
     let moved = tx.inode(entry.id).await?;
     may_take_away(credential, &source, &moved)?;
@@ -179,9 +164,9 @@ async fn permitted(
     }
     let now = tx.lookup(to.id, newname).await?;
     if now.as_ref().map(|entry| entry.id) != replaced {
-        return Ok(false);
+        return Ok(None);
     }
-    if let Some(now) = now
+    if let Some(now) = &now
         && now.id != entry.id
     {
         may_take_away(credential, &target, &tx.inode(now.id).await?)?;
@@ -196,5 +181,8 @@ async fn permitted(
             _ => {}
         }
     }
-    Ok(true)
+    Ok(Some(Entries {
+        moved: old(entry),
+        replaced: now.map(old),
+    }))
 }

@@ -32,16 +32,6 @@ pub enum DelegationKind {
     Write,
 }
 
-impl DelegationKind {
-    /// What somebody else may not do meanwhile.
-    fn bars(self) -> Touch {
-        match self {
-            DelegationKind::Read => Touch::Change,
-            DelegationKind::Write => Touch::Read,
-        }
-    }
-}
-
 /// What somebody is about to do to a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touch {

@@ -215,7 +215,8 @@ impl State {
         self.grace.phase != GracePhase::Over
     }
 
-    /// Closes grace when its time is over, and nobody is in the middle of reclaims, or everybody on record has completed. From then on
+    /// Closes grace when its time is over, and nobody is in the middle of reclaims, or everybody on
+    /// record has completed. From then on
     /// reclaims are refused as well; the caller removes the records listed, settles every write
     /// intent, and calls `end_grace` (invariant 7). Until then it is told again.
     pub fn grace_due(&mut self, now: Time) -> Option<GraceEnd> {

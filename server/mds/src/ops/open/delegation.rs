@@ -20,7 +20,7 @@ use wire::nfs4::{
     OPEN4_SHARE_ACCESS_WANT_NO_DELEG, OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE,
     OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION, OPEN4_SHARE_ACCESS_WANT_READ_DELEG,
     OPEN4_SHARE_ACCESS_WANT_WRITE_DELEG, OpenArguments4, OpenDelegation4, OpenDelegationType4,
-    OpenNoneDelegation4, OpenReadDelegation4, OpenWriteDelegation4, Stateid4,
+    OpenNoneDelegation4, OpenReadDelegation4, OpenWriteDelegation4,
 };
 
 /// What the bits beside the share access ask for.
@@ -170,10 +170,7 @@ impl Wish {
             }
             Err(why) => return OpenDelegation4::NoneExt(why.clone()),
         };
-        let stateid = Stateid4 {
-            seqid: delegation.stateid.seqid,
-            other: delegation.stateid.other,
-        };
+        let stateid = delegation.stateid.into();
         let recall = delegation.leaving;
         match delegation.kind {
             DelegationKind::Read => {

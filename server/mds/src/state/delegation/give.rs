@@ -232,9 +232,9 @@ impl super::Delegations {
 impl super::super::open::Opens {
     /// Whether anybody else has the file open against such a delegation, or is about to.
     fn stand_against(&self, inode: InodeId, kind: DelegationKind, client: ClientId) -> bool {
-        match kind.bars() {
-            Touch::Read => self.others_have_open(client, inode),
-            Touch::Entries(_) | Touch::Change => self.others_write_or_deny_read(client, inode),
+        match kind {
+            DelegationKind::Write => self.others_have_open(client, inode),
+            DelegationKind::Read => self.others_write_or_deny_read(client, inode),
         }
     }
 }
