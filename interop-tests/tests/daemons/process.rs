@@ -172,6 +172,23 @@ impl House {
         Ok(path.display().to_string())
     }
 
+    /// A demo on the folder `demo`, with further words as given.
+    pub fn start_demo(&self, more: &[&str]) -> Result<Process> {
+        let (folder, listen) = (
+            self.path("demo").display().to_string(),
+            self.mds().to_string(),
+        );
+        let words = [
+            "headrace",
+            "demo",
+            "--data-dir",
+            &folder,
+            "--listen",
+            &listen,
+        ];
+        Process::start(&[&words[..], more].concat())
+    }
+
     /// The metadata server's file, `server` lines and exports as given; where it is.
     pub fn mds_file(&self, server: &str, exports: &str) -> Result<String> {
         let text = format!(

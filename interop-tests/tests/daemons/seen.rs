@@ -194,18 +194,8 @@ fn data_servers_and_demos_show_their_health_too() -> Result<()> {
         Ok(get(house.ds_metrics(), "/readyz")?.0 == 200)
     })?;
     drop(ds);
-    let demo = Process::start(&[
-        "headrace",
-        "demo",
-        "--data-dir",
-        &house.path("demo").display().to_string(),
-        "--listen",
-        &house.mds().to_string(),
-        "--data-servers",
-        "1",
-        "--metrics-listen",
-        &house.at_port(20_500).to_string(),
-    ])?;
+    let metrics = house.at_port(20_500).to_string();
+    let demo = house.start_demo(&["--data-servers", "1", "--metrics-listen", &metrics])?;
     demo.says("ready: 1 data servers")?;
     until("the demo is ready", || {
         Ok(get(house.at_port(20_500), "/readyz")?.0 == 200)

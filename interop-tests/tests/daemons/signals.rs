@@ -62,25 +62,9 @@ async fn terminated_servers_end_what_is_under_way_exit_0_and_have_everything_at_
 #[tokio::test]
 async fn a_demo_started_again_on_its_folder_has_its_data() -> Result<()> {
     let house = House::new()?;
-    let (folder, listen) = (
-        house.path("demo").display().to_string(),
-        house.mds().to_string(),
-    );
     let metrics = house.at_port(20_500).to_string();
-    let words = [
-        "headrace",
-        "demo",
-        "--data-dir",
-        &folder,
-        "--listen",
-        &listen,
-        "--metrics-listen",
-        &metrics,
-        "--lease-seconds",
-        "5",
-    ];
     for round in 0..2 {
-        let mut demo = Process::start(&words)?;
+        let mut demo = house.start_demo(&["--metrics-listen", &metrics, "--lease-seconds", "5"])?;
         demo.says("ready: 3 data servers")?;
         let line = demo.says("mount -t nfs4")?;
         let typed = format!("port={} {}:/ /mnt", house.mds().port(), house.ip);
@@ -98,21 +82,10 @@ async fn a_demo_started_again_on_its_folder_has_its_data() -> Result<()> {
 #[tokio::test]
 async fn a_demo_delegates_files_and_folders_only_when_it_is_told_to() -> Result<()> {
     let house = House::new()?;
-    let folder = house.path("demo").display().to_string();
-    let listen = house.mds().to_string();
-    let plain = [
-        "headrace",
-        "demo",
-        "--data-dir",
-        &folder,
-        "--listen",
-        &listen,
-        "--lease-seconds",
-        "5",
-    ];
+    let plain = ["--lease-seconds", "5"];
     let told = [&plain[..], &["--delegations"]].concat();
     for (words, name, wanted) in [(&plain[..], "plain", false), (&told, "told", true)] {
-        let mut demo = Process::start(words)?;
+        let mut demo = house.start_demo(words)?;
         demo.says("ready: 3 data servers")?;
         let client = Client::mount(house.mds(), "lone").await?;
         let root = client.root().await?;

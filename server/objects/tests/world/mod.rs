@@ -411,3 +411,7 @@ pub async fn truncate(
     truncating.done();
     Ok(())
 }
+
+pub fn objects_of(extents: &[Extent]) -> impl Iterator<Item = layout::ObjectRef> {
+    extents.iter().flat_map(Extent::objects).cloned()
+}
