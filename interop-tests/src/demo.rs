@@ -157,7 +157,11 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
     let mut operations = Operations::default();
     let survived = metadata_server_dies(&mut split, &mut operations, &mut clients)?;
     let all = lab.net.traffic()?.since(&begun);
-    print_table(&all, &speed, operations.sum()?, &mut clients, native)?;
+    if native {
+        print_own_counts(&speed, operations.sum()?, &mut clients)?;
+    } else {
+        print_table(&all, &speed, operations.sum()?, &mut clients)?;
+    }
     println!("  source tree      {copied}; {compared}: equal");
     println!(
         "  fio verify       crc32c, 1 MiB and 4 KiB, direct and buffered, by both clients: held"
@@ -277,12 +281,8 @@ fn print_table(
     speed: &Speed,
     operations: f64,
     clients: &mut [(Box<dyn Client>, Ipv4Addr)],
-    native: bool,
 ) -> Result<()> {
     println!();
-    if native {
-        return print_own_counts(speed, operations, clients);
-    }
     println!(
         "  {:28} {:>12} {:>12} {:>10} {:>12}",
         "client", "written", "read", "MB/s", "RPC calls"
@@ -359,6 +359,7 @@ fn print_own_counts(
     operations: f64,
     clients: &mut [(Box<dyn Client>, Ipv4Addr)],
 ) -> Result<()> {
+    println!();
     println!(
         "  {:28} {:>12} {:>12} {:>10} {:>12}",
         "", "written", "read", "MB/s", "operations"

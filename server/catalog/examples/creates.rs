@@ -50,29 +50,20 @@ async fn create_and_keep(catalog: &Catalog, directory: InodeId, name: &str, slot
     done.expect("a create in a healthy catalog");
 }
 
-/// Creates a second by `callers`, with their replies or without.
-async fn rate(
-    catalog: &Arc<Catalog>,
+/// Creates a second by `callers` at once, each of whom makes one after the other.
+async fn by_callers<F: Future<Output = ()> + Send>(
     callers: u64,
     for_how_long: Duration,
-    keep: bool,
-    round: u32,
+    one: impl Fn(u64, String) -> F + Clone + Send + 'static,
 ) -> f64 {
-    let folder = format!("replies-{callers}-{keep}-{round}");
-    let directory = create(catalog, InodeId::ROOT, &folder, FileKind::Directory).await;
     let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
-            let catalog = catalog.clone();
+            let one = one.clone();
             tokio::spawn(async move {
                 let mut count = 0_u64;
                 while start.elapsed() < for_how_long {
-                    let name = format!("{caller}-{count}");
-                    if keep {
-                        create_and_keep(&catalog, directory, &name, caller).await;
-                    } else {
-                        create(&catalog, directory, &name, FileKind::Regular).await;
-                    }
+                    one(caller, format!("{caller}-{count}")).await;
                     count += 1;
                 }
                 count
@@ -84,6 +75,30 @@ async fn rate(
         created += task.await.expect("a caller that doesn't panic");
     }
     created as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Creates a second by `callers`, with their replies or without.
+async fn rate(
+    catalog: &Arc<Catalog>,
+    callers: u64,
+    for_how_long: Duration,
+    keep: bool,
+    round: u32,
+) -> f64 {
+    let folder = format!("replies-{callers}-{keep}-{round}");
+    let directory = create(catalog, InodeId::ROOT, &folder, FileKind::Directory).await;
+    let catalog = catalog.clone();
+    by_callers(callers, for_how_long, move |caller, name| {
+        let catalog = catalog.clone();
+        async move {
+            if keep {
+                create_and_keep(&catalog, directory, &name, caller).await;
+            } else {
+                create(&catalog, directory, &name, FileKind::Regular).await;
+            }
+        }
+    })
+    .await
 }
 
 /// Both sides in turn, so that a noisy machine disturbs them alike.
@@ -117,35 +132,20 @@ async fn measure(catalog: &Arc<Catalog>, callers: u64, for_how_long: Duration) {
     )
     .await;
     let (before, start, slowest) = (catalog.stats(), Instant::now(), Arc::new(AtomicU64::new(0)));
-    let tasks: Vec<_> = (0..callers)
-        .map(|caller| {
-            let (catalog, slowest) = (catalog.clone(), slowest.clone());
-            tokio::spawn(async move {
-                let mut count = 0_u64;
-                while start.elapsed() < for_how_long {
-                    let began = Instant::now();
-                    create(
-                        &catalog,
-                        directory,
-                        &format!("{caller}-{count}"),
-                        FileKind::Regular,
-                    )
-                    .await;
-                    slowest.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
-                    count += 1;
-                }
-                count
-            })
-        })
-        .collect();
-    let mut created = 0;
-    for task in tasks {
-        created += task.await.expect("a caller that doesn't panic");
-    }
+    let (of_caller, slowest_of_all) = (catalog.clone(), slowest.clone());
+    let creates_a_second = by_callers(callers, for_how_long, move |_, name| {
+        let (catalog, slowest) = (of_caller.clone(), slowest_of_all.clone());
+        async move {
+            let began = Instant::now();
+            create(&catalog, directory, &name, FileKind::Regular).await;
+            slowest.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        }
+    })
+    .await;
     let (seconds, after) = (start.elapsed().as_secs_f64(), catalog.stats());
     println!(
         "{callers:4} callers: {:8.0} creates/s, {:7.0} syncs/s, batches by size {:?}, slowest {} us, conflicts {}",
-        created as f64 / seconds,
+        creates_a_second,
         (after.batches - before.batches) as f64 / seconds,
         after.batch_sizes,
         slowest.load(Ordering::Relaxed),

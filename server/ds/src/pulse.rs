@@ -26,19 +26,15 @@ impl Pulse {
 
     /// Asks every thread of the engine that has answered the last time.
     pub fn feel<E: Engine>(self: &Arc<Self>, engine: &E) {
-        for (number, lane) in engine.lanes().into_iter().enumerate() {
-            {
-                let mut asked = self.asked.lock();
-                if asked.len() <= number {
-                    asked.push(None);
-                }
-                if asked[number].is_some() {
-                    continue;
-                }
+        let lanes = engine.lanes();
+        let mut asked = self.asked.lock();
+        asked.resize(lanes.len(), None);
+        for (number, lane) in lanes.into_iter().enumerate() {
+            if asked[number].is_none() {
                 asked[number] = Some(Instant::now());
+                let pulse = Arc::clone(self);
+                lane.spawn(async move { pulse.asked.lock()[number] = None });
             }
-            let pulse = Arc::clone(self);
-            lane.spawn(async move { pulse.asked.lock()[number] = None });
         }
     }
 

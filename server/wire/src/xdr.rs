@@ -490,9 +490,9 @@ macro_rules! xdr_struct {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct $name { $($(#[$fmeta])* pub $field: $type),* }
         impl $crate::xdr::Xdr for $name {
-            #[allow(unused_variables)]
+            #[allow(unused_variables, reason = "a struct may have no fields")]
             fn encode(&self, out: &mut $crate::xdr::Encoder) { $($crate::xdr::Xdr::encode(&self.$field, out);)* }
-            #[allow(unused_variables)]
+            #[allow(unused_variables, reason = "a struct may have no fields")]
             fn decode(input: &mut $crate::xdr::Decoder) -> Result<Self, $crate::xdr::DecodeError> {
                 Ok(Self { $($field: $crate::xdr::Xdr::decode(input)?),* })
             }

@@ -1,5 +1,7 @@
-// Each test file is a crate of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    reason = "each test file is a crate of its own and uses a part"
+)]
 
 //! A server that does what a test tells it to, call by call. Never here: an assertion.
 

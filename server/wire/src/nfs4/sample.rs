@@ -93,7 +93,7 @@ fn opaques(source: &mut Source, each: usize) -> Vec<Bytes> {
 macro_rules! samples {
     ($($type:ty: |$source:ident| $value:expr;)*) => {$(
         impl Sample for $type {
-            #[allow(unused_variables)]
+            #[allow(unused_variables, reason = "some values are constants")]
             fn sample($source: &mut Source) -> Self { $value }
         }
     )*};

@@ -1,5 +1,7 @@
-// Each test file is a crate of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    reason = "each test file is a crate of its own and uses a part"
+)]
 
 //! What every fuzz target of the older protocols asks of a decoder. Never here: a target.
 
