@@ -71,6 +71,22 @@ async fn another_client_sees_the_size_while_the_file_is_being_written() -> Resul
 }
 
 #[tokio::test]
+async fn a_file_that_could_be_written_and_was_not_keeps_its_times() -> Result<()> {
+    // Its object is younger than the file where it came from a pool or was bound at the first layout.
+    let world = World::start().await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let asked = [Attr::Change, Attr::TimeModify, Attr::TimeMetadata];
+    let before = b.getattr(&file.fh, &asked).await?;
+    let held = world.to_write(&a, &file).await?;
+    assert_eq!(b.getattr(&file.fh, &asked).await?, before);
+    a.layoutreturn(&file.fh, held.stateid, Layoutiomode4::Any)
+        .await?;
+    assert_eq!(b.getattr(&file.fh, &asked).await?, before);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn a_writer_is_told_its_own_size_before_it_commits_by_getattr_and_by_readdir() -> Result<()> {
     // Fact 40: another process of the same client opens or lists it, and its kernel believes what it is told.
     let world = World::start().await?;

@@ -423,15 +423,10 @@ impl Record for Order {
                 to.number(*size);
                 to.number(*size_epoch);
             }
-            OrderKind::Pad { size } => {
-                to.byte(2);
-                to.number(*size);
-            }
             OrderKind::Fence { objects } => {
                 to.byte(3);
                 to.list(objects, Writer::object);
             }
-            OrderKind::Settle => to.byte(4),
         }
     }
 
@@ -442,13 +437,9 @@ impl Record for Order {
                 size: from.number("size")?,
                 size_epoch: from.number("size_epoch")?,
             },
-            2 => OrderKind::Pad {
-                size: from.number("size")?,
-            },
             3 => OrderKind::Fence {
                 objects: from.list("objects", Fields::object)?,
             },
-            4 => OrderKind::Settle,
             _ => return Err(from.wrong("kind")),
         };
         Ok(Order { inode, kind })

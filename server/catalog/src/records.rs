@@ -53,12 +53,8 @@ pub struct Order {
 pub enum OrderKind {
     /// Cut or extend every object to its part of `size`, then commit size and epoch.
     Truncate { size: u64, size_epoch: u64 },
-    /// Extend every object to its part of `size`.
-    Pad { size: u64 },
     /// Give the objects these owners and generations: `objects` is what is to be.
     Fence { objects: Vec<ObjectRef> },
-    /// Ask every object for size and times, then commit them.
-    Settle,
 }
 
 /// An object that was made ahead, or is about to be.

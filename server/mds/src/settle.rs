@@ -29,7 +29,7 @@ impl Server {
                 return Ok(inode);
             }
             let observed = self.objects.observe(&inode.extents).await?;
-            let written = observed.size > inode.size || observed.mtime > inode.data_mtime;
+            let written = observed.is_written_since(&inode);
             if !written && observed.used == inode.used {
                 self.writing.settled(id);
                 return Ok(inode);

@@ -7,6 +7,7 @@
 use crate::proxy::live_objects;
 use crate::{Error, Objects};
 use backend::{Nanos, ObjectStat};
+use catalog::Inode;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -29,6 +30,14 @@ pub struct Observed {
     /// Bytes on disk.
     pub used: u64,
     pub objects: Vec<(ObjectId, ObjectStat)>,
+}
+
+impl Observed {
+    /// Whether a client wrote since size and times of `inode` were committed. A file without a byte was not written:
+    /// its objects are younger than what is known of them where they came from a pool or were bound late.
+    pub fn is_written_since(&self, inode: &Inode) -> bool {
+        self.size > inode.size || (inode.size > 0 && self.mtime > inode.data_mtime)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

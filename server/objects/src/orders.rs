@@ -231,8 +231,6 @@ impl Objects {
                 OrderKind::Truncate { size, size_epoch } => {
                     self.carry_out_truncate(id, inode, size, size_epoch).await?;
                 }
-                OrderKind::Pad { size } => self.carry_out_settle(id, inode, size).await?,
-                OrderKind::Settle => self.carry_out_settle(id, inode, 0).await?,
                 OrderKind::Fence { objects } => self.carry_out_fence(id, inode, &objects).await?,
             }
         }
@@ -271,39 +269,6 @@ impl Objects {
             if current.size_epoch < size_epoch {
                 current.size = size;
                 current.size_epoch = size_epoch;
-                current.mtime = tx.now();
-                current.ctime = tx.now();
-                current.data_mtime = current.data_mtime.max(mtime);
-                current.change = tx.next_change();
-                tx.put(&current).await?;
-            }
-            tx.order_done(id);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// `size_least`: what was to be visible at least.
-    async fn carry_out_settle(
-        &self,
-        id: OrderId,
-        inode: InodeId,
-        size_least: u64,
-    ) -> Result<(), Error> {
-        let Some(known) = self.inode_of(id, inode).await? else {
-            return Ok(());
-        };
-        let observed = self.observe(&known.extents).await?;
-        let size = observed.size.max(known.size).max(size_least);
-        let size_epoch = known.size_epoch;
-        let padded = self.pad(&known.extents, size).await?;
-        let mtime = observed.mtime.max(padded.mtime);
-        catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
-            let mut current = tx.inode(inode).await?;
-            if current.size_epoch == size_epoch
-                && (size > current.size || mtime > current.data_mtime)
-            {
-                current.size = current.size.max(size);
                 current.mtime = tx.now();
                 current.ctime = tx.now();
                 current.data_mtime = current.data_mtime.max(mtime);

@@ -227,9 +227,7 @@ proptest! {
     fn an_order_survives_its_bytes(inode in id(), size: u64, size_epoch: u64, objects in vec(object(), 0..4)) {
         for kind in [
             OrderKind::Truncate { size, size_epoch },
-            OrderKind::Pad { size },
             OrderKind::Fence { objects: objects.clone() },
-            OrderKind::Settle,
         ] {
             survives(&Order { inode, kind })?;
         }

@@ -217,11 +217,9 @@ fn intents_orders_clients_and_servers_survive_a_restart() {
                         size: 1 << 40,
                         size_epoch: 4,
                     },
-                    OrderKind::Pad { size: 7 },
                     OrderKind::Fence {
                         objects: vec![object(1, 1)],
                     },
-                    OrderKind::Settle,
                 ];
                 Ok(kinds.map(|kind| {
                     let order = Order { inode: id, kind };
