@@ -17,6 +17,7 @@ pub struct Servers {
 }
 
 const START_LIMIT: Duration = Duration::from_mins(1);
+const REST_LIMIT: Duration = Duration::from_mins(1);
 
 impl Servers {
     /// `limits`: lines of the metadata server's `[limits]`.
@@ -50,6 +51,40 @@ impl Servers {
             ds,
             _folder: folder,
         })
+    }
+
+    /// Waits until both have next to nothing to do.
+    pub async fn until_they_rest(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(500);
+        /// Of a hundredth of a second of processor time each, as Linux counts it.
+        const NEXT_TO_NOTHING: u64 = 1;
+        let deadline = Instant::now() + REST_LIMIT;
+        let mut before = self.ticks()?;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = self.ticks()?;
+            if now - before <= NEXT_TO_NOTHING {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the servers don't come to rest");
+            before = now;
+        }
+    }
+
+    fn ticks(&self) -> Result<u64> {
+        let mut all = 0;
+        for process in [&self.mds, &self.ds] {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.id()))?;
+            // Behind the name, which may hold anything: utime and stime are the 14th and 15th of the whole line.
+            let (_, fields) = stat
+                .rsplit_once(')')
+                .context("no process has such a stat")?;
+            let times = fields.split_whitespace().skip(11).take(2);
+            all += times
+                .filter_map(|time| time.parse::<u64>().ok())
+                .sum::<u64>();
+        }
+        Ok(all)
     }
 
     /// Memory of the metadata server's process that lies in RAM now.

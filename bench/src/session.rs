@@ -62,8 +62,8 @@ fn channel(slots: u32) -> ChannelAttrs4 {
 }
 
 impl Session {
-    /// EXCHANGE_ID, CREATE_SESSION, RECLAIM_COMPLETE.
-    pub async fn mount(address: SocketAddr, name: &str, slots: u32) -> Result<Self> {
+    /// EXCHANGE_ID, CREATE_SESSION, RECLAIM_COMPLETE. Another `boot` of a name ends what the one before it held.
+    pub async fn mount(address: SocketAddr, name: &str, boot: u64, slots: u32) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (read, write) = stream.into_split();
@@ -79,7 +79,7 @@ impl Session {
         };
         let exchange = ExchangeId4Args {
             clientowner: ClientOwner4 {
-                verifier: Verifier4([1; 8]),
+                verifier: Verifier4(boot.to_be_bytes()),
                 ownerid: Bytes::copy_from_slice(name.as_bytes()),
             },
             flags: EXCHGID4_FLAG_USE_PNFS_MDS,

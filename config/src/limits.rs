@@ -108,6 +108,11 @@ section! {
         layouts_per_client: u64 = {
             default: Toml("1000000"), range: (1, 1 << 32), example: "100000",
         };
+        /// How often in a second one client is told at once to come again later, as by NFS4ERR_DELAY; beyond that
+        /// it is told late, so that one that asks again without waiting doesn't slow the others. 0: always at once.
+        refusals_per_second: u32 = {
+            default: Toml("1000"), range: (0, 1_000_000), example: "200",
+        };
         /// Value of one extended attribute.
         xattr_value_bytes: Bytes = {
             default: Toml(r#""64KiB""#), range: (256, 64 << 10), example: r#""4KiB""#,

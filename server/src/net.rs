@@ -8,7 +8,7 @@ use anyhow::Context;
 use budget::{Budget, Part, ReplyRoom};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use mds::{BackChannel, BackChannelError, Connection, Server};
+use mds::{Answered, BackChannel, BackChannelError, Connection, Server};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
@@ -442,18 +442,22 @@ impl Reading<'_> {
                 let mut room = ReplyRoom::new(&self.shared.going);
                 let underway = self.requests.token();
                 share.of(self.connection.client()).add(async move {
-                    let frame = server
+                    let Answered { frame, wait } = server
                         .call(&connection, header, decoder, length, &mut room)
                         .await;
                     drop(part);
                     room.fit(frame.remaining()).await;
+                    drop(of_all);
+                    if !wait.is_zero() {
+                        tokio::time::sleep(wait).await;
+                    }
                     let reply = Outgoing {
                         frame,
                         _held: Some((slot, room)),
                     };
                     // A closed connection: the reply stays in its slot for the retry.
                     let _ = frames.send(reply).await;
-                    drop((of_all, underway));
+                    drop(underway);
                 });
             }
             Message::Reply(reply) => self.back.answered(&reply, decoder.rest()),

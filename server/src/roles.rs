@@ -155,6 +155,7 @@ fn spec(config: &MdsConfig) -> Spec {
             lock_turn: limits.lock_turn_seconds.duration(),
             layouts: limits.layouts as usize,
             layouts_per_client: limits.layouts_per_client as usize,
+            refusals_per_second: limits.refusals_per_second,
             copies_per_client: limits.copies_per_client as usize,
             xattr_value_bytes: limits.xattr_value_bytes.0 as u32,
             xattrs_per_file: limits.xattrs_per_file,

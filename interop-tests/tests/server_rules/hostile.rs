@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Buf;
@@ -421,5 +421,36 @@ async fn endless_opens_stay_within_the_limit_of_a_client() -> Result<()> {
     assert_eq!(last, Nfsstat4::Delay);
     assert!(world.running().server.held().opens <= 20);
     good.open_create(&root, "g").await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn who_asks_again_without_waiting_is_told_late_and_its_other_requests_are_not() -> Result<()>
+{
+    let world = World::with(1, |spec| {
+        spec.limits.layouts_per_client = 1;
+        spec.limits.refusals_per_second = 1;
+    })
+    .await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let (held, more) = (
+        a.open_create(&root, "held").await?,
+        a.open_create(&root, "more").await?,
+    );
+    world.to_read(&a, &held).await?;
+    let refused = async || world.to_read(&a, &more).await.map(|_| ()).status();
+    assert_eq!(refused().await, Nfsstat4::Layouttrylater);
+    let began = Instant::now();
+    let others = async {
+        serves(&world, &a).await?;
+        serves(&world, &b).await
+    };
+    tokio::select! {
+        status = refused() => panic!("{status:?} after {:?}, before the others", began.elapsed()),
+        served = others => served?,
+    }
+    assert_eq!(refused().await, Nfsstat4::Layouttrylater);
+    ensure!(began.elapsed() >= Duration::from_secs(1), "told at once");
     world.ends_without_leak().await
 }

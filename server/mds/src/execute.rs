@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use wire::Xdr;
 use wire::nfs4::{
@@ -47,6 +48,27 @@ fn asked_bytes(operations: &[ArgOp]) -> usize {
     asked.fold(0, |all, bytes| all.saturating_add(bytes as usize))
 }
 
+/// A reply, and how long it is to wait before it is sent.
+pub struct Answered {
+    pub frame: Frame,
+    pub wait: Duration,
+}
+
+impl From<Frame> for Answered {
+    fn from(frame: Frame) -> Self {
+        Self {
+            frame,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+/// Whether a client is told to ask again after a while.
+fn is_for_later(status: Nfsstat4) -> bool {
+    use Nfsstat4::{Delay, Grace, Layouttrylater, Recallconflict};
+    matches!(status, Delay | Grace | Layouttrylater | Recallconflict)
+}
+
 /// Why a request never reached its operations.
 enum Unsequenced {
     /// A retry whose first reply is kept: sent again as it was.
@@ -65,11 +87,11 @@ impl Server {
         arguments: Decoder,
         request_bytes: usize,
         room: &mut dyn ReplyRoom,
-    ) -> Frame {
+    ) -> Answered {
         let refuse = |status| {
             let mut out = begin();
             ReplyHeader::accepted(header.xid, status).encode(&mut out);
-            Frame::new(out)
+            Answered::from(Frame::new(out))
         };
         if header.program != NFS4_PROGRAM {
             return refuse(Accepted::ProgUnavail);
@@ -110,7 +132,7 @@ impl Server {
                 Err(why) => {
                     let mut out = begin();
                     ReplyHeader::denied(header.xid, Denied::AuthError(why)).encode(&mut out);
-                    Frame::new(out)
+                    Frame::new(out).into()
                 }
             },
             _ => refuse(Accepted::ProcUnavail),
@@ -125,12 +147,12 @@ impl Server {
         request: Compound4Args,
         digest: u64,
         request_bytes: usize,
-    ) -> Frame {
+    ) -> Answered {
         self.metrics.compounds.fetch_add(1, Relaxed);
         let mut reply = Reply::new(xid, &request.tag);
         if !(1..=2).contains(&request.minorversion) {
             reply.status = Nfsstat4::MinorVersMismatch;
-            return reply.finish();
+            return reply.finish().into();
         }
         let mut cx = Compound {
             server: self,
@@ -163,15 +185,23 @@ impl Server {
                             slot: Some(slot),
                         };
                         run(&mut cx, &mut reply, operations).await;
+                        let status = reply.status;
                         let frame = reply.finish();
                         let keep = cx
                             .admitted
                             .as_ref()
                             .is_some_and(|admitted| admitted.cache_this);
                         guard.complete(if keep { kept(&frame) } else { Bytes::new() });
-                        return frame;
+                        let wait = match &cx.admitted {
+                            Some(admitted) if is_for_later(status) => {
+                                let now = self.clock.monotonic();
+                                self.state.lock().told_to_wait(now, admitted.client)
+                            }
+                            _ => Duration::ZERO,
+                        };
+                        return Answered { frame, wait };
                     }
-                    Err(Unsequenced::Replay(body)) => return Reply::replay(xid, &body),
+                    Err(Unsequenced::Replay(body)) => return Reply::replay(xid, &body).into(),
                     Err(Unsequenced::Refused(status)) => {
                         reply.push(&ResOp::failed(Opnum::Sequence, status));
                     }
@@ -199,7 +229,7 @@ impl Server {
                 }
             }
         }
-        reply.finish()
+        reply.finish().into()
     }
 
     /// SEQUENCE, RFC 8881 §18.46: everything that must hold before the first operation runs.

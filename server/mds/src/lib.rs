@@ -34,7 +34,7 @@ mod writing;
 
 pub use clock::Clock;
 pub use connection::{BackChannel, BackChannelError, Connection};
-pub use execute::ReplyRoom;
+pub use execute::{Answered, ReplyRoom};
 pub use exports::{Access, Delegations, Elsewhere, ExportRule, Exports, Squash};
 pub use filehandle::HandleKey;
 pub use identity::{

@@ -130,6 +130,8 @@ pub(super) struct Client {
     pub(super) reclaim: Reclaim,
     pub(super) renewed: Time,
     pub(super) notice: Notice,
+    /// When it has been refused as often as it may be in a second.
+    pub(super) refused_until: Time,
 }
 
 /// The records of one client owner: a confirmed one, and one that may replace it.
@@ -201,6 +203,7 @@ impl Clients {
                 reclaim: Reclaim::None,
                 renewed: now,
                 notice: Notice::None,
+                refused_until: Time::ZERO,
             },
         );
         id

@@ -48,6 +48,8 @@ pub struct Limits {
     pub lock_turn: Duration,
     pub layouts_per_client: usize,
     pub layouts: usize,
+    /// How often in a second a client may be told at once to come again later; 0: always.
+    pub refusals_per_second: u32,
     /// Copies of one client that go on after their answer.
     pub copies_per_client: usize,
     /// How long a client may take to return a recalled delegation before it is revoked.
@@ -108,6 +110,7 @@ impl Default for Limits {
             lock_turn: Duration::from_secs(5),
             layouts_per_client: 1_000_000,
             layouts: 8_000_000,
+            refusals_per_second: 1_000,
             copies_per_client: 16,
             delegation_recall: Duration::from_secs(90),
             delegation_rest: Duration::from_mins(1),

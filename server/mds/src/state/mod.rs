@@ -24,6 +24,7 @@ mod offload;
 mod open;
 mod range;
 mod recall;
+mod refused;
 mod sequence;
 mod session;
 mod share;

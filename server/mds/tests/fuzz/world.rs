@@ -330,11 +330,11 @@ impl World {
         let call = self
             .server
             .call(&self.connection, header, arguments, length, &mut room);
-        let frame = tokio::time::timeout(PATIENCE, call)
+        let answered = tokio::time::timeout(PATIENCE, call)
             .await
             .expect("an answer comes in time");
         let mut record = BytesMut::new();
-        for part in frame.into_parts() {
+        for part in answered.frame.into_parts() {
             record.extend_from_slice(&part);
         }
         let most = if request.in_session {
