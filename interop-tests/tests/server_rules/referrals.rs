@@ -7,7 +7,7 @@ use wire::nfs4::*;
 
 use crate::world::{World, everything};
 
-fn referral(path: &str) -> ReferralSpec {
+pub fn referral(path: &str) -> ReferralSpec {
     ReferralSpec {
         path: path.into(),
         servers: vec!["192.0.2.7".into(), "192.0.2.8.8.2".into()],

@@ -1,8 +1,12 @@
 //! With what each operation fails, a kind of fault at a time. Here: names, and folders that are none or of
 //! others. RFC 8881 §15.2 and §18. What needs a story of its own (grace, recalls, exports) is in the other files.
 
+mod arguments;
 mod data;
+mod disks;
 mod kinds;
+mod sessions;
+mod stateids;
 
 use anyhow::Result;
 use bytes::Bytes;

@@ -403,6 +403,16 @@ fn lock_reclaim(client: &Client, file: &OpenFile, owner: &str, range: (u64, u64)
 }
 
 #[tokio::test]
+async fn a_lock_is_not_reclaimed_after_grace() -> Result<()> {
+    let world = start().await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let late = a.compound(lock_reclaim(&a, &file, "a", (0, 10))).await?;
+    assert_eq!(late.status, Nfsstat4::NoGrace);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn what_another_has_reclaimed_is_a_conflict() -> Result<()> {
     // Invariant 3, also against clients that claim too much.
     let mut world = start().await?;

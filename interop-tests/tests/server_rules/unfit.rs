@@ -133,7 +133,7 @@ async fn shows(world: &World, name: &str, health: &str) -> Result<bool> {
         .any(|shown| shown.starts_with(&line)))
 }
 
-fn stranger_at(name: &str, address: SocketAddr) -> DataServerSpec {
+pub fn stranger_at(name: &str, address: SocketAddr) -> DataServerSpec {
     DataServerSpec {
         name: name.into(),
         ..data_server(9, address)

@@ -30,6 +30,9 @@ const OPERATIONS_LIMIT: usize = 1024;
 /// Largest reply outside a session: EXCHANGE_ID and the like.
 const SESSIONLESS_REPLY_BYTES: usize = 64 * 1024;
 
+/// SEQUENCE's result.
+const SEQUENCED_BYTES: usize = 44;
+
 /// Where a reply's bytes are accounted for.
 pub trait ReplyRoom: Send {
     /// Returns once so many bytes may be made.
@@ -176,7 +179,8 @@ impl Server {
         match operations.next() {
             None => {}
             Some(ArgOp::Sequence(args)) => {
-                match self.admit(&args, &mut cx, digest, request_bytes, claimed) {
+                let sizes = (claimed, reply.len() + SEQUENCED_BYTES);
+                match self.admit(&args, &mut cx, digest, request_bytes, sizes) {
                     Ok((answer, slot)) => {
                         reply.push(&ResOp::Sequence(Ok(answer)));
                         // Also when the connection's task dies: the slot must not stay "executing".
@@ -239,7 +243,7 @@ impl Server {
         cx: &mut Compound<'_>,
         digest: u64,
         request_bytes: usize,
-        claimed: usize,
+        (claimed, reply_bytes): (usize, usize),
     ) -> Result<(Sequence4Ok, SlotRef), Unsequenced> {
         let sequenced = self.state.lock().sequence(
             cx.time,
@@ -253,6 +257,7 @@ impl Server {
                 digest,
                 request_bytes,
                 operations: claimed,
+                reply_bytes,
             },
         );
         let answer = |answer: crate::state::SequenceAnswer| Sequence4Ok {

@@ -259,6 +259,7 @@ pub(crate) fn sequence_status(refusal: SequenceRefusal) -> Nfsstat4 {
     match refusal {
         SequenceRefusal::BadSession => Nfsstat4::Badsession,
         SequenceRefusal::RequestTooBig => Nfsstat4::ReqTooBig,
+        SequenceRefusal::ReplyTooBig => Nfsstat4::RepTooBig,
         SequenceRefusal::ReplyTooBigToKeep => Nfsstat4::RepTooBigToCache,
         SequenceRefusal::TooManyOperations => Nfsstat4::TooManyOps,
         SequenceRefusal::ChannelsDiffer => Nfsstat4::Inval,

@@ -399,6 +399,25 @@ async fn layouts_of_another_type_or_of_an_earlier_start_are_refused() -> Result<
         cookie: 0,
         cookieverf: Verifier4::default(),
     };
+    let device = Getdeviceinfo4Args {
+        device_id: Deviceid4([0; 16]),
+        layout_type: 1,
+        maxcount: 4096,
+        notify_types: Bitmap4::EMPTY,
+    };
+    let nothing = || IoInfo4 { count: 0, bytes: 0 };
+    let statistics = Layoutstats4Args {
+        offset: 0,
+        length: u64::MAX,
+        stateid: granted.stateid,
+        read: nothing(),
+        write: nothing(),
+        deviceid: Deviceid4([0; 16]),
+        layoutupdate: Layoutupdate4 {
+            layout_type: 1,
+            body: Bytes::new(),
+        },
+    };
     let unknown = Nfsstat4::UnknownLayouttype;
     refused(
         &a,
@@ -432,6 +451,16 @@ async fn layouts_of_another_type_or_of_an_earlier_start_are_refused() -> Result<
                 "a return after grace",
                 at(ArgOp::Layoutreturn(late_return)),
                 Nfsstat4::NoGrace,
+            ),
+            case(
+                "a device of another type",
+                [ArgOp::Getdeviceinfo(device)],
+                unknown,
+            ),
+            case(
+                "statistics of another type",
+                at(ArgOp::Layoutstats(statistics)),
+                unknown,
             ),
             case(
                 "devices of another type",

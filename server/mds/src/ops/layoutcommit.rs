@@ -28,8 +28,12 @@ pub(crate) async fn layoutcommit(
         return Err(Nfsstat4::Inval.into());
     }
     let before = cx.inode().await?;
-    if before.kind != FileKind::Regular {
-        return Err(Nfsstat4::Inval.into());
+    match before.kind {
+        FileKind::Regular => {}
+        FileKind::Directory => return Err(Nfsstat4::Isdir.into()),
+        FileKind::Symlink => return Err(Nfsstat4::Symlink.into()),
+        // WRONG_TYPE is no error of this operation (RFC 8881 §15.2).
+        _ => return Err(Nfsstat4::Inval.into()),
     }
     let usable = usable(&args, &file, cx);
     // Also for a stateid that can't be used: the client will not tell again what it wrote.

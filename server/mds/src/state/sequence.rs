@@ -30,6 +30,8 @@ pub struct SequenceRequest {
     /// What the whole message and its COMPOUND come to.
     pub request_bytes: usize,
     pub operations: usize,
+    /// What the reply comes to with no other result in it.
+    pub reply_bytes: usize,
 }
 
 /// What SEQUENCE answers besides the echo of its arguments.
@@ -73,6 +75,8 @@ pub enum SequenceRefusal {
     BadSession,
     #[error("the request is larger than the session's may be")]
     RequestTooBig,
+    #[error("the reply would be larger than the session's may be with SEQUENCE's result alone")]
+    ReplyTooBig,
     #[error("the session keeps no reply that has as much as SEQUENCE's result in it")]
     ReplyTooBigToKeep,
     #[error("the request has more operations than the session's may have")]
@@ -102,9 +106,6 @@ pub(super) struct SlotState {
     pub(super) told: u32,
 }
 
-/// An RPC header, an empty COMPOUND's result, and that of SEQUENCE.
-const LEAST_KEPT_BYTES: u32 = 28 + 12 + 44;
-
 impl State {
     /// SEQUENCE, §18.46. Renews the lease, and takes the slot unless this is a retry.
     pub fn sequence(
@@ -127,7 +128,11 @@ impl State {
         if request.operations > session.fore.max_operations as usize {
             return Err(SequenceRefusal::TooManyOperations);
         }
-        if request.cache_this && session.fore.max_cached_bytes < LEAST_KEPT_BYTES {
+        // The client's tag comes back, however long it is.
+        if request.reply_bytes > session.fore.max_response_bytes as usize {
+            return Err(SequenceRefusal::ReplyTooBig);
+        }
+        if request.cache_this && request.reply_bytes > session.fore.max_cached_bytes as usize {
             return Err(SequenceRefusal::ReplyTooBigToKeep);
         }
         if request.slot >= session.fore.max_requests {

@@ -261,6 +261,7 @@ impl Server {
             digest: request.id,
             request_bytes: 1000,
             operations: 4,
+            reply_bytes: 84,
         };
         let client = request.client;
         let away = self.state.metrics().courtesy_clients;

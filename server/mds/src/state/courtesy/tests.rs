@@ -37,6 +37,7 @@ fn a_client_that_comes_back_before_anybody_wanted_its_state_goes_on() {
         digest: 0,
         request_bytes: 100,
         operations: 1,
+        reply_bytes: 84,
     };
     assert!(matches!(
         state.sequence(later, request),

@@ -13,6 +13,7 @@ fn request(session: SessionId, slot: u32, sequence: u32) -> SequenceRequest {
         digest: u64::from(sequence),
         request_bytes: 1000,
         operations: 4,
+        reply_bytes: 84,
     }
 }
 
@@ -54,9 +55,14 @@ fn a_request_beyond_its_session_changes_neither_slot_nor_lease() {
         operations: usize::MAX,
         ..request(session, 0, 2)
     };
-    let answers = [too_big, too_many].map(|request| state.sequence(late, request));
+    let too_much = SequenceRequest {
+        reply_bytes: usize::MAX,
+        ..request(session, 0, 2)
+    };
+    let answers = [too_big, too_many, too_much].map(|request| state.sequence(late, request));
     assert_eq!(answers[0], Err(SequenceRefusal::RequestTooBig));
     assert_eq!(answers[1], Err(SequenceRefusal::TooManyOperations));
+    assert_eq!(answers[2], Err(SequenceRefusal::ReplyTooBig));
     assert_eq!(state.clients.table[&client].renewed, renewed);
     let retry = state.sequence(Time::ZERO, request(session, 0, 1));
     assert_eq!(retry, Ok(Sequenced::Replay(Bytes::from(vec![0; 1000]))));
