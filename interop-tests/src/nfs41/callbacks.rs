@@ -21,6 +21,8 @@ const CALLBACK_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallbackAnswer {
     Status(Nfsstat4),
+    /// By CB_SEQUENCE already; what comes behind it is not looked at.
+    Refused(Nfsstat4),
     /// Nothing is sent, as by a client that hangs.
     Silence,
 }
@@ -114,6 +116,11 @@ impl Inner {
         if args.minorversion != self.minor {
             return Some(refused(tag, Nfsstat4::Badsession));
         }
+        let next = self.script.front().copied().unwrap_or(self.otherwise);
+        if let CallbackAnswer::Refused(status) = next {
+            self.script.pop_front();
+            return Some(refused(tag, status));
+        }
         let slot = (sequence.sessionid, sequence.slotid);
         match self.slots.get(&slot) {
             Some((last, answer)) if *last == sequence.sequenceid => return Some(answer.clone()),
@@ -133,7 +140,7 @@ impl Inner {
             let _ = self.tell.send(op);
             match self.script.pop_front().unwrap_or(self.otherwise) {
                 CallbackAnswer::Silence => return None,
-                CallbackAnswer::Status(status) => {
+                CallbackAnswer::Refused(status) | CallbackAnswer::Status(status) => {
                     results.push(result(opnum, status, self.attributes.as_ref()));
                 }
             }

@@ -1,11 +1,11 @@
 //! What the RFCs say of each operation: where, whether a server must have it, and with what it may fail.
-//! RFC 8881 §15.2 and §17, RFC 7862 §11.2 and §13, RFC 8276 §8. What Headrace makes of it is not known here.
+//! RFC 8881 §15.2, §15.3 and §17, RFC 7862 §11.2, §11.3 and §13, RFC 8276 §8. What Headrace makes of it is not known here.
 //! Where a text names an error that its table left out, it is here too.
 
 use std::collections::BTreeSet;
 
 use wire::nfs4::Nfsstat4::{self, *};
-use wire::nfs4::Opnum;
+use wire::nfs4::{CbOpnum, Opnum};
 
 /// RFC 8881 §17.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,64 @@ const XATTR: &[Nfsstat4] = &[
     Perm,
     WrongType,
 ];
+
+/// With what any callback behind CB_SEQUENCE may be answered.
+const CALLED: &[Nfsstat4] = &[
+    Badxdr,
+    Delay,
+    OpNotInSession,
+    RepTooBig,
+    RepTooBigToCache,
+    ReqTooBig,
+    RetryUncachedRep,
+    Serverfault,
+    TooManyOps,
+];
+
+/// With what a callback may be answered: RFC 8881 §15.3, RFC 7862 §11.3.
+pub fn callback_errors(op: CbOpnum) -> Vec<Nfsstat4> {
+    let own: &[Nfsstat4] = match op {
+        CbOpnum::Getattr => &[Badhandle, Inval],
+        CbOpnum::Recall | CbOpnum::Offload => &[Badhandle, BadStateid],
+        CbOpnum::Layoutrecall => &[
+            Badhandle,
+            Badiomode,
+            BadStateid,
+            Inval,
+            NomatchingLayout,
+            Notsupp,
+            UnknownLayouttype,
+            WrongType,
+        ],
+        CbOpnum::Notify => &[Badhandle, BadStateid, Inval, Notsupp],
+        CbOpnum::PushDeleg => &[Badhandle, Inval, Notsupp, RejectDeleg, WrongType],
+        CbOpnum::RecallAny => &[Inval],
+        CbOpnum::RecallableObjAvail | CbOpnum::NotifyDeviceid => &[Inval, Notsupp],
+        CbOpnum::RecallSlot => &[BadHighSlot],
+        CbOpnum::WantsCancelled => &[Notsupp],
+        CbOpnum::NotifyLock => &[Badhandle, BadStateid, Notsupp],
+        CbOpnum::Sequence => {
+            return vec![
+                Badsession,
+                Badslot,
+                Badxdr,
+                BadHighSlot,
+                ConnNotBoundToSession,
+                Delay,
+                RepTooBig,
+                RepTooBigToCache,
+                ReqTooBig,
+                RetryUncachedRep,
+                SequencePos,
+                SeqFalseRetry,
+                SeqMisordered,
+                TooManyOps,
+            ];
+        }
+        CbOpnum::Illegal => return vec![Badxdr, OpIllegal],
+    };
+    [CALLED, own].concat()
+}
 
 /// One row for each operation: number, section, need, "on a file" or "of none", sets of errors.
 macro_rules! operations {

@@ -88,6 +88,9 @@ async fn after_grace_a_lock_waits_for_the_fence_of_a_writer_that_did_not_come_ba
     })
     .await?;
     excluded(&world, &b, &root, &same).await?;
+    let want = OPEN4_SHARE_ACCESS_WANT_READ_DELEG;
+    let wanted = b.want_delegation(&file.fh, want, DelegClaim4::Fh).await;
+    assert_eq!(wanted.map(|_| ()).status(), Nfsstat4::Delay);
     world.start_data_server(0)?;
     locked_at_last(&b, &same).await?;
     assert_eq!(held.write(0, "late").await.refused(), Some(Nfsstat3::Acces));

@@ -268,13 +268,12 @@ async fn every_operation_whose_saved_file_went_meanwhile_is_stale() -> Result<()
     let other = a.open_create(&root, "other").await?;
     for (opnum, mut op) in owed(Nfsstat4::Stale)? {
         // A folder for RENAME, and a file that nobody holds for the rest.
-        let gone = match opnum {
-            Opnum::Rename => a.mkdir(&root, "gone").await?,
-            _ => {
-                let gone = a.open_create(&root, "gone").await?;
-                a.close(&gone).await?;
-                gone.fh
-            }
+        let gone = if opnum == Opnum::Rename {
+            a.mkdir(&root, "gone").await?
+        } else {
+            let gone = a.open_create(&root, "gone").await?;
+            a.close(&gone).await?;
+            gone.fh
         };
         let remove = ArgOp::Remove(Remove4Args {
             target: "gone".into(),

@@ -2,6 +2,7 @@
 //! others. RFC 8881 §15.2 and §18. What needs a story of its own (grace, recalls, exports) is in the other files.
 
 mod arguments;
+mod callbacks;
 mod data;
 mod disks;
 mod kinds;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
-use interop_tests::nfs41::{CallbackAnswer, Client, OpenFile, putfh};
+use interop_tests::nfs41::{CallbackAnswer, Client, OpenFile, StatusOf, putfh};
 use wire::nfs4::*;
 
 use super::{Case, case, refused};
 use crate::operations::owed;
 use crate::stranger::{Fault, Stranger};
 use crate::unfit::stranger_at;
-use crate::world::{World, at_last};
+use crate::world::{World, at_last, until};
 
 const PIECE: usize = 64 << 10;
 
@@ -113,6 +113,25 @@ async fn every_operation_that_takes_space_says_when_there_is_none() -> Result<()
     let cases = files.cases(Nfsstat4::Nospc, owed);
     assert_eq!(cases.len(), count, "each is tried");
     refused_at_last(&a, cases, &[Nfsstat4::Delay]).await
+}
+
+#[tokio::test]
+async fn a_file_that_no_data_server_has_room_for_gets_no_layout() -> Result<()> {
+    let mut world = World::with(1, |_| {}).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    world.stop_data_server(0).await?;
+    world.data_server_config(0).capacity_bytes = Some(1);
+    world.start_data_server(0)?;
+    // Once it is known that the data server is full, new files have no objects.
+    until("there is no room", async || {
+        let file = a.open_create(&root, "f").await?;
+        let layout = world.to_write(&a, &file).await.map(|_| ());
+        a.close(&file).await?;
+        a.remove(&root, "f").await?;
+        Ok(layout.status() == Nfsstat4::Nospc)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -252,7 +271,23 @@ async fn every_operation_waits_for_its_data_server_or_for_the_holder_of_a_delega
 /// Where it is done, and how, to meet the delegations of a folder and of the file `f` in it.
 fn against_a_delegation(client: &Client, mut op: ArgOp, at: (&Fh4, &Fh4)) -> (Fh4, ArgOp) {
     let (folder, file) = at;
+    let sized = Attributes {
+        size: Some(0),
+        ..Attributes::default()
+    };
     let at = match &mut op {
+        ArgOp::Getattr(args) => {
+            args.attr_request = sized.mask();
+            file
+        }
+        ArgOp::Verify(args) => {
+            args.obj_attributes = sized.into();
+            file
+        }
+        ArgOp::Nverify(args) => {
+            args.obj_attributes = sized.into();
+            file
+        }
         ArgOp::Create(args) => {
             args.objtype = Createtype4::Dir;
             args.createattrs = Attributes::default().into();

@@ -75,6 +75,7 @@ async fn a_request_sent_again_while_it_is_done_is_told_to_wait() -> Result<()> {
     let again = async {
         recalled(&a).await?;
         let again = b.send_over(&connection, &request).await?;
+        assert_eq!(b.destroy_session().await.status(), Nfsstat4::Delay);
         a.delegreturn(&file.fh, delegation).await?;
         anyhow::Ok(again)
     };
