@@ -3,10 +3,9 @@
 //!
 //! Raw sessions over loopback, one connection each, to a metadata server in a process of its own.
 
-use crate::servers::Servers;
-use crate::session::{Session, at, open};
-use anyhow::{Result, bail};
-use bytes::Bytes;
+use crate::servers::{Servers, Settings};
+use crate::session::{Session, at, make, open};
+use anyhow::Result;
 use clap::Args;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::path::PathBuf;
@@ -57,10 +56,18 @@ pub async fn run(options: Options) -> Result<()> {
         Some(program) => program,
         None => std::env::current_exe()?.with_file_name("headrace"),
     };
-    let limits = format!(
-        "connections_per_address = 20000\nlayouts_per_client = {LAYOUTS}\nopens_per_client = 20000\n"
+    let more = format!(
+        "\n[layout]\nrecall_seconds = 2\n\n[limits]\nconnections_per_address = 20000\nlayouts_per_client = {LAYOUTS}\nopens_per_client = 20000\n"
     );
-    let servers = Servers::start(&program, &limits)?;
+    let servers = Servers::start(
+        &program,
+        &std::env::temp_dir(),
+        Settings {
+            // Ten thousand clients that say nothing keep their leases.
+            server: "lease_seconds = 3600\ngrace_seconds = 3600\n",
+            more: &more,
+        },
+    )?;
     let first = Session::mount(servers.address, "first", 1, 8).await?;
     let files = make_files(&first, options.files).await?;
     let files = Arc::new(files);
@@ -125,35 +132,12 @@ async fn make_files(session: &Session, count: usize) -> Result<Vec<Fh4>> {
         .map(|(slot, names)| async move {
             let mut files = Vec::new();
             for name in names {
-                files.push(make(session, slot, name).await?);
+                files.push(make(session, slot, None, name).await?);
             }
             anyhow::Ok(files)
         })
         .buffered(slots);
     Ok(made.try_collect::<Vec<_>>().await?.concat())
-}
-
-async fn make(session: &Session, slot: usize, name: &str) -> Result<Fh4> {
-    let attributes = Attributes {
-        mode: Some(0o666),
-        ..Attributes::default()
-    };
-    loop {
-        let how = Openflag4::Create(Createhow4::Unchecked(attributes.clone().into()));
-        let claim = OpenClaim4::Null(Bytes::copy_from_slice(name.as_bytes()));
-        let create = open(session.client, claim, how);
-        let results = session
-            .call(slot, vec![ArgOp::Putrootfh, create, ArgOp::Getfh])
-            .await?;
-        let mut results = results.into_iter().skip(1);
-        match (results.next(), results.next()) {
-            (_, Some(ResOp::Getfh(Ok(got)))) => return Ok(got.object),
-            (Some(ResOp::Open(Err(Nfsstat4::Grace | Nfsstat4::Delay))), _) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            other => bail!("OPEN: {other:?}"),
-        }
-    }
 }
 
 async fn mount_all(servers: &Servers, count: usize) -> Result<Vec<Arc<Session>>> {

@@ -1,7 +1,12 @@
-//! Measurements, run by hand in release: `cargo run --release -p bench -- NAME`. Each prints what it
-//! measured and fails when a promise of docs/BOUNDS.md isn't kept.
+//! Measurements, in release. `cargo xtask bench` builds what is measured, and runs them.
 
 mod bounds;
+mod cases;
+mod costs;
+mod load;
+mod plot;
+mod report;
+mod rounds;
 mod servers;
 mod session;
 
@@ -16,8 +21,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum What {
+    /// Runs cases, each side in turn, and writes a report
+    Run(rounds::Options),
+    /// Names the cases
+    List,
     /// How much memory many clients with open files take, and how much one that misbehaves slows the
-    /// others.
+    /// others: fails when a promise of docs/BOUNDS.md isn't kept
     Bounds(bounds::Options),
 }
 
@@ -26,6 +35,13 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     match Cli::parse().what {
+        What::Run(options) => runtime.block_on(rounds::run(&options)),
+        What::List => {
+            for case in cases::ALL {
+                println!("{:14} {}", case.name, case.what);
+            }
+            Ok(())
+        }
         What::Bounds(options) => runtime.block_on(bounds::run(options)),
     }
 }

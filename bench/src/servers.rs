@@ -1,6 +1,7 @@
 //! A metadata server and a data server as processes of their own, on loopback and in a folder that goes
 //! with them.
 
+use crate::costs;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,58 +12,72 @@ use tempfile::TempDir;
 
 pub struct Servers {
     pub address: SocketAddr,
-    mds: Child,
-    ds: Child,
-    _folder: TempDir,
+    mds: Ended,
+    pub data: DataServer,
+}
+
+pub struct DataServer {
+    pub address: SocketAddr,
+    process: Ended,
+    folder: TempDir,
+}
+
+/// A process that ends with its place here.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the metadata server's configuration says besides addresses and folders: lines of `[server]`, and sections. All
+/// else is as it is by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings<'a> {
+    pub server: &'a str,
+    pub more: &'a str,
 }
 
 const START_LIMIT: Duration = Duration::from_mins(1);
 const REST_LIMIT: Duration = Duration::from_mins(1);
 
 impl Servers {
-    /// `limits`: lines of the metadata server's `[limits]`.
-    pub fn start(program: &Path, limits: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let (address, data_address) = (free_address()?, free_address()?);
-        let here = folder.path().display();
-        let ds = folder.path().join("ds.toml");
-        fs::create_dir_all(folder.path().join("ds"))?;
-        fs::create_dir_all(folder.path().join("mds"))?;
-        fs::write(
-            &ds,
-            format!(
-                "[ds]\nlisten = \"{data_address}\"\ndata_dir = \"{here}/ds\"\nexport = \"/data\"\nmds = [\"127.0.0.1\"]\n"
-            ),
-        )?;
-        let mds = folder.path().join("mds.toml");
+    /// In a folder below `disk`.
+    pub fn start(program: &Path, disk: &Path, settings: Settings<'_>) -> Result<Self> {
+        let data = DataServer::start(program, disk)?;
+        let address = free_address()?;
+        let folder = data.folder.path();
+        let (here, data_address) = (folder.display(), data.address);
+        let Settings { server, more } = settings;
+        fs::create_dir_all(folder.join("mds"))?;
+        let mds = folder.join("mds.toml");
         fs::write(
             &mds,
             format!(
-                "[server]\nlisten = \"{address}\"\nstate_dir = \"{here}/mds\"\nlease_seconds = 3600\ngrace_seconds = 3600\nlog_level = \"error\"\n\n[[data_server]]\nname = \"ds\"\naddress = \"{data_address}\"\nexport = \"/data\"\n\n[[export]]\npath = \"/\"\nclients = \"127.0.0.0/8\"\nsquash = \"none\"\n\n[layout]\nrecall_seconds = 2\n\n[limits]\n{limits}"
+                "[server]\nlisten = \"{address}\"\nstate_dir = \"{here}/mds\"\nlog_level = \"error\"\n{server}\n[[data_server]]\nname = \"ds\"\naddress = \"{data_address}\"\nexport = \"/data\"\n\n[[export]]\npath = \"/\"\nclients = \"127.0.0.0/8\"\nsquash = \"none\"\n{more}"
             ),
         )?;
-        let mut ds = begin(program, "ds", &ds)?;
-        until_it_listens(&mut ds, data_address)?;
-        let mut mds = begin(program, "mds", &mds)?;
-        until_it_listens(&mut mds, address)?;
+        let mut process = begin(program, "mds", &mds)?;
+        until_it_listens(&mut process, address)?;
         Ok(Self {
             address,
-            mds,
-            ds,
-            _folder: folder,
+            mds: Ended(process),
+            data,
         })
     }
 
     /// Waits until both have next to nothing to do.
     pub async fn until_they_rest(&self) -> Result<()> {
         const LOOK: Duration = Duration::from_millis(500);
-        /// Of a hundredth of a second of processor time each, as Linux counts it.
-        const NEXT_TO_NOTHING: u64 = 1;
+        const NEXT_TO_NOTHING: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + REST_LIMIT;
-        let mut before = self.ticks()?;
+        let worked = || self.processor().map(|both| both.iter().sum::<Duration>());
+        let mut before = worked()?;
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = self.ticks()?;
+            let now = worked()?;
             if now - before <= NEXT_TO_NOTHING {
                 return Ok(());
             }
@@ -71,37 +86,47 @@ impl Servers {
         }
     }
 
-    fn ticks(&self) -> Result<u64> {
-        let mut all = 0;
-        for process in [&self.mds, &self.ds] {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", process.id()))?;
-            // Behind the name, which may hold anything: utime and stime are the 14th and 15th of the whole line.
-            let (_, fields) = stat
-                .rsplit_once(')')
-                .context("no process has such a stat")?;
-            let times = fields.split_whitespace().skip(11).take(2);
-            all += times
-                .filter_map(|time| time.parse::<u64>().ok())
-                .sum::<u64>();
-        }
-        Ok(all)
+    /// Of both.
+    pub fn processor(&self) -> Result<[Duration; 2]> {
+        Ok([costs::processor(self.mds.0.id())?, self.data.processor()?])
     }
 
     /// Memory of the metadata server's process that lies in RAM now.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.mds.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kib.context("the kernel tells no VmRSS")? * 1024)
+        costs::resident_bytes(self.mds.0.id())
     }
 }
 
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for child in [&mut self.mds, &mut self.ds] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+impl DataServer {
+    /// One without a metadata server, in a folder below `disk`.
+    pub fn start(program: &Path, disk: &Path) -> Result<Self> {
+        // Its configuration names the folder, whatever the servers' own is.
+        let folder = tempfile::tempdir_in(disk.canonicalize()?)?;
+        let address = free_address()?;
+        let here = folder.path().display();
+        fs::create_dir_all(folder.path().join("ds"))?;
+        let config = folder.path().join("ds.toml");
+        fs::write(
+            &config,
+            format!(
+                "[ds]\nlisten = \"{address}\"\ndata_dir = \"{here}/ds\"\nexport = \"/data\"\nmds = [\"127.0.0.1\"]\nlog_level = \"error\"\n"
+            ),
+        )?;
+        let mut process = begin(program, "ds", &config)?;
+        until_it_listens(&mut process, address)?;
+        Ok(Self {
+            address,
+            process: Ended(process),
+            folder,
+        })
+    }
+
+    pub fn processor(&self) -> Result<Duration> {
+        costs::processor(self.process.0.id())
+    }
+
+    pub fn resident_bytes(&self) -> Result<u64> {
+        costs::resident_bytes(self.process.0.id())
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,6 +20,9 @@ use wire::rpc::{
     AuthSys, CallHeader, Credential, Gids, MachineName, Message, OpaqueAuth, ReplyHeader,
 };
 use wire::{Decoder, Encoder, Xdr};
+
+/// Before asking again what was answered GRACE or DELAY.
+pub const LATER: Duration = Duration::from_millis(20);
 
 type Pending = Arc<Mutex<HashMap<u32, oneshot::Sender<Decoder>>>>;
 
@@ -206,4 +210,55 @@ pub fn open(client: Clientid4, claim: OpenClaim4, openhow: Openflag4) -> ArgOp {
         openhow,
         claim,
     })
+}
+
+/// An empty file of this name in `folder`, or in the root.
+pub async fn make(session: &Session, slot: usize, folder: Option<&Fh4>, name: &str) -> Result<Fh4> {
+    let place = || folder.map_or(ArgOp::Putrootfh, at);
+    loop {
+        let ops = vec![place(), create(session.client, name), ArgOp::Getfh];
+        let mut results = session.call(slot, ops).await?.into_iter().skip(1);
+        match (results.next(), results.next()) {
+            (_, Some(ResOp::Getfh(Ok(got)))) => return Ok(got.object),
+            (Some(ResOp::Open(Err(Nfsstat4::Grace | Nfsstat4::Delay))), _) => {
+                tokio::time::sleep(LATER).await;
+            }
+            other => bail!("OPEN: {other:?}"),
+        }
+    }
+}
+
+/// OPEN that creates `name` in the current filehandle, if it isn't there.
+pub fn create(client: Clientid4, name: &str) -> ArgOp {
+    let attributes = Attributes {
+        mode: Some(0o666),
+        ..Attributes::default()
+    };
+    let how = Openflag4::Create(Createhow4::Unchecked(attributes.into()));
+    let claim = OpenClaim4::Null(Bytes::copy_from_slice(name.as_bytes()));
+    open(client, claim, how)
+}
+
+/// An empty folder in the root.
+pub async fn make_folder(session: &Session, name: &str) -> Result<Fh4> {
+    let attributes = Attributes {
+        mode: Some(0o777),
+        ..Attributes::default()
+    };
+    let args = Create4Args {
+        objtype: Createtype4::Dir,
+        objname: Bytes::copy_from_slice(name.as_bytes()),
+        createattrs: attributes.into(),
+    };
+    loop {
+        let ops = vec![ArgOp::Putrootfh, ArgOp::Create(args.clone()), ArgOp::Getfh];
+        let mut results = session.call(0, ops).await?.into_iter().skip(1);
+        match (results.next(), results.next()) {
+            (_, Some(ResOp::Getfh(Ok(got)))) => return Ok(got.object),
+            (Some(ResOp::Create(Err(Nfsstat4::Grace | Nfsstat4::Delay))), _) => {
+                tokio::time::sleep(LATER).await;
+            }
+            other => bail!("CREATE: {other:?}"),
+        }
+    }
 }

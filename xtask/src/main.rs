@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything that a newcomer or CI runs, from one command each.
 //! Installs what is missing, builds, runs, and leaves nothing running; the tests themselves live elsewhere.
 
+mod bench;
 mod checks;
 mod fuzz;
 mod interop;
@@ -56,6 +57,11 @@ enum Verb {
         #[arg(long)]
         list: bool,
     },
+    /// Measures Headrace, beside what the disk gives and, where you name one, beside another commit
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench --quick create stat\n  cargo xtask bench --against HEAD~1 read-4k"
+    )]
+    Bench(bench::Options),
     /// Feeds every decoder, and whole COMPOUNDs, with random input
     Fuzz {
         /// Inputs for each target
@@ -106,6 +112,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             let (code, _) = interop::run(&workspace, &names, &kernel, keep, seed)?;
             Ok(code)
         }
+        Verb::Bench(options) => bench::run(&workspace, &options),
         Verb::Fuzz { inputs } => fuzz::run(&workspace, inputs),
         Verb::Pynfs(options) => pynfs::run(&workspace, &options),
         Verb::PynfsHelper { control, word } => {

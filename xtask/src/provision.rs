@@ -15,6 +15,7 @@ use crate::workspace::Workspace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
     Demo,
+    Bench,
     /// With the peers and programs that only tests use.
     Tests,
 }
@@ -29,6 +30,8 @@ struct Package {
 const fn package(name: &'static str, program: &'static str, why: &'static str) -> Package {
     Package { name, program, why }
 }
+
+const FIO: Package = package("fio", "fio", "I/O with checksums, and what a disk gives");
 
 const FOR_ALL: &[Package] = &[
     package(
@@ -49,7 +52,7 @@ const FOR_ALL: &[Package] = &[
         "busybox",
         "the clients' first process uses it",
     ),
-    package("fio", "fio", "I/O with checksums"),
+    FIO,
     package(
         "patchelf",
         "patchelf",
@@ -91,6 +94,9 @@ const FOR_TESTS: &[Package] = &[
 const TEST_PROGRAMS: &[(&str, &str)] = &[("pjdfstest", "0.2.2"), ("fsx", "0.3.2")];
 
 pub fn provide(workspace: &Workspace, what: For) -> Result<()> {
+    if what == For::Bench {
+        return install(&[&FIO]);
+    }
     let cache = workspace.cache();
     fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
     let mut wanted: Vec<&Package> = FOR_ALL.iter().collect();

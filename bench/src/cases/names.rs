@@ -1,0 +1,263 @@
+//! Load on the metadata server: sessions of a few clients, each slot a caller.
+
+use super::Place;
+use crate::costs;
+use crate::load::{self, Pace};
+use crate::rounds::{Cost, Sample};
+use crate::servers::{Servers, Settings};
+use crate::session::{LATER, Session, at, create, make, make_folder, open};
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use wire::nfs4::*;
+use wire::xdr;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Create { folders: usize },
+    Stat,
+    Lookup,
+    Access,
+    Layout,
+    Rename,
+    Unlink,
+}
+
+const CLIENTS: usize = 4;
+const SLOTS: usize = 16;
+const CALLERS: usize = CLIENTS * SLOTS;
+const FILES: usize = 10_000;
+/// Of the rate that callers reach who wait for their answers: how long one takes where the server isn't full.
+const EASY: f64 = 0.5;
+
+struct World {
+    sessions: Vec<Session>,
+    folders: Vec<Fh4>,
+    files: Vec<Fh4>,
+    /// What each caller has done: no name is made twice, and a name goes back and forth.
+    turns: Vec<AtomicU64>,
+}
+
+pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
+    let servers = Servers::start(place.program, place.disk, Settings::default())?;
+    let world = Arc::new(prepare(work, &servers).await?);
+    servers.until_they_rest().await?;
+    let one = {
+        let world = Arc::clone(&world);
+        move |caller, _| {
+            let world = Arc::clone(&world);
+            async move { world.one(work, caller).await }
+        }
+    };
+    let mine = costs::processor(std::process::id())?;
+    let before = servers.processor()?;
+    let closed = load::run(CALLERS, Pace::Closed, place.span.parts(), one.clone()).await?;
+    let after = servers.processor()?;
+    let load = costs::processor(std::process::id())? - mine;
+    let easy = Pace::Open {
+        per_second: closed.per_second() * EASY,
+    };
+    let open = load::run(CALLERS, easy, place.span.parts(), one).await?;
+    // The warm-up costs as much a second as what is counted.
+    let operations = closed.per_second() * place.span.whole().as_secs_f64();
+    Ok(Sample {
+        per_second: closed.per_second(),
+        busy: closed.latencies,
+        easy: Some(open.latencies),
+        cost: Some(Cost {
+            servers: (after[0] + after[1] - before[0] - before[1]).div_f64(operations),
+            load: load.div_f64(operations),
+            resident_bytes: servers.resident_bytes()?,
+        }),
+        bytes_each: None,
+    })
+}
+
+async fn prepare(work: Work, servers: &Servers) -> Result<World> {
+    let mut sessions = Vec::new();
+    for client in 0..CLIENTS {
+        let name = format!("client {client}");
+        let session = Session::mount(servers.address, &name, 1, SLOTS as u32).await?;
+        anyhow::ensure!(session.slots() >= SLOTS, "{} slots", session.slots());
+        sessions.push(session);
+    }
+    let folders = match work {
+        Work::Create { folders } => folders,
+        _ => 1,
+    };
+    let mut made = Vec::new();
+    for folder in 0..folders {
+        made.push(make_folder(&sessions[0], &format!("folder{folder}")).await?);
+    }
+    let mut world = World {
+        sessions,
+        folders: made,
+        files: Vec::new(),
+        turns: (0..CALLERS).map(|_| AtomicU64::new(0)).collect(),
+    };
+    let files = match work {
+        Work::Create { .. } | Work::Unlink => 0,
+        Work::Rename => CALLERS,
+        _ => FILES,
+    };
+    let makers = (0..SLOTS).map(|slot| {
+        let world = &world;
+        async move {
+            let mut made = Vec::new();
+            for number in (slot..files).step_by(SLOTS) {
+                let name = name_of(number);
+                let file = make(&world.sessions[0], slot, Some(&world.folders[0]), &name).await?;
+                made.push((number, file));
+            }
+            anyhow::Ok(made)
+        }
+    });
+    let mut all = futures_util::future::try_join_all(makers).await?.concat();
+    all.sort_unstable_by_key(|(number, _)| *number);
+    world.files = all.into_iter().map(|(_, file)| file).collect();
+    Ok(world)
+}
+
+fn name_of(number: usize) -> String {
+    format!("f{number}")
+}
+
+/// What Linux asks of a file it looks at.
+fn looked_at() -> ArgOp {
+    let asked = [
+        Attr::Type,
+        Attr::Change,
+        Attr::Size,
+        Attr::Fsid,
+        Attr::Fileid,
+        Attr::Mode,
+        Attr::Numlinks,
+        Attr::Owner,
+        Attr::OwnerGroup,
+        Attr::SpaceUsed,
+        Attr::TimeAccess,
+        Attr::TimeMetadata,
+        Attr::TimeModify,
+        Attr::MountedOnFileid,
+    ];
+    ArgOp::Getattr(Getattr4Args {
+        attr_request: asked.into_iter().collect(),
+    })
+}
+
+fn close() -> ArgOp {
+    ArgOp::Close(Close4Args {
+        seqid: 0,
+        open_stateid: Stateid4::CURRENT,
+    })
+}
+
+fn component(name: &str) -> Bytes {
+    Bytes::copy_from_slice(name.as_bytes())
+}
+
+impl World {
+    async fn one(&self, work: Work, caller: usize) -> Result<()> {
+        let turn = self.turns[caller].fetch_add(1, Relaxed);
+        let session = &self.sessions[caller / SLOTS];
+        let folder = &self.folders[caller % self.folders.len()];
+        let mine = || at(&self.files[(caller * 157 + turn as usize) % self.files.len()]);
+        let ops = match work {
+            Work::Create { .. } => {
+                let name = format!("c{caller}-{turn}");
+                vec![at(folder), create(session.client, &name), close()]
+            }
+            Work::Unlink => {
+                let name = format!("c{caller}-{turn}");
+                let remove = ArgOp::Remove(Remove4Args {
+                    target: component(&name),
+                });
+                let made = create(session.client, &name);
+                vec![at(folder), made, close(), at(folder), remove]
+            }
+            Work::Rename => {
+                let names = [name_of(caller), format!("r{caller}")];
+                let (from, to) = if turn.is_multiple_of(2) {
+                    (0, 1)
+                } else {
+                    (1, 0)
+                };
+                let rename = ArgOp::Rename(Rename4Args {
+                    oldname: component(&names[from]),
+                    newname: component(&names[to]),
+                });
+                vec![at(folder), ArgOp::Savefh, rename]
+            }
+            Work::Stat => vec![mine(), looked_at()],
+            Work::Lookup => {
+                let number = (caller * 157 + turn as usize) % self.files.len();
+                let lookup = ArgOp::Lookup(Lookup4Args {
+                    objname: component(&name_of(number)),
+                });
+                vec![at(folder), lookup, ArgOp::Getfh, looked_at()]
+            }
+            Work::Access => {
+                let access = ArgOp::Access(Access4Args {
+                    access: ACCESS4_READ | ACCESS4_MODIFY | ACCESS4_EXTEND | ACCESS4_EXECUTE,
+                });
+                vec![mine(), access]
+            }
+            Work::Layout => {
+                let open = open(session.client, OpenClaim4::Fh, Openflag4::NoCreate);
+                // CLOSE wants the stateid of OPEN, which goes along with the filehandle.
+                let (kept, back) = (ArgOp::Savefh, ArgOp::Restorefh);
+                vec![
+                    mine(),
+                    open,
+                    kept,
+                    layoutget(),
+                    layoutreturn(),
+                    back,
+                    close(),
+                ]
+            }
+        };
+        let slot = caller % SLOTS;
+        loop {
+            let results = session.call(slot, ops.clone()).await?;
+            match results.last().map(ResOp::status) {
+                Some(Nfsstat4::Ok) => return Ok(()),
+                // As any client, though none is told so by a server that keeps up.
+                Some(Nfsstat4::Delay) => tokio::time::sleep(LATER).await,
+                other => bail!("{work:?}: {other:?}"),
+            }
+        }
+    }
+}
+
+fn layoutget() -> ArgOp {
+    ArgOp::Layoutget(Layoutget4Args {
+        signal_layout_avail: false,
+        layout_type: LAYOUT4_FLEX_FILES,
+        iomode: Layoutiomode4::Read,
+        offset: 0,
+        length: u64::MAX,
+        minlength: 0,
+        stateid: Stateid4::CURRENT,
+        maxcount: 4096,
+    })
+}
+
+fn layoutreturn() -> ArgOp {
+    let nothing = flex::LayoutReturn {
+        ioerr_report: Vec::new(),
+        iostats_report: Vec::new(),
+    };
+    ArgOp::Layoutreturn(Layoutreturn4Args {
+        reclaim: false,
+        layout_type: LAYOUT4_FLEX_FILES,
+        iomode: Layoutiomode4::Any,
+        layoutreturn: Layoutreturn4::File(LayoutreturnFile4 {
+            offset: 0,
+            length: u64::MAX,
+            stateid: Stateid4::CURRENT,
+            body: xdr::to_bytes(&nothing),
+        }),
+    })
+}
