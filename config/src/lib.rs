@@ -29,7 +29,7 @@ pub use limits::Limits;
 pub use log::{LogFormat, LogLevel};
 pub use mds::{
     Access, DataServer, Export, Fence, FileDelegations, Layout, MdsConfig, Placement,
-    SecurityLabels, Server, Squash, Switch,
+    SecurityLabels, Server, ServerCopy, Squash, Switch,
 };
 pub use reference::reference_markdown;
 pub use referral::{Host, Referral};

@@ -137,6 +137,19 @@ section! {
         copies_per_client: u64 = {
             default: Toml("16"), range: (1, 1024), example: "64",
         };
+        /// Copies from other servers that are under way, of all clients; a client that asks for one more copies by
+        /// itself. Each holds up to 8 MiB in memory.
+        copies_between_servers: u64 = {
+            default: Toml("16"), range: (1, 1024), example: "4",
+        };
+        /// Files of one client that other servers may read to copy them, at the same time.
+        copy_notifies_per_client: u64 = {
+            default: Toml("256"), range: (1, 65_536), example: "16",
+        };
+        /// The same of all clients.
+        copy_notifies: u64 = {
+            default: Toml("65536"), range: (1, 1 << 24), example: "1024",
+        };
         /// Delegations that clients hold. When nearly as many are out, holders are asked for some.
         delegations: u64 = {
             default: Toml("2000000"), range: (1, 1 << 28), example: "1000000",

@@ -370,6 +370,46 @@ section! {
     }
 }
 
+section! {
+    "[server_copy]"
+    /// Copies between two servers that a client has both mounted (`copy_file_range`): the bytes go from
+    /// server to server, and not through the client. Off at both ends unless said; a client that is refused
+    /// copies by itself.
+    ServerCopy {
+        /// Servers to which files of this one may be copied: whoever reads in the right of a client that sent
+        /// it comes from one of these, and needs an export that admits it besides. With AUTH_SYS a client says itself
+        /// where it sends a copy, so that a destination must be a server that is trusted with whatever clients
+        /// may read. The kernel's NFS server lets everybody be one.
+        destinations: Option<Vec<Cidr>> = {
+            default: Unset("nobody: clients are told that there is no COPY_NOTIFY"),
+            change: Reload,
+            example: r#"["10.0.1.2", "10.0.2.0/24"]"#,
+        };
+        /// Servers from which this one copies, at whatever port a client names. A client says where they are:
+        /// without a list it could make this server connect to anything that it reaches. The kernel's NFS
+        /// server connects anywhere once it is switched on, and isn't by default.
+        sources: Option<Vec<Cidr>> = {
+            default: Unset("nobody"),
+            change: Reload,
+            example: r#""10.0.1.0/24""#,
+        };
+        /// Where destinations reach this server, when that isn't where its clients reach it; Linux takes the
+        /// first, and none is told beyond eight.
+        addresses: Option<Vec<SocketAddr>> = {
+            default: Unset("the address that the client came to"),
+            change: Reload,
+            example: r#""10.0.0.2:2049""#,
+        };
+        /// How long a source may take to answer, or to give a megabyte, before the copy is given up.
+        patience_seconds: Seconds = {
+            default: Toml("15"),
+            range: (1, 300),
+            change: Reload,
+            example: "60",
+        };
+    }
+}
+
 /// The configuration of `headrace mds`, valid as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MdsConfig {
@@ -383,6 +423,7 @@ pub struct MdsConfig {
     pub users: Vec<User>,
     pub groups: Vec<Group>,
     pub layout: Layout,
+    pub server_copy: ServerCopy,
     pub limits: Limits,
 }
 
@@ -408,6 +449,7 @@ impl MdsConfig {
                 User::SCHEMA,
                 Group::SCHEMA,
                 Layout::SCHEMA,
+                ServerCopy::SCHEMA,
                 Limits::SCHEMA,
             ],
             notes,
@@ -420,6 +462,7 @@ impl MdsConfig {
         let users = document.several(User::SCHEMA, notes);
         let groups = document.several(Group::SCHEMA, notes);
         let layout = document.one(Layout::SCHEMA, notes);
+        let server_copy = document.one(ServerCopy::SCHEMA, notes);
         let limits = document.one(Limits::SCHEMA, notes);
 
         rules::check_server(&server, notes);
@@ -438,6 +481,7 @@ impl MdsConfig {
         let users = read_all(&users, User::read, notes);
         let groups = read_all(&groups, Group::read, notes);
         let layout = Layout::read(&layout, notes);
+        let server_copy = ServerCopy::read(&server_copy, notes);
         let limits = Limits::read(&limits, notes);
         Some(Self {
             server: server?,
@@ -448,6 +492,7 @@ impl MdsConfig {
             users: users?,
             groups: groups?,
             layout: layout?,
+            server_copy: server_copy?,
             limits: limits?,
         })
     }

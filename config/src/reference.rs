@@ -4,7 +4,7 @@
 use crate::ds::{DataServerProcess, DsLimits};
 use crate::identity::{Group, Identity, User};
 use crate::limits::Limits;
-use crate::mds::{DataServer, Export, Layout, Server};
+use crate::mds::{DataServer, Export, Layout, Server, ServerCopy};
 use crate::referral::Referral;
 use crate::section::{Change, Default, Key, Schema};
 use crate::units::Bytes;
@@ -20,6 +20,7 @@ const MDS: &[&Schema] = &[
     User::SCHEMA,
     Group::SCHEMA,
     Layout::SCHEMA,
+    ServerCopy::SCHEMA,
     Limits::SCHEMA,
 ];
 
@@ -126,6 +127,7 @@ mod tests {
             User::unreadable_documentation(),
             Group::unreadable_documentation(),
             Layout::unreadable_documentation(),
+            ServerCopy::unreadable_documentation(),
             Limits::unreadable_documentation(),
             DataServerProcess::unreadable_documentation(),
             DsLimits::unreadable_documentation(),

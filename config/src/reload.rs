@@ -83,6 +83,7 @@ impl MdsConfig {
             Change::Reload,
         );
         diff.add_keys("layout.", self.layout.differing(&new.layout));
+        diff.add_keys("server_copy.", self.server_copy.differing(&new.server_copy));
         diff.add_keys("limits.", self.limits.differing(&new.limits));
         diff
     }
@@ -97,6 +98,7 @@ impl MdsConfig {
         next.identity.clone_from(&new.identity);
         next.users.clone_from(&new.users);
         next.groups.clone_from(&new.groups);
+        next.server_copy.clone_from(&new.server_copy);
         next
     }
 }
@@ -185,6 +187,8 @@ clients = "10.0.0.0/24"
 stripe_unit = "2MiB"
 recall_seconds = 20
 ids = { base = 500000, count = 1000 }
+[server_copy]
+sources = "10.0.1.0/24"
 [limits]
 clients = 7
 request_bytes = "2MiB"
@@ -203,6 +207,7 @@ request_bytes = "2MiB"
                 "server.log_level",
                 "export \"/data\": squash",
                 "export \"/more\" added",
+                "server_copy.sources",
             ]
         );
         assert_eq!(

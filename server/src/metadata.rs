@@ -6,6 +6,7 @@ mod census;
 mod comeback;
 mod data_servers;
 mod exports;
+mod partners;
 mod stand_in;
 
 pub use accounts::{AccountsSource, IdentitySpec};
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use catalog::{Catalog, Options as CatalogOptions, failpoint::Failpoint};
 use data_servers::Registry;
 use mds::state::{Boot, Limits, RecordedClient, State};
-use mds::{Clock, HandleKey, Identity, Parts, Server, Settings};
+use mds::{Clock, HandleKey, Identity, Parts, Server, ServerCopy, Settings};
 use objects::{Objects, OwnerRange};
 use rand::Rng;
 use std::net::SocketAddr;
@@ -50,6 +51,8 @@ pub struct Spec {
     pub stripe_count: u32,
     /// New files lie on the writer's own machine where a data server with room is there.
     pub local_first: bool,
+    /// Between which servers COPY goes.
+    pub server_copy: ServerCopy,
     pub ids: (u32, u32),
     pub stats_seconds: u32,
     /// After how long I/O of a file whose data server is away fails; `None`: it waits.
@@ -167,6 +170,7 @@ impl Running {
                 away_error: spec.away_error,
                 recall_timeout: spec.limits.recall,
                 gate_timeout: spec.limits.recall + Duration::from_secs(5),
+                server_copy: spec.server_copy.clone(),
             },
             identity: Identity {
                 owner: Bytes::from(format!("headrace-{:032x}", u128::from_be_bytes(identity))),
@@ -175,6 +179,7 @@ impl Running {
             },
             handle_key,
             devices: members.devices.clone(),
+            partners: Arc::new(partners::Neighbours),
             catalog: Arc::clone(&catalog),
         });
         server.recover().await?;
@@ -217,6 +222,14 @@ impl Running {
     pub fn change_identity(&self, identity: &IdentitySpec) {
         self.server.change_settings(Settings {
             directory: identity.directory(),
+            ..Settings::clone(&self.server.settings())
+        });
+    }
+
+    /// Other servers to copy from and to, from now on.
+    pub fn change_server_copy(&self, server_copy: ServerCopy) {
+        self.server.change_settings(Settings {
+            server_copy,
             ..Settings::clone(&self.server.settings())
         });
     }

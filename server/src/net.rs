@@ -318,6 +318,7 @@ async fn connection(
         .with_time(Duration::from_mins(1))
         .with_interval(Duration::from_secs(15));
     SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+    let local = stream.local_addr()?;
     let (input, output) = stream.into_split();
     let (frames, to_send) = mpsc::channel(limits.requests_per_connection);
     let back = Arc::new(Back {
@@ -326,7 +327,7 @@ async fn connection(
         next_xid: AtomicU32::new(1),
         deadline: limits.callback_timeout,
     });
-    let connection = Connection::new(id, peer, Arc::clone(&back) as Arc<dyn BackChannel>);
+    let connection = Connection::new(id, (local, peer), Arc::clone(&back) as Arc<dyn BackChannel>);
     shared.server.connection_opened(&connection);
     let broken = CancellationToken::new();
     let going = Part::new(&shared.going, id, broken.clone());

@@ -13,7 +13,7 @@ use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
 use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig, SecurityLabels};
 use mds::state::Limits;
-use mds::{Access, Delegations, DirectoryOptions, FixedAccounts, Squash};
+use mds::{Access, Delegations, DirectoryOptions, FixedAccounts, ServerCopy, Squash};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +69,7 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
                     return;
                 }
                 running.change_identity(&identity(&next));
+                running.change_server_copy(server_copy(&next));
                 current = next;
                 tell_reload(&diff);
             }
@@ -157,6 +158,9 @@ fn spec(config: &MdsConfig) -> Spec {
             layouts_per_client: limits.layouts_per_client as usize,
             refusals_per_second: limits.refusals_per_second,
             copies_per_client: limits.copies_per_client as usize,
+            copies_between_servers: limits.copies_between_servers as usize,
+            copy_notifies_per_client: limits.copy_notifies_per_client as usize,
+            copy_notifies: limits.copy_notifies as usize,
             xattr_value_bytes: limits.xattr_value_bytes.0 as u32,
             xattrs_per_file: limits.xattrs_per_file,
             xattr_bytes_per_file: limits.xattr_bytes_per_file.0,
@@ -199,6 +203,7 @@ fn spec(config: &MdsConfig) -> Spec {
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
         local_first: config.layout.placement == config::Placement::LocalFirst,
+        server_copy: server_copy(config),
         ids,
         stats_seconds: config.layout.stats_seconds.duration().as_secs() as u32,
         away_error: config
@@ -251,6 +256,20 @@ fn referrals(config: &MdsConfig) -> Vec<ReferralSpec> {
             remote_path: referral.remote_path().as_str().to_owned(),
         })
         .collect()
+}
+
+fn server_copy(config: &MdsConfig) -> ServerCopy {
+    let section = &config.server_copy;
+    let networks = |listed: &Option<Vec<config::Cidr>>| {
+        let listed = listed.iter().flatten();
+        listed.map(config::Cidr::network).collect()
+    };
+    ServerCopy {
+        destinations: networks(&section.destinations),
+        sources: networks(&section.sources),
+        addresses: section.addresses.clone().unwrap_or_default(),
+        patience: section.patience_seconds.duration(),
+    }
 }
 
 fn identity(config: &MdsConfig) -> IdentitySpec {
@@ -502,6 +521,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         net: net::Limits::default(),
         stripe_count: data_servers.len() as u32,
         local_first: false,
+        server_copy: ServerCopy::off(),
         data_servers,
         exports: vec![ExportSpec {
             path: "/".into(),

@@ -425,6 +425,7 @@ take! {
     close -> Close, Close4Ok;
     commit -> Commit, Commit4Ok;
     copy -> Copy, Copy4Ok;
+    copy_notify -> CopyNotify, CopyNotify4Ok;
     create -> Create, Create4Ok;
     create_session -> CreateSession, CreateSession4Ok;
     exchange_id -> ExchangeId, ExchangeId4Ok;

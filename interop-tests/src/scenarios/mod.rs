@@ -13,6 +13,7 @@ mod peer;
 mod referral;
 mod rights;
 mod script;
+mod server_copy;
 mod suites;
 pub mod tree;
 
@@ -151,6 +152,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Each,
         5,
         referral::run,
+    ),
+    scenario(
+        "server-copy",
+        "files copied from server to server, and by the client where that is refused",
+        Kernels::Each,
+        5,
+        server_copy::run,
     ),
     scenario(
         "tree",

@@ -11,7 +11,7 @@ use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::net::{DS_PORT, MDS_PORT, data_server};
 
 /// Places on the network that the first server's data servers don't take.
-const OTHER: u8 = 6;
+pub(super) const OTHER: u8 = 6;
 const OTHER_DATA: u8 = 7;
 
 const WALK: &str = r#"
@@ -49,8 +49,8 @@ umount /run/mnt/far
 umount /run/mnt
 "#;
 
-/// A metadata server and a data server of its own.
-fn other_server(lab: &Lab) -> Result<(Server, Server)> {
+/// A metadata server and a data server of its own; `more` stands in its file as well.
+pub(super) fn other_server(lab: &Lab, more: &str) -> Result<(Server, Server)> {
     let address = data_server(OTHER_DATA);
     let data = headrace::data_server(&lab.headrace, &lab.state, OTHER_DATA, address)?;
     let folder = lab.state.join("other");
@@ -60,7 +60,7 @@ fn other_server(lab: &Lab) -> Result<(Server, Server)> {
     let text = format!(
         "[server]\nlisten = \"{listens}\"\nstate_dir = \"{}\"\nlease_seconds = 10\n\n\
          [[data_server]]\nname = \"ds{OTHER_DATA}\"\naddress = \"{address}:{DS_PORT}\"\nexport = \"/data\"\n\n\
-         [[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n",
+         [[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n{more}",
         folder.display(),
     );
     fs::write(&file, text).context("the other server's configuration")?;
@@ -81,7 +81,7 @@ fn other_server(lab: &Lab) -> Result<(Server, Server)> {
 }
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
-    let (mut other, _data) = other_server(lab)?;
+    let (mut other, _data) = other_server(lab, "")?;
     let exports = format!(
         "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
          [[referral]]\npath = \"/far\"\nservers = \"{}\"\nremote_path = \"/\"\n",

@@ -154,18 +154,17 @@ async fn an_operation_of_4_2_is_illegal_in_4_1_and_one_that_is_not_there_says_no
         },
         ClientSetup::named("newer"),
     );
-    let notify = || {
-        ArgOp::CopyNotify(CopyNotify4Args {
-            src_stateid: Stateid4::ANONYMOUS,
-            destination_server: Netloc4::Name("elsewhere".into()),
-        })
-    };
-    for (setup, answer) in [
-        (older, (Opnum::Illegal, Nfsstat4::OpIllegal)),
-        (newer, (Opnum::CopyNotify, Nfsstat4::Notsupp)),
+    let notify = ArgOp::CopyNotify(CopyNotify4Args {
+        src_stateid: Stateid4::ANONYMOUS,
+        destination_server: Netloc4::Name("elsewhere".into()),
+    });
+    let named = ArgOp::Openattr(Openattr4Args { createdir: false });
+    for (setup, op, answer) in [
+        (older, notify, (Opnum::Illegal, Nfsstat4::OpIllegal)),
+        (newer, named, (Opnum::Openattr, Nfsstat4::Notsupp)),
     ] {
         let client = setup.mount(world.address).await?;
-        let reply = client.compound([ArgOp::Putrootfh, notify()]).await?;
+        let reply = client.compound([ArgOp::Putrootfh, op]).await?;
         assert_eq!(reply.statuses().last(), Some(&answer));
     }
     world.ends_without_leak().await

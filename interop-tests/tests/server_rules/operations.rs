@@ -21,6 +21,9 @@ pub const BEYOND: &[(Opnum, Nfsstat4)] = &[
     (Opnum::Rename, Nfsstat4::Perm),
     (Opnum::Rename, Nfsstat4::Isdir),
     (Opnum::Setattr, Nfsstat4::Isdir),
+    (Opnum::Read, Nfsstat4::PartnerNoAuth),
+    (Opnum::ReadPlus, Nfsstat4::PartnerNoAuth),
+    (Opnum::Seek, Nfsstat4::PartnerNoAuth),
 ];
 
 /// The operation with the smallest arguments that can be decoded: zeros, or ones where zero is nothing.

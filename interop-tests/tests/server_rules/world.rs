@@ -14,7 +14,7 @@ use catalog::{Catalog, InodeId};
 use headrace::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec};
 use interop_tests::nfs41::{Client, ClientSetup, Failure};
 use layout::DataServerId;
-use mds::{Access, Delegations, Squash, state};
+use mds::{Access, Delegations, ServerCopy, Squash, state};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wire::nfs4::{NfsImplId4, Nfsstat4, Nfstime4, flex};
@@ -35,6 +35,17 @@ pub struct World {
     metadata: Option<(Running, Runtime)>,
     data: Vec<(ds::Config, Option<ds::Running>)>,
     folder: TempDir,
+}
+
+/// Copies to and from every other server on loopback.
+pub fn neighbours() -> ServerCopy {
+    let loopback = vec!["127.0.0.0/8".parse().expect("a network")];
+    ServerCopy {
+        destinations: loopback.clone(),
+        sources: loopback,
+        addresses: Vec::new(),
+        patience: Duration::from_secs(10),
+    }
 }
 
 pub fn everything(path: &str) -> ExportSpec {
@@ -110,6 +121,7 @@ impl World {
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,
             local_first: false,
+            server_copy: neighbours(),
             ids: IDS,
             stats_seconds: 60,
             away_error: None,

@@ -44,6 +44,7 @@ impl Server {
             stripe_unit: 1 << 20,
             stripe_count: 1,
             local_first: false,
+            server_copy: mds::ServerCopy::off(),
             ids: (2_000_000, 4096),
             stats_seconds: 60,
             away_error: None,

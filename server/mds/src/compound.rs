@@ -34,6 +34,9 @@ pub(crate) struct Compound<'a> {
     pub admitted: Option<Admitted>,
     pub current: Option<File>,
     pub saved: Option<File>,
+    /// A handle that is put in order to be saved, in a COPY between servers: it may be another's.
+    pub foreign: Option<Bytes>,
+    pub saved_foreign: Option<Bytes>,
     pub stateid: Option<Stateid4>,
     pub saved_stateid: Option<Stateid4>,
     /// When the request came, for what files show and for leases.
@@ -43,6 +46,8 @@ pub(crate) struct Compound<'a> {
     pub room: usize,
     /// Whether no operation comes after this one.
     pub is_last: bool,
+    /// Whether this is a PUTFH for the SAVEFH behind it, in a request with a COPY from another server.
+    pub puts_foreign: bool,
 }
 
 impl Compound<'_> {
@@ -58,6 +63,13 @@ impl Compound<'_> {
             .ok_or_else(|| Nfsstat4::Nofilehandle.into())
     }
 
+    /// The saved filehandle of a COPY from another server, which knows what it means.
+    pub fn saved_foreign(&self) -> Result<Bytes, Refusal> {
+        self.saved_foreign
+            .clone()
+            .ok_or_else(|| Nfsstat4::Nofilehandle.into())
+    }
+
     pub fn client(&self) -> Result<ClientId, Refusal> {
         self.admitted
             .as_ref()
@@ -69,6 +81,7 @@ impl Compound<'_> {
     pub fn set_current(&mut self, file: File) {
         self.current = Some(file);
         self.stateid = None;
+        self.foreign = None;
     }
 
     /// The caller, as the export of `file` squashes it.

@@ -34,15 +34,22 @@ pub struct Connection {
     /// Never reused while the server runs.
     pub id: u64,
     pub peer: SocketAddr,
+    /// Where the peer reached this server.
+    pub local: SocketAddr,
     pub back: Arc<dyn BackChannel>,
     client: OnceLock<ClientId>,
 }
 
 impl Connection {
-    pub fn new(id: u64, peer: SocketAddr, back: Arc<dyn BackChannel>) -> Arc<Self> {
+    pub fn new(
+        id: u64,
+        (local, peer): (SocketAddr, SocketAddr),
+        back: Arc<dyn BackChannel>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             peer,
+            local,
             back,
             client: OnceLock::new(),
         })

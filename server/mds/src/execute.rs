@@ -167,14 +167,18 @@ impl Server {
             admitted: None,
             current: None,
             saved: None,
+            foreign: None,
+            saved_foreign: None,
             stateid: None,
             saved_stateid: None,
             now: self.clock.wall(),
             time: self.clock.monotonic(),
             room: SESSIONLESS_REPLY_BYTES,
             is_last: true,
+            puts_foreign: false,
         };
         let claimed = request.ops_claimed as usize;
+        let between_servers = request.ops.iter().any(ops::is_between_servers);
         let mut operations = request.ops.into_iter();
         match operations.next() {
             None => {}
@@ -188,7 +192,7 @@ impl Server {
                             server: self,
                             slot: Some(slot),
                         };
-                        run(&mut cx, &mut reply, operations).await;
+                        run(&mut cx, &mut reply, operations, between_servers).await;
                         let status = reply.status;
                         let frame = reply.finish();
                         let keep = cx
@@ -229,7 +233,7 @@ impl Server {
                 };
                 match status {
                     Some(status) => reply.push(&ResOp::failed(first.opnum(), status)),
-                    None => run(&mut cx, &mut reply, std::iter::once(first)).await,
+                    None => run(&mut cx, &mut reply, std::iter::once(first), false).await,
                 }
             }
         }
@@ -308,12 +312,20 @@ impl Drop for SlotGuard<'_> {
 }
 
 /// Runs operations in order until one fails.
-async fn run(cx: &mut Compound<'_>, reply: &mut Reply, operations: impl Iterator<Item = ArgOp>) {
+async fn run(
+    cx: &mut Compound<'_>,
+    reply: &mut Reply,
+    operations: impl Iterator<Item = ArgOp>,
+    between_servers: bool,
+) {
     let limit = cx.room;
     let mut operations = operations.peekable();
     while let Some(operation) = operations.next() {
         cx.is_last = operations.peek().is_none();
         let opnum = operation.opnum();
+        cx.puts_foreign = between_servers
+            && opnum == Opnum::Putfh
+            && matches!(operations.peek(), Some(ArgOp::Savefh));
         let started = std::time::Instant::now();
         let row = Row::of(opnum);
         cx.room = limit.saturating_sub(reply.len());

@@ -21,6 +21,7 @@ mod housekeeping;
 mod identity;
 mod metrics;
 mod ops;
+mod partner;
 mod placement;
 mod recalls;
 mod reports;
@@ -42,5 +43,6 @@ pub use identity::{
     Question,
 };
 pub use metrics::{LATENCY_BOUNDS_MICROS, Metrics, OperationCounters};
+pub use partner::{Partner, PartnerData, PartnerFault, PartnerFile, Partners, ServerCopy};
 pub use reports::{FileReport, ServerReport, Traffic};
 pub use server::{Identity, Parts, Server, Settings};

@@ -8,6 +8,7 @@ use crate::filehandle::HandleKey;
 use crate::gate::Waiters;
 use crate::identity::Directory;
 use crate::metrics::Metrics;
+use crate::partner::{Partners, ServerCopy};
 use crate::reports::{FileReport, Reports, ServerReport};
 use crate::state::{ClientId, ConnectionId, Limits, State};
 use crate::writing::Writing;
@@ -20,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// What can change while the server runs.
@@ -39,6 +40,7 @@ pub struct Settings {
     pub recall_timeout: Duration,
     /// How long an operation waits for an inode's gate before it answers DELAY.
     pub gate_timeout: Duration,
+    pub server_copy: ServerCopy,
 }
 
 /// Who this server is, the same over restarts (RFC 8881 §2.10.4).
@@ -61,6 +63,7 @@ pub struct Parts {
     pub identity: Identity,
     pub handle_key: HandleKey,
     pub devices: DeviceTable,
+    pub partners: Arc<dyn Partners>,
 }
 
 pub struct Server {
@@ -78,6 +81,9 @@ pub struct Server {
     pub(crate) asking: crate::recalls::Asking,
     pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
     pub(crate) devices: RwLock<DeviceTable>,
+    pub(crate) partners: Arc<dyn Partners>,
+    /// A permit for each copy from another server.
+    pub(crate) copies_between_servers: Arc<Semaphore>,
     /// Who asked to be told when a device changes or goes (RFC 8881 §20.12).
     pub(crate) device_watchers: Mutex<HashMap<layout::DeviceId, HashSet<ClientId>>>,
     /// Told whenever a layout came back or was fenced: whoever waits for a recall looks again.
@@ -102,6 +108,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(parts: Parts) -> Arc<Self> {
+        let copies_between_servers = parts.state.limits().copies_between_servers;
         Arc::new(Self {
             catalog: parts.catalog,
             objects: parts.objects,
@@ -116,6 +123,8 @@ impl Server {
             asking: crate::recalls::Asking::default(),
             connections: Mutex::default(),
             devices: RwLock::new(parts.devices),
+            partners: parts.partners,
+            copies_between_servers: Arc::new(Semaphore::new(copies_between_servers)),
             device_watchers: Mutex::default(),
             layouts_changed: Notify::new(),
             fence_round: crate::fencing::Round::default(),

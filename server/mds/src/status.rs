@@ -2,11 +2,12 @@
 //! where a status code is chosen.
 
 use crate::identity::Unnamed;
+use crate::partner::PartnerFault;
 use crate::state::{
-    CloseRefusal, CreateSessionRefusal, DestroyClientRefusal, DestroySessionRefusal,
-    DowngradeRefusal, ExchangeIdRefusal, FreeRefusal, GraceRefusal, IoRefusal, LayoutRefusal,
-    LockRefusal, OffloadFault, OpenRefusal, ReclaimCompleteRefusal, SequenceRefusal,
-    StateidRefusal, UnlockRefusal,
+    CloseRefusal, CopyNotifyRefusal, CreateSessionRefusal, DestroyClientRefusal,
+    DestroySessionRefusal, DowngradeRefusal, ExchangeIdRefusal, FreeRefusal, GraceRefusal,
+    IoRefusal, LayoutRefusal, LockRefusal, OffloadFault, OpenRefusal, PartnerRefusal,
+    ReclaimCompleteRefusal, SequenceRefusal, StateidRefusal, UnlockRefusal,
 };
 use std::borrow::Cow;
 use wire::nfs4::Nfsstat4;
@@ -142,6 +143,25 @@ impl From<objects::Error> for Refusal {
     }
 }
 
+impl From<PartnerFault> for Refusal {
+    fn from(fault: PartnerFault) -> Self {
+        use Nfsstat4::*;
+        let reason = fault.to_string();
+        let status = match fault {
+            // RFC 7862 §11.1.2: what the other server says of the stateid is about the right to read.
+            PartnerFault::Refused(
+                PartnerNoAuth | BadStateid | OldStateid | Expired | AdminRevoked | DelegRevoked,
+            ) => PartnerNoAuth,
+            PartnerFault::Refused(Stale | Badhandle | Fhexpired) => Stale,
+            PartnerFault::Unfit(_) => PartnerNotsupp,
+            PartnerFault::Refused(_) | PartnerFault::Away(_) | PartnerFault::Nonsense(_) => {
+                OffloadDenied
+            }
+        };
+        Self::passing(status, reason)
+    }
+}
+
 pub(crate) fn stateid_status(refusal: StateidRefusal) -> Nfsstat4 {
     match refusal {
         // A session tells of a restart by itself: STALE_STATEID is of version 4.0 (RFC 8881 §15.1.16).
@@ -229,6 +249,14 @@ refusals! {
         Grace(refusal) => grace_status(refusal);
     UnlockRefusal: Stateid(refusal) => stateid_status(refusal), TooMany => Nfsstat4::Delay;
     FreeRefusal: Stateid(refusal) => stateid_status(refusal), LocksHeld => Nfsstat4::LocksHeld;
+    CopyNotifyRefusal:
+        Stateid(refusal) => stateid_status(refusal),
+        OpenMode => Nfsstat4::Openmode,
+        // Those that ended make room, within a lease at most: §11 has no other status for "full".
+        TooMany => Nfsstat4::Delay;
+    PartnerRefusal:
+        Stateid(refusal) => stateid_status(refusal),
+        NotAuthorized => Nfsstat4::PartnerNoAuth;
     LayoutRefusal:
         Stateid(refusal) => stateid_status(refusal),
         OpenMode => Nfsstat4::Openmode,
@@ -251,7 +279,25 @@ pub(crate) fn offload_status(end: Result<(), OffloadFault>) -> Nfsstat4 {
         Ok(()) => Nfsstat4::Ok,
         Err(OffloadFault::Full) => Nfsstat4::Nospc,
         Err(OffloadFault::Gone) => Nfsstat4::Stale,
+        Err(OffloadFault::PastEnd) => Nfsstat4::Inval,
+        // Linux takes this for "copy it yourself", and the next for "begin anew with COPY_NOTIFY".
+        Err(OffloadFault::Denied) => Nfsstat4::OffloadDenied,
+        Err(OffloadFault::NotAuthorized) => Nfsstat4::PartnerNoAuth,
+        Err(OffloadFault::Unfit) => Nfsstat4::PartnerNotsupp,
         Err(OffloadFault::Broken) => Nfsstat4::Io,
+    }
+}
+
+/// Why a copy in the background ends.
+pub(crate) fn offload_fault(refusal: &Refusal) -> OffloadFault {
+    match refusal.status {
+        Nfsstat4::Nospc | Nfsstat4::Dquot => OffloadFault::Full,
+        Nfsstat4::Stale | Nfsstat4::Noent => OffloadFault::Gone,
+        Nfsstat4::Inval => OffloadFault::PastEnd,
+        Nfsstat4::OffloadDenied => OffloadFault::Denied,
+        Nfsstat4::PartnerNoAuth => OffloadFault::NotAuthorized,
+        Nfsstat4::PartnerNotsupp => OffloadFault::Unfit,
+        _ => OffloadFault::Broken,
     }
 }
 

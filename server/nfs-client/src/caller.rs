@@ -15,6 +15,11 @@ impl Caller {
         Self(Arc::new(Credential::None))
     }
 
+    /// Whoever a credential names.
+    pub fn of(credential: Credential) -> Self {
+        Self(Arc::new(credential))
+    }
+
     /// AUTH_SYS, which carries at most 255 bytes of `machine` and the first 16 of `gids`.
     pub fn sys(machine: &str, uid: u32, gid: u32, gids: &[u32]) -> Self {
         let machine = &machine.as_bytes()[..machine.len().min(MachineName::LIMIT_BYTES)];

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use wire::rpc::{Accepted, CallHeader, OpaqueAuth, ReplyBody};
-use wire::{Xdr, record};
+use wire::{Encoder, Xdr, record};
 
 use crate::caller::Caller;
 use crate::dial::random_u64;
@@ -59,11 +59,11 @@ impl Channel {
         self.server
     }
 
-    pub(crate) async fn call<A: Xdr, R: Xdr>(
+    pub(crate) async fn call<R: Xdr>(
         &self,
         target: Target,
         caller: &Caller,
-        args: &A,
+        args: impl FnOnce(&mut Encoder),
         resend: Resend,
         deadline: Duration,
     ) -> Result<R, CallError> {
@@ -86,7 +86,7 @@ impl Channel {
             verifier: OpaqueAuth::none(),
         };
         header.encode(&mut message);
-        args.encode(&mut message);
+        args(&mut message);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let lane = &self.lanes[turn % self.lanes.len()];
         let mut ticket = lane.make(xid, record::Frame::new(message), resend);

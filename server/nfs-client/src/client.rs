@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::Xdr;
 use wire::nfs3::{Outcome, PROGRAM, Procedure, VERSION};
+use wire::{Encoder, Xdr};
 
 use crate::caller::Caller;
 use crate::channel::{Channel, Target};
@@ -76,13 +76,13 @@ impl Client {
             version: VERSION,
             procedure: procedure as u32,
         };
-        self.call_of(target, args, resend).await
+        self.call_of(target, |out| args.encode(out), resend).await
     }
 
-    pub(crate) async fn call_of<A: Xdr, R: Xdr>(
+    pub(crate) async fn call_of<R: Xdr>(
         &self,
         target: Target,
-        args: &A,
+        args: impl FnOnce(&mut Encoder),
         resend: Resend,
     ) -> Result<R, CallError> {
         self.channel

@@ -127,9 +127,13 @@ impl<'a> Service<'a> {
             procedure: procedure as u32,
         };
         let deadline = self.options.deadline;
-        let answer = self
-            .channel
-            .call(target, self.caller, args, Resend::Idempotent, deadline);
+        let answer = self.channel.call(
+            target,
+            self.caller,
+            |out| args.encode(out),
+            Resend::Idempotent,
+            deadline,
+        );
         answer.await.map_err(|source| MountError::Call {
             server: self.channel.server(),
             question,
@@ -161,7 +165,7 @@ async fn port_of(
         .call(
             target,
             &Caller::none(),
-            &mapping,
+            |out| mapping.encode(out),
             Resend::Idempotent,
             options.deadline,
         )

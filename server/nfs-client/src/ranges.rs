@@ -42,8 +42,9 @@ impl Client {
             version: VERSION,
             procedure: procedure as u32,
         };
-        let outcome: Result<Outcome<T, ()>, _> =
-            self.call_of(target, args, Resend::Idempotent).await;
+        let outcome: Result<Outcome<T, ()>, _> = self
+            .call_of(target, |out| args.encode(out), Resend::Idempotent)
+            .await;
         self.result(Called::Ds(procedure), outcome)
     }
 }

@@ -5,6 +5,7 @@
 //! new content in the place of the target's, so that others, and a crash, see all of it or nothing.
 //! Linux: `cp --reflink`; NOTSUPP ends its asking for good, XDEV makes `--reflink=auto` copy.
 
+use super::copied_range::CopiedRange;
 use super::io::{Writer, allowed, regular, writable};
 use crate::attributes::without_set_id;
 use crate::compound::Compound;
@@ -67,20 +68,13 @@ impl Content {
     ) -> Result<Self, Refusal> {
         let from = server.refresh(source).await?;
         let to = server.refresh(target).await?;
-        let rest = from.size.checked_sub(args.src_offset);
-        let rest = rest.ok_or(Nfsstat4::Inval)?;
-        let length = if args.count == 0 { rest } else { args.count };
-        let overlaps = args.src_offset.abs_diff(args.dst_offset) < length;
-        let end = args.dst_offset.checked_add(length);
-        if length > rest || (source == target && overlaps) {
-            return Err(Nfsstat4::Inval.into());
-        }
-        let end = end.filter(|end| *end <= crate::attributes::MAX_FILE_BYTES);
+        let asked = (args.src_offset, args.dst_offset, args.count);
+        let range = CopiedRange::of(asked, from.size, source == target)?;
         Ok(Self {
             from,
             to,
-            source_offset: args.src_offset,
-            range: args.dst_offset..end.ok_or(Nfsstat4::Fbig)?,
+            source_offset: range.source_offset,
+            range: range.target_offset..range.target_end(),
         })
     }
 

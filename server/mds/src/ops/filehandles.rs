@@ -2,6 +2,7 @@
 //!
 //! State: the COMPOUND's own. A handle is only unsealed here; that its file is gone shows at the
 //! first operation that looks at it, as STALE.
+//! A handle that is put and saved for a COPY from another server is judged there (RFC 7862 §15.2.3).
 
 use crate::compound::{Compound, File};
 use crate::status::Refusal;
@@ -10,12 +11,24 @@ use std::sync::Arc;
 use wire::nfs4::{Getfh4Ok, Nfsstat4, Putfh4Args};
 
 pub(crate) async fn putfh(args: Putfh4Args, cx: &mut Compound<'_>) -> Result<(), Refusal> {
+    match (file_of(&args, cx).await, cx.puts_foreign) {
+        (Ok(file), _) => cx.set_current(file),
+        (Err(_), true) => {
+            cx.current = None;
+            cx.stateid = None;
+        }
+        (Err(refusal), false) => return Err(refusal),
+    }
+    cx.foreign = cx.puts_foreign.then_some(args.object);
+    Ok(())
+}
+
+async fn file_of(args: &Putfh4Args, cx: &Compound<'_>) -> Result<File, Refusal> {
     let file = cx.named(&args.object)?;
     cx.enter(&file.export).await?;
     // A deleted file's handle is STALE at once (RFC 8881 §4.2.3), whatever comes next.
     cx.server.catalog.read().inode(file.id).await?;
-    cx.set_current(file);
-    Ok(())
+    Ok(file)
 }
 
 pub(crate) async fn putrootfh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
@@ -39,7 +52,11 @@ pub(crate) fn getfh(cx: &Compound<'_>) -> Result<Getfh4Ok, Refusal> {
 }
 
 pub(crate) fn savefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
-    cx.saved = Some(cx.file()?.clone());
+    cx.saved_foreign = cx.foreign.take();
+    cx.saved = match cx.file() {
+        Err(_) if cx.saved_foreign.is_some() => None,
+        file => Some(file?.clone()),
+    };
     cx.saved_stateid = cx.stateid;
     Ok(())
 }

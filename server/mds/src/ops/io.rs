@@ -6,13 +6,15 @@
 //! DELAY it repeats for ever, on soft mounts too; EIO ends it, where the operator wants that.
 //! The bytes go where a layout would have sent them, so that both ways see each other.
 
+use super::copy_notify::reads_for_a_copy;
 use crate::attributes::{MAX_FILE_BYTES, without_set_id};
 use crate::compound::{Compound, File};
 use crate::identity::{Want, may};
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, IoGrant, IoKind};
 use crate::status::Refusal;
-use backend::Stability;
+use backend::{Stability, Written};
+use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeId};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +35,8 @@ pub(super) fn regular(inode: &Inode) -> Result<(), Refusal> {
     }
 }
 
-/// By the open that the stateid names; for a special stateid by the mode bits.
+/// By the open that the stateid names; for a special stateid by the mode bits; for a copy-notify stateid by
+/// whoever gave it away.
 pub(super) async fn allowed(
     stateid: Stateid4,
     kind: IoKind,
@@ -42,6 +45,9 @@ pub(super) async fn allowed(
     cx: &Compound<'_>,
 ) -> Result<(), Refusal> {
     let (client, stateid) = (cx.client()?, cx.resolve(stateid)?);
+    if kind == IoKind::Read && reads_for_a_copy(stateid, file, cx)? {
+        return Ok(());
+    }
     let granted = cx
         .server
         .authorize_io(client, stateid, file.id, kind)
@@ -114,6 +120,34 @@ impl Writer {
         Ok(inode)
     }
 
+    /// A WRITE, by the objects that a layout would have named.
+    pub async fn store(
+        &self,
+        file: InodeId,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Result<Written, Refusal> {
+        let _inside = self.server.enter(file, GateMode::Shared).await?;
+        let inode = self.bound(file).await?;
+        let written = self
+            .server
+            .objects
+            .write(&inode.extents, offset, data, stability)
+            .await?;
+        self.server
+            .metrics
+            .proxy_written_bytes
+            .fetch_add(u64::from(written.count), Relaxed);
+        if written.durable {
+            // FILE_SYNC means the size as well (§18.32.3).
+            self.wrote_durably(&inode).await?;
+        } else {
+            self.wrote(&inode).await?;
+        }
+        Ok(written)
+    }
+
     /// Bytes are on their way to the disks: size and times must be asked for.
     pub async fn wrote(&self, inode: &Inode) -> Result<(), Refusal> {
         self.server.writing.unsettle(inode.id);
@@ -149,7 +183,7 @@ async fn fetch(args: &Read4Args, file: File, cx: &Compound<'_>) -> Result<Read4O
     if args.offset >= inode.size || count == 0 {
         return Ok(Read4Ok {
             eof: args.offset >= inode.size,
-            data: bytes::Bytes::new(),
+            data: Bytes::new(),
         });
     }
     let fetched = cx
@@ -182,28 +216,13 @@ pub(crate) async fn write(args: Write4Args, cx: &mut Compound<'_>) -> Result<Wri
 }
 
 async fn store(args: Write4Args, file: &File, cx: &Compound<'_>) -> Result<Write4Ok, Refusal> {
-    let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
-    let writer = Writer::of(file, cx)?;
-    let inode = writer.bound(file.id).await?;
     let stability = match args.stable {
         StableHow4::Unstable => Stability::Unstable,
         StableHow4::DataSync | StableHow4::FileSync => Stability::Durable,
     };
-    let written = cx
-        .server
-        .objects
-        .write(&inode.extents, args.offset, args.data, stability)
+    let written = Writer::of(file, cx)?
+        .store(file.id, args.offset, args.data, stability)
         .await?;
-    cx.server
-        .metrics
-        .proxy_written_bytes
-        .fetch_add(u64::from(written.count), Relaxed);
-    if written.durable {
-        // FILE_SYNC means the size as well (§18.32.3).
-        writer.wrote_durably(&inode).await?;
-    } else {
-        writer.wrote(&inode).await?;
-    }
     let committed = if written.durable {
         StableHow4::FileSync
     } else {

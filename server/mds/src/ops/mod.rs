@@ -6,7 +6,9 @@ mod access;
 mod allocate;
 mod clone;
 mod close;
+mod copied_range;
 mod copy;
+mod copy_notify;
 mod create;
 mod delegreturn;
 mod exchange_id;
@@ -44,6 +46,7 @@ mod verify;
 mod want_delegation;
 mod write_same;
 
+pub(crate) use copy::is_between_servers;
 pub(crate) use open::delegation::open_arguments;
 pub(crate) use table::Row;
 
@@ -144,6 +147,7 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Copy(args) => ResOp::Copy(
             copy::copy(&args, cx).await.map_err(|refusal| Copy4Error::from_status(no(refusal))),
         ),
+        ArgOp::CopyNotify(args) => ResOp::CopyNotify(copy_notify::copy_notify(&args, cx).await.map_err(no)),
         ArgOp::IoAdvise(args) => ResOp::IoAdvise(io_advise::io_advise(&args, cx).await.map_err(no)),
         ArgOp::OffloadCancel(args) => ResOp::OffloadCancel(offload::cancel(&args, cx).map_err(no)),
         ArgOp::OffloadStatus(args) => ResOp::OffloadStatus(offload::status(&args, cx).map_err(no)),
@@ -158,7 +162,6 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         ArgOp::Delegpurge(_)
         | ArgOp::Openattr(_)
         | ArgOp::SetSsv(_)
-        | ArgOp::CopyNotify(_)
         // Of NFSv4.0 alone (RFC 8881 §18.49).
         | ArgOp::OpenConfirm(_)
         | ArgOp::Renew(_)

@@ -1,7 +1,8 @@
 //! OFFLOAD_STATUS and OFFLOAD_CANCEL, RFC 7862 §15.9, §15.8.
 //!
-//! State: the copy that the stateid of an asynchronous COPY names.
-//! Linux: cancels when the program that copies is killed, and asks when no callback comes.
+//! State: the copy that the stateid of an asynchronous COPY names; a copy-notify stateid is called off alike.
+//! Linux: cancels when the program that copies is killed, and asks when no callback comes; after a copy
+//! between servers that failed it calls off the source's stateid.
 
 use crate::compound::Compound;
 use crate::status::{Refusal, offload_status};
@@ -23,6 +24,10 @@ pub(crate) fn status(
 pub(crate) fn cancel(args: &OffloadCancel4Args, cx: &Compound<'_>) -> Result<(), Refusal> {
     cx.file()?;
     let (client, stateid) = (cx.client()?, cx.resolve(args.stateid)?);
-    cx.server.state.lock().offload_cancel(client, stateid)?;
+    let mut state = cx.server.state.lock();
+    match state.copy_notify_cancel(client, stateid) {
+        Ok(()) => {}
+        Err(_) => state.offload_cancel(client, stateid)?,
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! One row per operation, and the dispatch. RFC 8881 §17, RFC 7862 §13, RFC 8276 §8.
 
+use super::copy_notify::ADDRESSES_MAX;
 use wire::nfs4::Opnum;
 
 /// What the executor must know of an operation before it runs it.
@@ -29,6 +30,8 @@ const CHANGE_INFO: usize = 20;
 const STATEID: usize = 16;
 /// With the stateid of a copy that goes on.
 const WRITE_RESPONSE: usize = 4 + STATEID + 8 + 4 + 8;
+/// Kind, netid, and an address of IPv6 with its port.
+const NETLOC: usize = 4 + 8 + 4 + 56;
 /// Attributes that were set: three words behind their count.
 const BITMAP: usize = 16;
 /// Type, stateid, recall, space limit, an entry for nobody.
@@ -88,7 +91,7 @@ impl Row {
             ReclaimComplete => row(1, false, true, 0),
             Allocate | Deallocate => row(2, false, true, 0),
             Copy => row(2, false, true, WRITE_RESPONSE + 8),
-            CopyNotify => row(2, false, true, 12),
+            CopyNotify => row(2, false, true, 12 + STATEID + 4 + NETLOC * ADDRESSES_MAX),
             IoAdvise => row(2, false, false, 4),
             Layouterror | Layoutstats => row(2, false, true, 0),
             OffloadCancel => row(2, false, true, 0),

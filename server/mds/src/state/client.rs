@@ -424,6 +424,7 @@ impl State {
         self.leases.lapsed.remove(&id);
         self.waiters.drop_client(id);
         self.offloads.drop_client(id);
+        self.copy_notifies.drop_client(id);
         self.locks.drop_client(id);
         let mut closed = self.opens.drop_client(id);
         closed.extend(self.delegations.drop_client(id));

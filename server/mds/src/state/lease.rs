@@ -340,6 +340,7 @@ impl State {
                 }
             }
         }
+        self.copy_notifies.expire(now);
         self.shed();
         let lapsed = self.leases.lapsed.iter();
         lapsed.filter_map(|id| self.lapsed(*id)).collect()

@@ -52,6 +52,11 @@ pub struct Limits {
     pub refusals_per_second: u32,
     /// Copies of one client that go on after their answer.
     pub copies_per_client: usize,
+    /// Copies from other servers that are under way, of all clients.
+    pub copies_between_servers: usize,
+    /// Copy-notify stateids of one client, and of all.
+    pub copy_notifies_per_client: usize,
+    pub copy_notifies: usize,
     /// How long a client may take to return a recalled delegation before it is revoked.
     pub delegation_recall: Duration,
     /// How long a file whose delegations were recalled gets none.
@@ -112,6 +117,9 @@ impl Default for Limits {
             layouts: 8_000_000,
             refusals_per_second: 1_000,
             copies_per_client: 16,
+            copies_between_servers: 16,
+            copy_notifies_per_client: 256,
+            copy_notifies: 65_536,
             delegation_recall: Duration::from_secs(90),
             delegation_rest: Duration::from_mins(1),
             delegations_per_client: 100_000,

@@ -489,6 +489,7 @@ impl State {
             StateKind::Layout => self.layout_of(client, stateid).map(drop),
             StateKind::Offload => self.offload_status(client, stateid).map(drop),
             StateKind::Delegation => self.delegation_of(client, stateid).map(drop),
+            StateKind::CopyNotify => self.copy_notify_of(client, stateid).map(drop),
         }
     }
 
@@ -527,7 +528,10 @@ impl State {
         let index = match stateid.parts(self.opens.epoch())?.kind {
             StateKind::Open => self.opens.find(client, stateid)?,
             StateKind::Lock => self.locks.open_behind(client, stateid)?,
-            StateKind::Layout | StateKind::Offload | StateKind::Delegation => {
+            StateKind::Layout
+            | StateKind::Offload
+            | StateKind::Delegation
+            | StateKind::CopyNotify => {
                 return Err(StateidRefusal::Bad);
             }
         };

@@ -7,6 +7,7 @@
 
 mod callback;
 mod client;
+mod copy_notify;
 mod courtesy;
 mod coverage;
 mod delegation;
@@ -43,6 +44,7 @@ pub use client::{
     ClientRecordView, DestroyClientRefusal, ExchangeId, ExchangeIdRefusal, ExchangedId,
     Implementation,
 };
+pub use copy_notify::{CopyNotifyRefusal, PartnerRefusal};
 pub use coverage::Span;
 pub use delegation::{
     Delegation, DelegationId, DelegationKind, DelegationRecall, DelegationRequest, EntryChange,
@@ -159,6 +161,7 @@ pub struct Metrics {
     pub delegation_recalls: usize,
     pub gates: usize,
     pub copies: usize,
+    pub copy_notifies: usize,
 }
 
 /// All of it. Every change is a method call, complete when it returns.
@@ -175,6 +178,7 @@ pub struct State {
     waiters: waiter::Waiters,
     grants: grant::Grants,
     offloads: offload::Offloads,
+    copy_notifies: copy_notify::CopyNotifies,
     delegations: delegation::Delegations,
     gates: gate::Gates,
 }
@@ -193,6 +197,7 @@ impl State {
             waiters: waiter::Waiters::new(keyed),
             grants: grant::Grants::new(boot.epoch, keyed),
             offloads: offload::Offloads::new(boot.epoch, keyed),
+            copy_notifies: copy_notify::CopyNotifies::new(boot.epoch, keyed),
             delegations: delegation::Delegations::new(boot.epoch, keyed),
             gates: gate::Gates::new(keyed),
             limits,
@@ -225,6 +230,7 @@ impl State {
             delegation_recalls,
             gates: self.gates.len(),
             copies: self.offloads.len(),
+            copy_notifies: self.copy_notifies.len(),
         }
     }
 

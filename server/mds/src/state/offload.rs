@@ -23,6 +23,14 @@ pub enum OffloadFault {
     Full,
     /// One of the files is gone.
     Gone,
+    /// The source ends before what was asked for.
+    PastEnd,
+    /// The other server can't be reached, or read from.
+    Denied,
+    /// The other server doesn't honour the copy-notify stateid.
+    NotAuthorized,
+    /// The other server doesn't speak NFSv4.2, or not for this.
+    Unfit,
     Broken,
 }
 
@@ -160,6 +168,13 @@ impl State {
             }
             None => ControlFlow::Break(()),
         }
+    }
+
+    /// Whether the copy was called off, or is gone with its client.
+    pub fn offload_is_off(&self, client: ClientId, stateid: Stateid) -> bool {
+        let found = self.offloads.find(client, stateid);
+        let offload = found.ok().and_then(|index| self.offloads.table.at(index));
+        self.honour(client).is_err() || offload.is_none_or(|offload| offload.cancelled)
     }
 
     /// The copy has ended. What it came to stays for OFFLOAD_STATUS until [`State::offload_told`];

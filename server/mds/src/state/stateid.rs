@@ -45,6 +45,7 @@ pub(super) enum StateKind {
     Lock = 2,
     Layout = 3,
     Offload = 5,
+    CopyNotify = 6,
     Delegation = 4,
 }
 
@@ -124,6 +125,7 @@ impl Stateid {
             2 => StateKind::Lock,
             3 => StateKind::Layout,
             5 => StateKind::Offload,
+            6 => StateKind::CopyNotify,
             4 => StateKind::Delegation,
             _ => return Err(StateidRefusal::Bad),
         };

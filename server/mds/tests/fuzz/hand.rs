@@ -2,6 +2,7 @@
 //! Never here: sending them.
 
 use bytes::Bytes;
+use std::net::SocketAddr;
 use wire::Encoder;
 use wire::nfs4::*;
 
@@ -192,9 +193,16 @@ impl<'a> Hand<'a> {
         }
     }
 
+    /// Of another server, that may be gone to or not.
+    fn location(&mut self) -> Netloc4 {
+        let host = self.pick(&[[127, 0, 0, 1], [192, 0, 2, 1]]);
+        let address = SocketAddr::from((host.unwrap_or_default(), 2049));
+        Netloc4::Netaddr(Netaddr4::tcp(address))
+    }
+
     /// An operation as a client would send it, the right one or not.
     pub fn operation(&mut self, known: &Known) -> ArgOp {
-        match self.byte() % 36 {
+        match self.byte() % 39 {
             0 => ArgOp::Putrootfh,
             1..=3 => ArgOp::Putfh(Putfh4Args {
                 object: self.pick(&known.handles).unwrap_or_default(),
@@ -318,6 +326,27 @@ impl<'a> Hand<'a> {
             }),
             34 => ArgOp::TestStateid(TestStateid4Args {
                 stateids: vec![self.stateid(known), self.stateid(known)],
+            }),
+            35 => ArgOp::CopyNotify(CopyNotify4Args {
+                src_stateid: self.stateid(known),
+                destination_server: self.location(),
+            }),
+            36 => ArgOp::Copy(Copy4Args {
+                src_stateid: self.stateid(known),
+                dst_stateid: self.stateid(known),
+                src_offset: self.number(),
+                dst_offset: self.number(),
+                count: self.number(),
+                consecutive: true,
+                synchronous: self.one_in(2),
+                source_server: if self.one_in(2) {
+                    vec![self.location()]
+                } else {
+                    Vec::new()
+                },
+            }),
+            37 => ArgOp::OffloadCancel(OffloadCancel4Args {
+                stateid: self.stateid(known),
             }),
             _ => ArgOp::FreeStateid(FreeStateid4Args {
                 stateid: self.stateid(known),

@@ -11,7 +11,8 @@ use layout::{DataServerId, Device, DeviceTable};
 use mds::state::{Boot, Limits, State, Time};
 use mds::{
     Access, BackChannel, BackChannelError, Clock, Connection, Directory, DirectoryOptions,
-    ExportRule, Exports, FixedAccounts, HandleKey, Identity, Parts, Server, Settings, Squash,
+    ExportRule, Exports, FixedAccounts, HandleKey, Identity, Partner, PartnerFault, PartnerFile,
+    Partners, Parts, Server, ServerCopy, Settings, Squash,
 };
 use objects::{Member, Objects, Options, OwnerRange};
 use std::collections::BTreeSet;
@@ -40,6 +41,24 @@ fn accounts() -> Arc<Directory> {
         Some("example.org".to_owned()),
         options,
     ))
+}
+
+/// Copies may come and go, and nobody is there.
+struct Nobody;
+
+impl Partners for Nobody {
+    fn open(&self, _: PartnerFile) -> BoxFuture<'_, Result<Arc<dyn Partner>, PartnerFault>> {
+        Box::pin(std::future::ready(Err(PartnerFault::Away("nobody".into()))))
+    }
+}
+
+fn server_copy() -> ServerCopy {
+    let loopback = vec!["127.0.0.0/8".parse().expect("a network")];
+    ServerCopy {
+        destinations: loopback.clone(),
+        sources: loopback,
+        ..ServerCopy::off()
+    }
 }
 
 /// Room for any reply: one request runs at a time.
@@ -185,6 +204,7 @@ impl World {
                 away_error: None,
                 recall_timeout: Duration::from_millis(5),
                 gate_timeout: Duration::from_millis(20),
+                server_copy: server_copy(),
             },
             identity: Identity {
                 owner: Bytes::from_static(b"fuzz"),
@@ -193,11 +213,13 @@ impl World {
             },
             handle_key: HandleKey([9; 16]),
             devices,
+            partners: Arc::new(Nobody),
         });
         server.recover().await.expect("there is nothing to recover");
         tokio::spawn(Arc::clone(&server).keep_house());
         let peer = SocketAddr::from(([127, 0, 0, 1], 700));
-        let connection = Connection::new(1, peer, Arc::new(Silent));
+        let local = SocketAddr::from(([127, 0, 0, 1], 2049));
+        let connection = Connection::new(1, (local, peer), Arc::new(Silent));
         server.connection_opened(&connection);
         let mut world = Self {
             server,
