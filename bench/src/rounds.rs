@@ -133,13 +133,11 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Case>> {
     let find = |name: &String| cases::ALL.iter().find(|case| case.name == name);
     let mut chosen = Vec::new();
     for name in names {
-        match find(name) {
-            Some(case) => chosen.push(case),
-            None => {
-                let known: Vec<&str> = cases::ALL.iter().map(|case| case.name).collect();
-                bail!("there is no case `{name}`: {}", known.join(", "));
-            }
-        }
+        let Some(case) = find(name) else {
+            let known: Vec<&str> = cases::ALL.iter().map(|case| case.name).collect();
+            bail!("there is no case `{name}`: {}", known.join(", "));
+        };
+        chosen.push(case);
     }
     Ok(chosen)
 }

@@ -78,7 +78,7 @@ impl Servers {
         loop {
             tokio::time::sleep(LOOK).await;
             let now = worked()?;
-            if now - before <= NEXT_TO_NOTHING {
+            if now.saturating_sub(before) <= NEXT_TO_NOTHING {
                 return Ok(());
             }
             anyhow::ensure!(Instant::now() < deadline, "the servers don't come to rest");

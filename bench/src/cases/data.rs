@@ -97,14 +97,14 @@ pub async fn run(transfer: Transfer, place: Place<'_>) -> Result<Sample> {
     let before = server.processor()?;
     let closed = load::run(DEPTH, Pace::Closed, place.span.parts(), one).await?;
     let after = server.processor()?;
-    let load = costs::processor(std::process::id())? - mine;
+    let load = costs::processor(std::process::id())?.saturating_sub(mine);
     let operations = closed.per_second() * place.span.whole().as_secs_f64();
     Ok(Sample {
         per_second: closed.per_second(),
         busy: closed.latencies,
         easy: None,
         cost: Some(Cost {
-            servers: (after - before).div_f64(operations),
+            servers: after.saturating_sub(before).div_f64(operations),
             load: load.div_f64(operations),
             resident_bytes: server.resident_bytes()?,
         }),

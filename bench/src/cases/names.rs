@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use wire::nfs4::*;
 use wire::xdr;
 
@@ -51,10 +52,11 @@ pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
         }
     };
     let mine = costs::processor(std::process::id())?;
-    let before = servers.processor()?;
+    let both = || anyhow::Ok(servers.processor()?.iter().sum::<Duration>());
+    let before = both()?;
     let closed = load::run(CALLERS, Pace::Closed, place.span.parts(), one.clone()).await?;
-    let after = servers.processor()?;
-    let load = costs::processor(std::process::id())? - mine;
+    let after = both()?;
+    let load = costs::processor(std::process::id())?.saturating_sub(mine);
     let easy = Pace::Open {
         per_second: closed.per_second() * EASY,
     };
@@ -66,7 +68,7 @@ pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
         busy: closed.latencies,
         easy: Some(open.latencies),
         cost: Some(Cost {
-            servers: (after[0] + after[1] - before[0] - before[1]).div_f64(operations),
+            servers: after.saturating_sub(before).div_f64(operations),
             load: load.div_f64(operations),
             resident_bytes: servers.resident_bytes()?,
         }),

@@ -269,6 +269,13 @@ async fn what_was_announced_is_read_by_the_destination_for_as_long_as_it_lives()
     assert_eq!(elsewhere.status(), Nfsstat4::BadStateid);
     let written = b.write(&pair.from.fh, notified, 0, "x").await.map(|_| ());
     assert_eq!(written.status(), Nfsstat4::BadStateid);
+    let read_plus = |stateid| {
+        ArgOp::ReadPlus(ReadPlus4Args {
+            stateid,
+            offset: 0,
+            count: 10,
+        })
+    };
     // As long as it is read by, it lives; then a lease, and no longer.
     for _ in 0..3 {
         pair.source
@@ -276,6 +283,10 @@ async fn what_was_announced_is_read_by_the_destination_for_as_long_as_it_lives()
             .await?;
         let read = pair.read_by(&b, notified).await;
         assert_eq!(read, Nfsstat4::PartnerNoAuth);
+        let late = b
+            .compound([putfh(&pair.from.fh), read_plus(notified)])
+            .await?;
+        assert_eq!(late.status, Nfsstat4::PartnerNoAuth);
         let fresh = pair.notify().await?.stateid;
         pair.source.let_pass(LEASE / 2);
         assert_eq!(pair.read_by(&b, fresh).await, Nfsstat4::Ok);
@@ -288,13 +299,6 @@ async fn what_was_announced_is_read_by_the_destination_for_as_long_as_it_lives()
             stateid,
             offset: 0,
             what: DataContent4::Hole,
-        })
-    };
-    let read_plus = |stateid| {
-        ArgOp::ReadPlus(ReadPlus4Args {
-            stateid,
-            offset: 0,
-            count: 10,
         })
     };
     for op in [seek(notified), read_plus(notified)] {

@@ -22,7 +22,6 @@ pub const BEYOND: &[(Opnum, Nfsstat4)] = &[
     (Opnum::Rename, Nfsstat4::Isdir),
     (Opnum::Setattr, Nfsstat4::Isdir),
     (Opnum::Read, Nfsstat4::PartnerNoAuth),
-    (Opnum::ReadPlus, Nfsstat4::PartnerNoAuth),
     (Opnum::Seek, Nfsstat4::PartnerNoAuth),
 ];
 

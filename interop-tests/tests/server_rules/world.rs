@@ -346,7 +346,15 @@ impl World {
         for server in &numbers {
             let inodes: Vec<InodeId> = catalog.extents_on(server.id, None, usize::MAX >> 1).await?;
             for id in inodes {
-                let inode = catalog.read().inode(id).await?;
+                let inode = match catalog.read().inode(id).await {
+                    Ok(inode) => inode,
+                    // It went since it was listed.
+                    Err(catalog::Error::Stale) => {
+                        settled = false;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 let mirrors = inode.extents.iter().flat_map(|extent| &extent.mirrors);
                 for object in mirrors.flat_map(|mirror| &mirror.stripes) {
                     known.insert((number(object.server)?, object.object.to_string()));

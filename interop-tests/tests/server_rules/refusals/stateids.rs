@@ -1,5 +1,6 @@
 //! What a stateid is good for, tried with every operation that has one. Which those are, the page says.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +12,9 @@ use super::{case, refused};
 use crate::operations::owed;
 use crate::restart::{back, reclaim};
 use crate::world::{World, at_last, until};
+
+/// Where a copy may go to.
+const NEIGHBOUR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2049);
 
 /// The same operation with this stateid wherever it has one, and on a range where it has none yet.
 fn with_stateid(mut op: ArgOp, stateid: Stateid4) -> ArgOp {
@@ -27,6 +31,10 @@ fn with_stateid(mut op: ArgOp, stateid: Stateid4) -> ArgOp {
             args.stateid = stateid;
             args.iomode = Layoutiomode4::Read;
             args.maxcount = 4096;
+        }
+        ArgOp::CopyNotify(args) => {
+            args.src_stateid = stateid;
+            args.destination_server = Netloc4::Netaddr(Netaddr4::tcp(NEIGHBOUR));
         }
         ArgOp::Layoutreturn(args) => {
             args.reclaim = false;
