@@ -4,7 +4,7 @@
 //! Raw sessions over loopback, one connection each, to a metadata server in a process of its own.
 
 use crate::servers::{Servers, Settings};
-use crate::session::{Session, at, make, open};
+use crate::session::{Session, at, layoutget, make, open};
 use anyhow::Result;
 use clap::Args;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -262,16 +262,7 @@ impl Flood {
                 let mut place = slot;
                 loop {
                     place = (place + 37) % files.len();
-                    let layout = ArgOp::Layoutget(Layoutget4Args {
-                        signal_layout_avail: true,
-                        layout_type: LAYOUT4_FLEX_FILES,
-                        iomode: Layoutiomode4::Rw,
-                        offset: 0,
-                        length: u64::MAX,
-                        minlength: 0,
-                        stateid: Stateid4::CURRENT,
-                        maxcount: 4096,
-                    });
+                    let layout = layoutget(Layoutiomode4::Rw, true);
                     let ops = vec![
                         at(&files[place]),
                         open(session.client, OpenClaim4::Fh, Openflag4::NoCreate),

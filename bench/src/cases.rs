@@ -3,7 +3,9 @@
 mod data;
 mod names;
 
-use crate::rounds::{Sample, Span};
+use crate::costs;
+use crate::load::{self, Measured, Pace};
+use crate::rounds::{Cost, Sample, Span};
 use anyhow::Result;
 use data::Transfer;
 use futures_util::future::BoxFuture;
@@ -18,6 +20,32 @@ pub struct Place<'a> {
     /// The disk that it works on.
     pub disk: &'a Path,
     pub span: Span,
+}
+
+/// Callers who ask as soon as they are answered, and what each operation costs `servers` meanwhile; the memory is that
+/// of the first of them.
+async fn full<F, Fut>(
+    callers: usize,
+    span: Span,
+    servers: &[u32],
+    one: F,
+) -> Result<(Measured, Cost)>
+where
+    F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let mine = [std::process::id()];
+    let before = (costs::processor_of(servers)?, costs::processor_of(&mine)?);
+    let measured = load::run(callers, Pace::Closed, span.parts(), one).await?;
+    let after = (costs::processor_of(servers)?, costs::processor_of(&mine)?);
+    // The warm-up costs as much a second as what is counted.
+    let operations = measured.per_second() * span.whole().as_secs_f64();
+    let cost = Cost {
+        servers: after.0.saturating_sub(before.0).div_f64(operations),
+        load: after.1.saturating_sub(before.1).div_f64(operations),
+        resident_bytes: costs::resident_bytes(servers[0])?,
+    };
+    Ok((measured, cost))
 }
 
 pub struct Case {

@@ -7,8 +7,13 @@ use std::time::Duration;
 /// Of `/proc`, whatever the kernel's own tick is.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Processor time of a process so far, of all its threads that live or lived, in steps of 10 ms.
-pub fn processor(pid: u32) -> Result<Duration> {
+/// Processor time of processes so far.
+pub fn processor_of(pids: &[u32]) -> Result<Duration> {
+    pids.iter().map(|pid| processor(*pid)).sum()
+}
+
+/// Of a process so far, of all its threads that live or lived, in steps of 10 ms.
+fn processor(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     processor_in(&stat).context("no process has such a stat")
 }

@@ -73,7 +73,7 @@ impl Servers {
         const LOOK: Duration = Duration::from_millis(500);
         const NEXT_TO_NOTHING: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + REST_LIMIT;
-        let worked = || self.processor().map(|both| both.iter().sum::<Duration>());
+        let worked = || costs::processor_of(&self.processes());
         let mut before = worked()?;
         loop {
             tokio::time::sleep(LOOK).await;
@@ -86,9 +86,9 @@ impl Servers {
         }
     }
 
-    /// Of both.
-    pub fn processor(&self) -> Result<[Duration; 2]> {
-        Ok([costs::processor(self.mds.0.id())?, self.data.processor()?])
+    /// Of the metadata server and the data server.
+    pub fn processes(&self) -> [u32; 2] {
+        [self.mds.0.id(), self.data.process()]
     }
 
     /// Memory of the metadata server's process that lies in RAM now.
@@ -121,12 +121,8 @@ impl DataServer {
         })
     }
 
-    pub fn processor(&self) -> Result<Duration> {
-        costs::processor(self.process.0.id())
-    }
-
-    pub fn resident_bytes(&self) -> Result<u64> {
-        costs::resident_bytes(self.process.0.id())
+    pub fn process(&self) -> u32 {
+        self.process.0.id()
     }
 }
 

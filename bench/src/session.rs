@@ -262,3 +262,17 @@ pub async fn make_folder(session: &Session, name: &str) -> Result<Fh4> {
         }
     }
 }
+
+/// LAYOUTGET of the whole file that was opened before in the same request; `signal`: to be told when there are layouts.
+pub fn layoutget(iomode: Layoutiomode4, signal: bool) -> ArgOp {
+    ArgOp::Layoutget(Layoutget4Args {
+        signal_layout_avail: signal,
+        layout_type: LAYOUT4_FLEX_FILES,
+        iomode,
+        offset: 0,
+        length: u64::MAX,
+        minlength: 0,
+        stateid: Stateid4::CURRENT,
+        maxcount: 4096,
+    })
+}

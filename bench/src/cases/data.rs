@@ -1,9 +1,8 @@
 //! Load on a data server, and the same by fio on the disk itself.
 
-use super::Place;
-use crate::costs;
-use crate::load::{self, Pace};
-use crate::rounds::{Cost, Sample};
+use super::{Place, full};
+use crate::load;
+use crate::rounds::Sample;
 use crate::servers::DataServer;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -93,21 +92,12 @@ pub async fn run(transfer: Transfer, place: Place<'_>) -> Result<Sample> {
             Ok(())
         }
     };
-    let mine = costs::processor(std::process::id())?;
-    let before = server.processor()?;
-    let closed = load::run(DEPTH, Pace::Closed, place.span.parts(), one).await?;
-    let after = server.processor()?;
-    let load = costs::processor(std::process::id())?.saturating_sub(mine);
-    let operations = closed.per_second() * place.span.whole().as_secs_f64();
+    let (closed, cost) = full(DEPTH, place.span, &[server.process()], one).await?;
     Ok(Sample {
         per_second: closed.per_second(),
         busy: closed.latencies,
         easy: None,
-        cost: Some(Cost {
-            servers: after.saturating_sub(before).div_f64(operations),
-            load: load.div_f64(operations),
-            resident_bytes: server.resident_bytes()?,
-        }),
+        cost: Some(cost),
         bytes_each: Some(bytes),
     })
 }

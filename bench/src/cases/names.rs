@@ -1,16 +1,14 @@
 //! Load on the metadata server: sessions of a few clients, each slot a caller.
 
-use super::Place;
-use crate::costs;
+use super::{Place, full};
 use crate::load::{self, Pace};
-use crate::rounds::{Cost, Sample};
+use crate::rounds::Sample;
 use crate::servers::{Servers, Settings};
-use crate::session::{LATER, Session, at, create, make, make_folder, open};
+use crate::session::{LATER, Session, at, create, layoutget, make, make_folder, open};
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 use wire::nfs4::*;
 use wire::xdr;
 
@@ -51,27 +49,17 @@ pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
             async move { world.one(work, caller).await }
         }
     };
-    let mine = costs::processor(std::process::id())?;
-    let both = || anyhow::Ok(servers.processor()?.iter().sum::<Duration>());
-    let before = both()?;
-    let closed = load::run(CALLERS, Pace::Closed, place.span.parts(), one.clone()).await?;
-    let after = both()?;
-    let load = costs::processor(std::process::id())?.saturating_sub(mine);
+    let pids = servers.processes();
+    let (closed, cost) = full(CALLERS, place.span, &pids, one.clone()).await?;
     let easy = Pace::Open {
         per_second: closed.per_second() * EASY,
     };
     let open = load::run(CALLERS, easy, place.span.parts(), one).await?;
-    // The warm-up costs as much a second as what is counted.
-    let operations = closed.per_second() * place.span.whole().as_secs_f64();
     Ok(Sample {
         per_second: closed.per_second(),
         busy: closed.latencies,
         easy: Some(open.latencies),
-        cost: Some(Cost {
-            servers: after.saturating_sub(before).div_f64(operations),
-            load: load.div_f64(operations),
-            resident_bytes: servers.resident_bytes()?,
-        }),
+        cost: Some(cost),
         bytes_each: None,
     })
 }
@@ -213,7 +201,7 @@ impl World {
                     mine(),
                     open,
                     kept,
-                    layoutget(),
+                    layoutget(Layoutiomode4::Read, false),
                     layoutreturn(),
                     back,
                     close(),
@@ -231,19 +219,6 @@ impl World {
             }
         }
     }
-}
-
-fn layoutget() -> ArgOp {
-    ArgOp::Layoutget(Layoutget4Args {
-        signal_layout_avail: false,
-        layout_type: LAYOUT4_FLEX_FILES,
-        iomode: Layoutiomode4::Read,
-        offset: 0,
-        length: u64::MAX,
-        minlength: 0,
-        stateid: Stateid4::CURRENT,
-        maxcount: 4096,
-    })
 }
 
 fn layoutreturn() -> ArgOp {

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
-use crate::harness::headrace::{self, Server, Serves, SplitOptions};
+use crate::harness::headrace::{self, Server, Serves, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::net::{DS_PORT, MDS_PORT, data_server};
 
@@ -80,6 +80,21 @@ pub(super) fn other_server(lab: &Lab, more: &str) -> Result<(Server, Server)> {
     Ok((server, data))
 }
 
+/// The server that clients mount first, beside the other.
+pub(super) fn first_server(lab: &Lab, own_data_servers: u8, exports: String) -> Result<Split> {
+    headrace::split(
+        &lab.headrace,
+        &lab.state,
+        &SplitOptions {
+            own_data_servers,
+            exports,
+            lease_seconds: 10,
+            grace_seconds: 10,
+            ..SplitOptions::default()
+        },
+    )
+}
+
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let (mut other, _data) = other_server(lab, "")?;
     let exports = format!(
@@ -87,17 +102,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
          [[referral]]\npath = \"/far\"\nservers = \"{}\"\nremote_path = \"/\"\n",
         data_server(OTHER)
     );
-    let mut split = headrace::split(
-        &lab.headrace,
-        &lab.state,
-        &SplitOptions {
-            own_data_servers: 1,
-            exports,
-            lease_seconds: 10,
-            grace_seconds: 10,
-            ..SplitOptions::default()
-        },
-    )?;
+    let mut split = first_server(lab, 1, exports)?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
     let before = lab.net.traffic()?;

@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 
 use super::Verdict;
-use super::referral::{OTHER, other_server};
+use super::referral::{OTHER, first_server, other_server};
 use crate::harness::bytes::MIB;
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{self, METRICS, SplitOptions};
+use crate::harness::headrace::METRICS;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net::data_server;
@@ -40,17 +40,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         "[[export]]\npath = \"/\"\nclients = {net}\nsquash = \"none\"\n\n\
          [server_copy]\ndestinations = {net}\n"
     );
-    let mut split = headrace::split(
-        &lab.headrace,
-        &lab.state,
-        &SplitOptions {
-            own_data_servers: 2,
-            exports,
-            lease_seconds: 10,
-            grace_seconds: 10,
-            ..SplitOptions::default()
-        },
-    )?;
+    let mut split = first_server(lab, 2, exports)?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
     client.sh(

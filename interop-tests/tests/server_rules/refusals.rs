@@ -11,7 +11,7 @@ mod stateids;
 
 use anyhow::Result;
 use bytes::Bytes;
-use interop_tests::nfs41::{Client, name, putfh, root_user, user};
+use interop_tests::nfs41::{Client, OpenFile, name, putfh, root_user, user};
 use wire::nfs4::*;
 use wire::rpc::Credential;
 
@@ -48,6 +48,25 @@ async fn refused_as(client: &Client, credential: Credential, cases: Vec<Case>) -
 
 async fn refused(client: &Client, cases: Vec<Case>) -> Result<()> {
     refused_as(client, root_user(), cases).await
+}
+
+/// Objects that are no files with data: a folder, a symbolic link, a FIFO.
+async fn others_than_files(client: &Client, root: &Fh4) -> Result<[Fh4; 3]> {
+    Ok([
+        client.mkdir(root, "d").await?,
+        client.symlink(root, "l", "f").await?,
+        client.create(root, "p", Createtype4::Fifo).await?,
+    ])
+}
+
+/// An open of a new file `f` by which nobody else may open it.
+async fn denying(client: &Client, root: &Fh4, share_access: u32) -> Result<OpenFile> {
+    let made = client.open_create(root, "f").await?;
+    client.close(&made).await?;
+    let mut args = client.open_args("f", Openflag4::NoCreate);
+    args.share_access = share_access;
+    args.share_deny = OPEN4_SHARE_DENY_BOTH;
+    Ok(client.open_with(root, args).await?)
 }
 
 /// What the name is given to. The file that LINK and RENAME start from is saved before.

@@ -8,7 +8,7 @@ use interop_tests::nfs41::{putfh, user};
 use mds::Access;
 use wire::nfs4::*;
 
-use super::{Case, case, refused, refused_as};
+use super::{Case, case, others_than_files, refused, refused_as};
 use crate::operations::owed;
 use crate::world::{World, everything};
 
@@ -23,9 +23,7 @@ async fn every_operation_says_what_kind_of_object_is_in_its_way() -> Result<()> 
     let world = World::start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
-    let folder = a.mkdir(&root, "d").await?;
-    let link = a.symlink(&root, "l", "f").await?;
-    let fifo = a.create(&root, "p", Createtype4::Fifo).await?;
+    let [folder, link, fifo] = others_than_files(&a, &root).await?;
     let mut wrong = cases(&folder, Nfsstat4::Isdir, owed(Nfsstat4::Isdir)?);
     wrong.extend(cases(&link, Nfsstat4::Symlink, owed(Nfsstat4::Symlink)?));
     let of_a_kind = owed(Nfsstat4::WrongType)?;

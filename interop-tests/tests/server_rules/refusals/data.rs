@@ -5,7 +5,7 @@ use bytes::Bytes;
 use interop_tests::nfs41::{Client, OpenFile, name, owner_of_opens, putfh};
 use wire::nfs4::*;
 
-use super::{case, refused};
+use super::{case, denying, others_than_files, refused};
 use crate::world::World;
 
 fn read(stateid: Stateid4) -> ArgOp {
@@ -154,9 +154,7 @@ async fn every_operation_on_data_wants_a_regular_file() -> Result<()> {
     let world = World::start().await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
-    let folder = a.mkdir(&root, "d").await?;
-    let link = a.symlink(&root, "l", "f").await?;
-    let fifo = a.create(&root, "p", Createtype4::Fifo).await?;
+    let [folder, link, fifo] = others_than_files(&a, &root).await?;
     let by_handle = Open4Args {
         claim: OpenClaim4::Fh,
         ..a.open_args("", Openflag4::NoCreate)
@@ -321,12 +319,8 @@ async fn data_is_refused_where_the_open_or_another_ones_deny_does_not_allow_it()
     let world = World::start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
-    let made = a.open_create(&root, "f").await?;
-    a.close(&made).await?;
-    let mut denying = a.open_args("f", Openflag4::NoCreate);
-    denying.share_access = OPEN4_SHARE_ACCESS_READ | OPEN4_SHARE_ACCESS_WANT_NO_DELEG;
-    denying.share_deny = OPEN4_SHARE_DENY_BOTH;
-    let denying = a.open_with(&root, denying).await?;
+    let access = OPEN4_SHARE_ACCESS_READ | OPEN4_SHARE_ACCESS_WANT_NO_DELEG;
+    let denying = denying(&a, &root, access).await?;
     let fh = &denying.fh;
     let cases = vec![
         case(

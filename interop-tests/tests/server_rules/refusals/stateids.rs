@@ -8,7 +8,7 @@ use interop_tests::nfs41::{CallbackAnswer, Client, OpenFile, StatusOf, delegated
 use wire::nfs4::*;
 
 use super::Case;
-use super::{case, refused};
+use super::{case, denying, refused};
 use crate::operations::owed;
 use crate::restart::{back, reclaim};
 use crate::world::{World, at_last, until};
@@ -215,11 +215,8 @@ async fn every_operation_on_data_heeds_what_another_ones_open_denies() -> Result
     let world = World::start().await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
-    let made = a.open_create(&root, "f").await?;
-    a.close(&made).await?;
-    let mut denying = a.open_args("f", Openflag4::NoCreate);
-    denying.share_deny = OPEN4_SHARE_DENY_BOTH;
-    let denying = a.open_with(&root, denying).await?;
+    let access = OPEN4_SHARE_ACCESS_BOTH | OPEN4_SHARE_ACCESS_WANT_NO_DELEG;
+    let denying = denying(&a, &root, access).await?;
     let owed = owed(Nfsstat4::Locked)?;
     let denied = cases(&denying.fh, Nfsstat4::Locked, owed, |_| Stateid4::ANONYMOUS);
     refused(&b, denied).await?;
