@@ -153,18 +153,24 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     Ok(None)
 }
 
+/// Of a failure's reason in the summary, behind its first: often all that is kept of a run.
+const REASON_LINES: usize = 8;
+
 fn report(results: &[Ended], wanted: &Wanted) -> Result<ExitCode> {
     let count = |word: &str| results.iter().filter(|r| r.word() == word).count();
     println!();
     for result in results {
-        let reason = result.reason.lines().next().unwrap_or_default();
+        let mut reason = result.reason.lines();
         println!(
             "{:8} {:36} {:5.0} s  {}",
             result.word(),
             result.title,
             result.time.as_secs_f64(),
-            reason
+            reason.next().unwrap_or_default()
         );
+        for line in reason.take(REASON_LINES) {
+            println!("         {line}");
+        }
     }
     let (passed, failed, skipped) = (count("passed"), count("FAILED"), count("skipped"));
     if let Some(file) = &wanted.summary {

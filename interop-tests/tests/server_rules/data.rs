@@ -1,7 +1,10 @@
 //! Bytes, sizes and times, whichever way they go: invariants 6, 8 and 9.
 
+use std::time::{Duration, SystemTime};
+
 use anyhow::Result;
-use interop_tests::nfs41::{Failure, putfh};
+use bytes::Bytes;
+use interop_tests::nfs41::{Client, Failure, OpenFile, putfh};
 use wire::nfs4::*;
 
 use crate::world::{MIB, World, until};
@@ -103,6 +106,62 @@ async fn a_writer_is_told_its_own_size_before_it_commits_by_getattr_and_by_readd
 }
 
 #[tokio::test]
+async fn a_write_is_told_of_though_another_data_server_is_ahead_of_its_time() -> Result<()> {
+    // Each has its own clock: the newest time of all objects may stand still while one is written.
+    let world = World::start().await?;
+    let (a, b) = (world.new_kernel("a").await?, world.client("b").await?);
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    let unit = held.layout.stripe_unit;
+    held.write(0, vec![1; 2 * unit as usize]).await?;
+    world.date_written_objects(0, SystemTime::now() + Duration::from_hours(1))?;
+    let mut before = b.change_of(&file.fh).await?;
+    for offset in [0, unit] {
+        held.write(offset, vec![2; 100]).await?;
+        let after = b.change_of(&file.fh).await?;
+        assert!(after > before, "a cache of before must not survive");
+        assert_eq!(
+            b.change_of(&file.fh).await?,
+            after,
+            "nothing moves by being looked at"
+        );
+        before = after;
+        world.date_written_objects(0, SystemTime::now() + Duration::from_hours(2))?;
+        before = before.max(b.change_of(&file.fh).await?);
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_second_write_within_one_tick_of_a_data_server_is_told_of() -> Result<()> {
+    // File systems of older kernels give all writes of one tick, up to 10 ms, one mtime.
+    let world = World::with(1, |_| {}).await?;
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let held = world.to_write(&a, &file).await?;
+    let tick = SystemTime::now();
+    held.write(0, vec![1; 1000]).await?;
+    world.date_written_objects(0, tick)?;
+    let before = b.change_of(&file.fh).await?;
+    held.write(0, vec![2; 1000]).await?;
+    world.date_written_objects(0, tick)?;
+    a.layoutcommit(&file.fh, held.stateid, Some(999)).await?;
+    let committed = b.change_of(&file.fh).await?;
+    assert!(committed > before, "written past the server");
+    a.layoutreturn(&file.fh, held.stateid, Layoutiomode4::Any)
+        .await?;
+    let before = b.change_of(&file.fh).await?;
+    let other = b.open(&b.root().await?, "f").await?;
+    write_unstable(&b, &other, vec![3; 1000]).await?;
+    world.date_written_objects(0, tick)?;
+    assert!(
+        b.change_of(&file.fh).await? > before,
+        "written through the server"
+    );
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn what_was_written_directly_is_read_through_the_server_and_the_other_way_round() -> Result<()>
 {
     // Fact 20, invariant 9, on stripes.
@@ -180,28 +239,32 @@ async fn a_write_far_out_leaves_a_hole_of_zeroes() -> Result<()> {
     world.ends_without_leak().await
 }
 
+async fn write_unstable(
+    client: &Client,
+    file: &OpenFile,
+    data: impl Into<Bytes>,
+) -> Result<Write4Ok, Failure> {
+    let args = Write4Args {
+        stateid: file.stateid,
+        offset: 0,
+        stable: StableHow4::Unstable,
+        data: data.into(),
+    };
+    let ops = [putfh(&file.fh), ArgOp::Write(args)];
+    client.ok(ops).await?.write()
+}
+
 #[tokio::test]
 async fn an_unstable_write_is_committed_under_one_verifier_until_a_data_server_restarts()
 -> Result<()> {
     let mut world = World::with(1, |_| {}).await?;
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
-    let args = Write4Args {
-        stateid: file.stateid,
-        offset: 0,
-        stable: StableHow4::Unstable,
-        data: "unstable".into(),
-    };
-    let write = async || -> Result<Write4Ok, Failure> {
-        a.ok([putfh(&file.fh), ArgOp::Write(args.clone())])
-            .await?
-            .write()
-    };
-    let written = write().await?;
+    let written = write_unstable(&a, &file, "unstable").await?;
     assert_eq!(written.committed, StableHow4::Unstable);
     assert_eq!(a.commit(&file.fh, 0, 0).await?, written.writeverf);
     assert_eq!(a.size_of(&file.fh).await?, 8);
-    let before = write().await?.writeverf;
+    let before = write_unstable(&a, &file, "unstable").await?.writeverf;
     world.stop_data_server(0).await?;
     world.start_data_server(0)?;
     until("COMMIT succeeds on the new data server", async || {

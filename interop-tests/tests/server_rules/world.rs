@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -305,9 +305,18 @@ impl World {
     pub fn lose_written_objects(&self) -> Result<()> {
         for number in 0..self.data.len() {
             let root = self.folder.path().join(format!("ds{number}/data"));
-            remove_written(&root)?;
+            each_written(&root, &mut |path| Ok(std::fs::remove_file(path)?))?;
         }
         Ok(())
+    }
+
+    /// Sets the clock of what was written on data server `number` to `moment`, as a disk of another time would.
+    pub fn date_written_objects(&self, number: usize, moment: SystemTime) -> Result<()> {
+        let root = self.folder.path().join(format!("ds{number}/data"));
+        each_written(&root, &mut |path| {
+            let object = std::fs::File::options().write(true).open(path)?;
+            Ok(object.set_modified(moment)?)
+        })
     }
 
     /// Files that the data servers hold, by data server and object id.
@@ -442,13 +451,13 @@ async fn end(runtime: Runtime) -> Result<()> {
 }
 
 /// Removes every object that has bytes.
-fn remove_written(folder: &Path) -> Result<()> {
+fn each_written(folder: &Path, treat: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            remove_written(&entry.path())?;
+            each_written(&entry.path(), treat)?;
         } else if entry.metadata()?.len() > 0 {
-            std::fs::remove_file(entry.path())?;
+            treat(&entry.path())?;
         }
     }
     Ok(())

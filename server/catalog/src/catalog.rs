@@ -5,7 +5,7 @@ use crate::codec::{ColdInode, Record};
 use crate::core::Core;
 use crate::error::{Error, OpenError};
 use crate::hot::{HotCounters, max_value};
-use crate::inode::{Counts, Done, FileKind, Inode, InodeId, Timestamp, XattrTotals};
+use crate::inode::{Counts, DataStamp, Done, FileKind, Inode, InodeId, Timestamp, XattrTotals};
 use crate::keys;
 use crate::store::{
     Failpoint, FjallOptions, FjallStore, IdempotencyKey, Outcome, Store, StoreStats, Transaction,
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Format of the keys and records as a whole. Records have versions of their own besides.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// A transaction gives up after losing so often.
 pub(crate) const ATTEMPTS: u32 = 200;
 /// The same for the transaction that opens the catalog.
@@ -280,7 +280,7 @@ fn root(options: &Options) -> Inode {
         entries: 0,
         create_verifier: None,
         birth_epoch: 0,
-        data_mtime: 0,
+        data_stamp: DataStamp::default(),
         used: 0,
         acl: None,
         label: None,

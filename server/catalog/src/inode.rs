@@ -77,9 +77,8 @@ pub struct Inode {
     pub create_verifier: Option<[u8; 8]>,
     /// Snapshot epoch in which the record was made.
     pub birth_epoch: u64,
-    /// Nanoseconds since 1970: the newest mtime of its data objects that size, mtime and change
-    /// already account for. 0 at creation.
-    pub data_mtime: i128,
+    /// The state of its data objects that size, mtime and change already account for.
+    pub data_stamp: DataStamp,
     /// Bytes that its data objects take on disk, as of the last time they were asked.
     pub used: u64,
     /// Most have none: the mode says it all.
@@ -87,6 +86,10 @@ pub struct Inode {
     pub label: Option<Label>,
     pub xattrs: XattrTotals,
 }
+
+/// A state of a file's data objects, by their times and sizes: another one after each write. 0 while they hold nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DataStamp(pub u64);
 
 /// What an inode's extended attributes come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

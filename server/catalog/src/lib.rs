@@ -32,8 +32,8 @@ pub use attempts::Attempts;
 pub use catalog::{Catalog, FORMAT, Options};
 pub use error::{Error, OpenError};
 pub use inode::{
-    Counts, Done, Entry, FileKind, Inode, InodeChange, InodeId, LINKS_MAX, NAME_MAX_BYTES,
-    NewInode, RemoveWhat, Removed, Renamed, Timestamp, XattrTotals,
+    Counts, DataStamp, Done, Entry, FileKind, Inode, InodeChange, InodeId, LINKS_MAX,
+    NAME_MAX_BYTES, NewInode, RemoveWhat, Removed, Renamed, Timestamp, XattrTotals,
 };
 pub use records::{
     ClientRecord, DataServerRecord, DeadObject, Order, OrderId, OrderKind, PoolEntry, WriteIntent,

@@ -5,8 +5,8 @@ use crate::codec::{Bucket, ColdInode, Named};
 use crate::error::Error;
 use crate::hot::{HotCounters, hot_time};
 use crate::inode::{
-    Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat, Removed,
-    Renamed, XattrTotals,
+    DataStamp, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat,
+    Removed, Renamed, XattrTotals,
 };
 use crate::keys;
 use crate::tx::Tx;
@@ -77,7 +77,7 @@ impl Tx {
             entries: 0,
             create_verifier: new.create_verifier,
             birth_epoch: 0,
-            data_mtime: 0,
+            data_stamp: DataStamp::default(),
             used: 0,
             acl: new.acl,
             label: new.label,

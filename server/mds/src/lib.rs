@@ -25,6 +25,7 @@ mod partner;
 mod placement;
 mod recalls;
 mod reports;
+mod rounds;
 mod server;
 mod settle;
 pub mod state;

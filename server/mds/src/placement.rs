@@ -3,7 +3,7 @@
 use crate::server::Server;
 use crate::state::{ClientId, ClientRecordView};
 use crate::status::Refusal;
-use catalog::{Inode, InodeId, transact};
+use catalog::{DataStamp, Inode, InodeId, transact};
 use layout::{Capability, ClientKernel, DataServerId, Extent};
 use objects::{Health, Placement};
 use std::net::IpAddr;
@@ -40,10 +40,10 @@ impl Server {
             .bind(self.stripes(client), Some(writer))
             .await?;
         let size = self.catalog.read().inode(id).await?.size;
-        let padded = if size > 0 {
-            self.objects.pad(&placement.extents(), size).await?.mtime
+        let stamp = if size > 0 {
+            self.objects.pad(&placement.extents(), size).await?
         } else {
-            0
+            DataStamp::default()
         };
         let bound = transact!(self.catalog, self.clock.wall(), |tx| -> Result<
             (bool, Inode),
@@ -55,7 +55,7 @@ impl Server {
             }
             placement.claim().take(tx).await?;
             inode.extents = placement.extents();
-            inode.data_mtime = inode.data_mtime.max(padded);
+            inode.data_stamp = stamp;
             tx.put(&inode).await?;
             Ok((true, inode))
         })?;

@@ -10,10 +10,12 @@ use crate::identity::Directory;
 use crate::metrics::Metrics;
 use crate::partner::{Partners, ServerCopy};
 use crate::reports::{FileReport, Reports, ServerReport};
+use crate::rounds::Rounds;
 use crate::state::{ClientId, ConnectionId, Limits, State};
+use crate::status::Refusal;
 use crate::writing::Writing;
 use bytes::Bytes;
-use catalog::{Catalog, InodeId};
+use catalog::{Catalog, Inode, InodeId};
 use layout::DeviceTable;
 use objects::Objects;
 use parking_lot::{Mutex, RwLock};
@@ -77,6 +79,8 @@ pub struct Server {
     pub(crate) handle_key: HandleKey,
     pub(crate) gates: Waiters,
     pub(crate) writing: Writing,
+    /// Files whose data servers are being asked for size and times.
+    pub(crate) refreshing: Rounds<InodeId, Result<Inode, Refusal>>,
     pub(crate) reports: Reports,
     pub(crate) asking: crate::recalls::Asking,
     pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
@@ -119,6 +123,7 @@ impl Server {
             handle_key: parts.handle_key,
             gates: Waiters::default(),
             writing: Writing::default(),
+            refreshing: Rounds::default(),
             reports: Reports::default(),
             asking: crate::recalls::Asking::default(),
             connections: Mutex::default(),

@@ -21,25 +21,35 @@ const ATTEMPTS: usize = 8;
 impl Server {
     /// The inode with size and times as the data servers know them, committed first. The caller is
     /// inside the gate: a pad must not race a truncate.
-    pub(crate) async fn refresh(&self, id: InodeId) -> Result<Inode, Refusal> {
+    ///
+    /// One round after another, shared by those who ask: a state committed after a newer one would tell of a write that
+    /// nobody did, and undo times that were set by hand since.
+    pub(crate) async fn refresh(self: &Arc<Self>, id: InodeId) -> Result<Inode, Refusal> {
+        let server = Arc::clone(self);
+        let round = async move { server.refresh_in_turn(id).await };
+        self.refreshing.share(id, round).await
+    }
+
+    async fn refresh_in_turn(&self, id: InodeId) -> Result<Inode, Refusal> {
         for _ in 0..ATTEMPTS {
+            let doubt = self.writing.doubt(id);
             let inode = self.catalog.read().inode(id).await?;
             if inode.kind != FileKind::Regular || inode.extents.is_empty() {
-                self.writing.settled(id);
+                self.writing.settled(id, doubt);
                 return Ok(inode);
             }
             let observed = self.objects.observe(&inode.extents).await?;
             let written = observed.is_written_since(&inode);
-            if !written && observed.used == inode.used {
-                self.writing.settled(id);
+            if !written && !doubt.told && observed.used == inode.used {
+                self.writing.settled(id, doubt);
                 return Ok(inode);
             }
             let size = observed.size.max(inode.size);
             // Invariant 8: a size that anyone can see is backed by every object.
-            let padded = if written {
-                self.objects.pad(&inode.extents, size).await?.mtime
+            let stamp = if written {
+                self.objects.pad(&inode.extents, size).await?
             } else {
-                0
+                observed.stamp
             };
             let now = self.clock.wall();
             let done = transact!(self.catalog, now, |tx| -> Result<Option<Inode>, Refusal> {
@@ -49,18 +59,21 @@ impl Server {
                 }
                 current.size = current.size.max(size);
                 current.used = observed.used;
-                // Padding moves the objects' times, and is no write.
-                current.data_mtime = current.data_mtime.max(observed.mtime).max(padded);
+                current.data_stamp = stamp;
                 if written {
                     current.mtime = now;
                     current.ctime = now;
+                }
+                // Who says that it wrote did: a data server with a coarse clock dates two writes alike. The times stay
+                // as they are then, for they may have been set by hand since.
+                if written || doubt.told {
                     current.change = tx.next_change();
                 }
                 tx.put(&current).await?;
                 Ok(Some(current))
             })?;
             if let Some(settled) = done.value {
-                self.writing.settled(id);
+                self.writing.settled(id, doubt);
                 return Ok(settled);
             }
         }

@@ -43,6 +43,7 @@ impl Server {
         self.not_pending(id)?;
         // Those that were given a layout meanwhile.
         self.withdraw(id, RecallWhat::Writers, asker).await?;
+        let doubt = self.writing.doubt(id);
         let inode = self.catalog.read().inode(id).await?;
         if inode.kind != FileKind::Regular {
             return Err(Nfsstat4::Inval.into());
@@ -71,7 +72,7 @@ impl Server {
             }
             if let Some(truncating) = &truncating {
                 inode.size_epoch = truncating.size_epoch();
-                inode.data_mtime = inode.data_mtime.max(truncating.mtime());
+                inode.data_stamp = truncating.stamp();
             }
             tx.put(&inode).await?;
             if let Some(truncating) = &truncating {
@@ -82,7 +83,7 @@ impl Server {
         if let Some(truncating) = truncating {
             truncating.done();
         }
-        self.writing.settled(id);
+        self.writing.settled(id, doubt);
         Ok(())
     }
 

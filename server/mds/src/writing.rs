@@ -17,8 +17,26 @@ struct Writers {
     clients: Vec<u64>,
     /// Clients of an earlier start: they hold no layout that this server knows, and may still write.
     former: Vec<u64>,
-    /// Bytes may have been written that size and times don't show yet.
-    unsettled: bool,
+    /// The last moment at which it became doubtful whether size and times show all that was written.
+    doubted: u64,
+    /// The last at which somebody told that it wrote.
+    told: u64,
+    /// Up to here size and times account for everything.
+    settled: u64,
+}
+
+impl Writers {
+    fn unsettled(&self) -> bool {
+        self.doubted > self.settled || !self.former.is_empty()
+    }
+}
+
+/// What was in doubt when the data servers were asked: what is doubted later stays so, whatever they answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    at: u64,
+    /// Somebody told that it wrote: change moves, however alike the objects look.
+    pub told: bool,
 }
 
 /// In the place of a client: this server itself, writing for clients without layouts.
@@ -32,6 +50,17 @@ struct Intents {
     files: BTreeMap<InodeId, Writers>,
     /// Those with clients of an earlier start.
     former: BTreeSet<InodeId>,
+    /// Counts doubts: the order of events.
+    moment: u64,
+}
+
+impl Intents {
+    fn doubt(&mut self, inode: InodeId) -> Option<&mut Writers> {
+        let writers = self.files.get_mut(&inode)?;
+        self.moment += 1;
+        writers.doubted = self.moment;
+        Some(writers)
+    }
 }
 
 #[derive(Default)]
@@ -55,21 +84,19 @@ impl Writing {
             if !intent.clients.is_empty() {
                 writing.former.insert(intent.inode);
             }
-            writing.files.insert(
-                intent.inode,
-                Writers {
-                    clients: Vec::new(),
-                    former: intent.clients,
-                    unsettled: true,
-                },
-            );
+            let writers = Writers {
+                former: intent.clients,
+                ..Writers::default()
+            };
+            writing.files.insert(intent.inode, writers);
+            writing.doubt(intent.inode);
         }
     }
 
     pub fn suspicion(&self, inode: InodeId) -> Suspicion {
         match self.0.lock().files.get(&inode) {
             None => Suspicion::Nobody,
-            Some(writers) if writers.unsettled => Suspicion::Unsettled,
+            Some(writers) if writers.unsettled() => Suspicion::Unsettled,
             Some(_) => Suspicion::Holders,
         }
     }
@@ -103,20 +130,38 @@ impl Writing {
     pub fn fenced_former(&self, inode: InodeId) {
         let mut writing = self.0.lock();
         writing.former.remove(&inode);
-        if let Some(writers) = writing.files.get_mut(&inode) {
+        // They could write up to now.
+        if let Some(writers) = writing.doubt(inode) {
             writers.former.clear();
         }
     }
 
+    /// Bytes may have been written that size and times don't show yet.
     pub fn unsettle(&self, inode: InodeId) {
-        if let Some(writers) = self.0.lock().files.get_mut(&inode) {
-            writers.unsettled = true;
+        self.0.lock().doubt(inode);
+    }
+
+    /// The same, where it is known that there are.
+    pub fn wrote(&self, inode: InodeId) {
+        if let Some(writers) = self.0.lock().doubt(inode) {
+            writers.told = writers.doubted;
         }
     }
 
-    pub fn settled(&self, inode: InodeId) {
+    /// To be taken before the data servers are asked.
+    pub fn doubt(&self, inode: InodeId) -> Doubt {
+        let writing = self.0.lock();
+        let writers = writing.files.get(&inode);
+        Doubt {
+            at: writing.moment,
+            told: writers.is_some_and(|writers| writers.told > writers.settled),
+        }
+    }
+
+    /// Size and times account for what was in `doubt`.
+    pub fn settled(&self, inode: InodeId, doubt: Doubt) {
         if let Some(writers) = self.0.lock().files.get_mut(&inode) {
-            writers.unsettled = !writers.former.is_empty();
+            writers.settled = writers.settled.max(doubt.at);
         }
     }
 
@@ -151,7 +196,6 @@ impl Writing {
         if !writers.clients.contains(&client) {
             writers.clients.push(client);
         }
-        writers.unsettled |= client == PROXY;
     }
 }
 
@@ -259,6 +303,54 @@ mod tests {
         writing.fenced_former(FILE);
         assert!(!writing.has_former(FILE));
         assert_eq!(writing.with(FILE, 1_000), [1_000]);
+    }
+
+    #[test]
+    fn what_is_doubted_while_the_data_servers_are_asked_stays_in_doubt() {
+        let writing = Writing::default();
+        writing.add(FILE, 1);
+        assert_eq!(writing.suspicion(FILE), Suspicion::Holders);
+        writing.unsettle(FILE);
+        let asked = writing.doubt(FILE);
+        writing.wrote(FILE);
+        writing.settled(FILE, asked);
+        assert!(!asked.told && writing.doubt(FILE).told);
+        assert_eq!(writing.suspicion(FILE), Suspicion::Unsettled);
+        writing.settled(FILE, writing.doubt(FILE));
+        assert_eq!(writing.suspicion(FILE), Suspicion::Holders);
+        assert!(!writing.doubt(FILE).told, "told once");
+    }
+
+    #[test]
+    fn an_answer_from_before_the_intent_was_cleared_says_nothing_of_the_next() {
+        let writing = Writing::default();
+        writing.add(FILE, 1);
+        let asked = writing.doubt(FILE);
+        writing.forget(FILE);
+        writing.add(FILE, 2);
+        writing.unsettle(FILE);
+        writing.settled(FILE, asked);
+        assert_eq!(writing.suspicion(FILE), Suspicion::Unsettled);
+    }
+
+    #[test]
+    fn clients_of_an_earlier_start_leave_doubt_until_they_are_fenced_and_after() {
+        let writing = Writing::default();
+        writing.recall(vec![WriteIntent {
+            inode: FILE,
+            size_epoch: 0,
+            clients: vec![7],
+        }]);
+        writing.settled(FILE, writing.doubt(FILE));
+        assert_eq!(writing.suspicion(FILE), Suspicion::Unsettled);
+        writing.fenced_former(FILE);
+        assert_eq!(
+            writing.suspicion(FILE),
+            Suspicion::Unsettled,
+            "they could write up to now"
+        );
+        writing.settled(FILE, writing.doubt(FILE));
+        assert_eq!(writing.suspicion(FILE), Suspicion::Holders);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use clone::Place;
 pub use error::Error;
 pub use member::{Health, Member};
 pub use objects::{Objects, Options};
-pub use observe::{Observed, Padded};
+pub use observe::Observed;
 pub use orders::{TruncateOrder, Truncating};
 pub use owner::{BadRange, OwnerRange};
 pub use placement::{Claim, Placement};

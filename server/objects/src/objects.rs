@@ -3,7 +3,6 @@
 //! Never here: a particular thing that is done to objects.
 
 use crate::member::{Desk, Health, Member};
-use crate::observe::SharedQuestions;
 use crate::owner::OwnerRange;
 use crate::pool::{Names, Pool, REFILL_PAUSE};
 use crate::turns::Turns;
@@ -41,8 +40,6 @@ pub struct Options {
     pub probe_interval: Duration,
     /// A suspect is probed again after this.
     pub suspect_interval: Duration,
-    /// How old an answer of [`Objects::observe`] may be. 0: asked after the caller came.
-    pub observe_max_age: Duration,
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -60,7 +57,6 @@ impl Options {
             calls_max: 256,
             probe_interval: Duration::from_secs(5),
             suspect_interval: Duration::from_millis(500),
-            observe_max_age: Duration::ZERO,
             clock,
         }
     }
@@ -74,7 +70,6 @@ pub struct Objects {
     pub(crate) pool: Pool,
     pub(crate) names: Names,
     pub(crate) turns: Arc<Turns>,
-    pub(crate) questions: SharedQuestions,
     /// Files with an order that is not carried out.
     pub(crate) pending: Mutex<HashSet<InodeId>>,
     pub(crate) orders_left: Arc<Notify>,
@@ -107,7 +102,6 @@ impl Objects {
             pool: Pool::default(),
             names,
             turns: Arc::default(),
-            questions: Arc::default(),
             pending: Mutex::default(),
             orders_left: Arc::default(),
             placements,

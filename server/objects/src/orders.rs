@@ -4,7 +4,7 @@
 //! Never here: who asks for a change, and recalls before it.
 
 use crate::{Error, Objects};
-use catalog::{Inode, InodeId, Order, OrderId, OrderKind, Tx};
+use catalog::{DataStamp, Inode, InodeId, Order, OrderId, OrderKind, Tx};
 use layout::{Extent, ObjectRef};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Truncating {
     order: Option<OrderId>,
     size: u64,
     size_epoch: u64,
-    mtime: backend::Nanos,
+    stamp: DataStamp,
 }
 
 impl Truncating {
@@ -36,9 +36,9 @@ impl Truncating {
         self.size_epoch
     }
 
-    /// The newest of the objects after the cut; 0 when there is none.
-    pub fn mtime(&self) -> backend::Nanos {
-        self.mtime
+    /// The state of the objects after the cut, for the inode too.
+    pub fn stamp(&self) -> DataStamp {
+        self.stamp
     }
 
     /// What the transaction that stores size and epoch must do besides.
@@ -120,7 +120,7 @@ impl Objects {
                 order: None,
                 size,
                 size_epoch,
-                mtime: 0,
+                stamp: DataStamp::default(),
             });
         }
         guard.done = false;
@@ -129,13 +129,13 @@ impl Objects {
             kind: OrderKind::Truncate { size, size_epoch },
         };
         let order = self.give(order).await?;
-        let cut = self.cut(&inode.extents, size).await?;
+        let stamp = self.cut(&inode.extents, size).await?;
         Ok(Truncating {
             guard,
             order: Some(order),
             size,
             size_epoch,
-            mtime: cut.mtime,
+            stamp,
         })
     }
 
@@ -260,10 +260,11 @@ impl Objects {
         let Some(known) = self.inode_of(id, inode).await? else {
             return Ok(());
         };
-        let mut mtime = 0;
-        if known.size_epoch < size_epoch {
-            mtime = self.cut(&known.extents, size).await?.mtime;
-        }
+        let stamp = if known.size_epoch < size_epoch {
+            self.cut(&known.extents, size).await?
+        } else {
+            known.data_stamp
+        };
         catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
             let mut current = tx.inode(inode).await?;
             if current.size_epoch < size_epoch {
@@ -271,7 +272,7 @@ impl Objects {
                 current.size_epoch = size_epoch;
                 current.mtime = tx.now();
                 current.ctime = tx.now();
-                current.data_mtime = current.data_mtime.max(mtime);
+                current.data_stamp = stamp;
                 current.change = tx.next_change();
                 tx.put(&current).await?;
             }

@@ -2,7 +2,7 @@
 
 use super::{Fields, Record, RecordError, Writer, kind_byte};
 use crate::acl::{Ace, AceKind, Acl, Label, Who};
-use crate::inode::{FileKind, Inode, InodeId, XattrTotals};
+use crate::inode::{DataStamp, FileKind, Inode, InodeId, XattrTotals};
 use bytes::{BufMut, Bytes};
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ impl Record for ColdInode {
         });
         to.number(inode.birth_epoch);
         to.number(self.times_mark);
-        let data_mtime = Some(inode.data_mtime).filter(|time| *time != 0);
-        to.option(data_mtime, |to, time| to.0.put_i128(time));
+        let data_stamp = Some(inode.data_stamp.0).filter(|stamp| *stamp != 0);
+        to.option(data_stamp, |to, stamp| to.0.put_u64(stamp));
         to.number(inode.used);
         to.option(inode.acl.as_deref(), put_acl);
         to.option(inode.label.as_ref(), |to, label| {
@@ -79,7 +79,7 @@ impl Record for ColdInode {
             create_verifier: from
                 .option("create_verifier", |from| from.array("create_verifier"))?,
             birth_epoch: from.number("birth_epoch")?,
-            data_mtime: 0,
+            data_stamp: DataStamp::default(),
             used: 0,
             acl: None,
             label: None,
@@ -89,8 +89,8 @@ impl Record for ColdInode {
             inode,
             times_mark: from.number("times_mark")?,
         };
-        let data_mtime = from.option("data_mtime", |from| from.array("data_mtime"))?;
-        cold.inode.data_mtime = data_mtime.map_or(0, i128::from_be_bytes);
+        let data_stamp = from.option("data_stamp", |from| from.array("data_stamp"))?;
+        cold.inode.data_stamp = DataStamp(data_stamp.map_or(0, u64::from_be_bytes));
         cold.inode.used = from.number("used")?;
         cold.inode.acl = from.option("acl", take_acl)?.map(Arc::new);
         cold.inode.label = from.option("label", |from| {

@@ -4,7 +4,7 @@ mod fuzz;
 
 use super::*;
 use crate::acl::{Ace, AceKind, Acl, Label, Who};
-use crate::inode::{Inode, XattrTotals};
+use crate::inode::{DataStamp, Inode, XattrTotals};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -118,7 +118,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
         (u32, u32, u32, u32),
         (u64, u64, u64, u64),
         (u32, u32),
-        (i128, u64),
+        (u64, u64),
     )>();
     let rest = (
         option::of(bytes(40)),
@@ -134,7 +134,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 (mode, uid, gid, nlink),
                 (size, change, size_epoch, birth_epoch),
                 rdev,
-                (data_mtime, used),
+                (data_stamp, used),
             ) = numbers;
             let (target, parent, create_verifier, times_mark, acl, label) = rest;
             let inode = Inode {
@@ -158,7 +158,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 entries: 0,
                 create_verifier,
                 birth_epoch,
-                data_mtime,
+                data_stamp: DataStamp(data_stamp),
                 used,
                 acl: acl.map(Arc::new),
                 label,

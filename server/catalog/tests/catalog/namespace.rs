@@ -3,7 +3,7 @@
 use crate::world::*;
 use bytes::Bytes;
 use catalog::store::MemoryStore;
-use catalog::{Done, Error, FileKind, RemoveWhat, transact};
+use catalog::{DataStamp, Done, Error, FileKind, RemoveWhat, transact};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -340,12 +340,12 @@ fn attributes_that_the_namespace_owns_survive_a_put() {
         inode.nlink = 9;
         inode.size = 77;
         inode.mode = 0o600;
-        inode.data_mtime = -5;
+        inode.data_stamp = DataStamp(5);
         calls.put(&inode).await.unwrap();
         let stored = catalog.read().inode(id).await.unwrap();
         assert_eq!(
-            (stored.nlink, stored.size, stored.mode, stored.data_mtime),
-            (1, 77, 0o600, -5)
+            (stored.nlink, stored.size, stored.mode, stored.data_stamp),
+            (1, 77, 0o600, DataStamp(5))
         );
         assert_sound(&catalog).await;
     });

@@ -66,7 +66,10 @@ fn a_catalog_of_a_newer_format_is_refused_in_words() {
             .unwrap();
         assert_eq!(
             refused.to_string(),
-            "the catalog has format 3, and this program knows formats up to 2: start a newer one"
+            format!(
+                "the catalog has format {}, and this program knows formats up to {FORMAT}: start a newer one",
+                FORMAT + 1
+            )
         );
     });
 }

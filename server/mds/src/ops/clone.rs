@@ -12,7 +12,7 @@ use crate::compound::Compound;
 use crate::server::Server;
 use crate::state::{GateMode, IoKind, RecallWhat};
 use crate::status::Refusal;
-use catalog::{Inode, InodeId, transact};
+use catalog::{DataStamp, Inode, InodeId, transact};
 use layout::{Extent, ObjectRef};
 use objects::{Error, Place, Placement};
 use std::ops::{ControlFlow, Range};
@@ -62,7 +62,7 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
 impl Content {
     async fn of(
         args: &Clone4Args,
-        server: &Server,
+        server: &Arc<Server>,
         source: InodeId,
         target: InodeId,
     ) -> Result<Self, Refusal> {
@@ -114,11 +114,12 @@ impl Content {
         writer: &Writer,
     ) -> Result<(), Refusal> {
         let extents = placement.extents();
+        let doubt = server.writing.doubt(self.to.id);
         let observed = if extents.iter().any(Extent::is_bound) {
             let observed = server.objects.observe(&extents).await?;
-            (observed.mtime, observed.used)
+            (observed.stamp, observed.used)
         } else {
-            (0, 0)
+            (DataStamp::default(), 0)
         };
         let now = server.clock.wall();
         let id = self.to.id;
@@ -133,7 +134,7 @@ impl Content {
             tx.delete_later(&old);
             inode.extents.clone_from(&extents);
             inode.size = self.size();
-            (inode.data_mtime, inode.used) = observed;
+            (inode.data_stamp, inode.used) = observed;
             inode.mtime = now;
             inode.ctime = now;
             inode.change = tx.next_change();
@@ -148,7 +149,7 @@ impl Content {
             return Err(Nfsstat4::Delay.into());
         }
         placement.used();
-        server.writing.settled(id);
+        server.writing.settled(id, doubt);
         server.settle_later(id);
         server.objects.nudge_deletes();
         Ok(())

@@ -150,7 +150,7 @@ impl Writer {
 
     /// Bytes are on their way to the disks: size and times must be asked for.
     pub async fn wrote(&self, inode: &Inode) -> Result<(), Refusal> {
-        self.server.writing.unsettle(inode.id);
+        self.server.writing.wrote(inode.id);
         if !self.privileged && inode.mode != without_set_id(inode.mode) {
             let now = self.server.clock.wall();
             self.server.drop_set_id(inode.id, now).await?;

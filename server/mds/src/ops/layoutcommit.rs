@@ -36,8 +36,12 @@ pub(crate) async fn layoutcommit(
         _ => return Err(Nfsstat4::Inval.into()),
     }
     let usable = usable(&args, &file, cx);
-    // Also for a stateid that can't be used: the client will not tell again what it wrote.
-    cx.server.writing.unsettle(file.id);
+    if usable.is_ok() && args.last_write_offset.is_some() {
+        cx.server.writing.wrote(file.id);
+    } else {
+        // Also for a stateid that can't be used: the client will not tell again what it wrote.
+        cx.server.writing.unsettle(file.id);
+    }
     let entered = cx.server.enter_within(file.id, GateMode::Shared, MOMENT);
     let after = match entered.await {
         Ok(_inside) => cx.server.refresh(file.id).await?,

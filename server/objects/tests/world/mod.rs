@@ -394,16 +394,16 @@ pub async fn truncate(
     let inode = catalog.read().inode(id).await?;
     let truncating = objects.truncate(&inode, size).await?;
     let order = truncating.order();
-    let (size, epoch, mtime) = (
+    let (size, epoch, stamp) = (
         truncating.size(),
         truncating.size_epoch(),
-        truncating.mtime(),
+        truncating.stamp(),
     );
     catalog::transact!(catalog, now(), |tx| -> Result<(), Error> {
         let mut inode = tx.inode(id).await?;
         inode.size = size;
         inode.size_epoch = epoch;
-        inode.data_mtime = mtime;
+        inode.data_stamp = stamp;
         tx.put(&inode).await?;
         order.finish(tx);
         Ok(())
