@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use wire::nfs4::{
     ArgOp, CallbackSecParms4, ChannelAttrs4, ClientOwner4, Clientid4, Compound4Args, Compound4Res,
     CreateSession4Args, DestroyClientid4Args, DestroySession4Args, EXCHGID4_FLAG_USE_NON_PNFS,
@@ -31,6 +31,8 @@ const SLOTS: u32 = 8;
 const OPERATIONS: u32 = 4;
 /// Between two tries of what the server asks to wait with.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Times that a request is asked anew because its reply was lost and not kept.
+const ANEW_MAX: u32 = 3;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SessionError {
@@ -42,14 +44,17 @@ pub enum SessionError {
     Unfit(String),
     #[error("the reply is not one to the request: {0}")]
     Unasked(&'static str),
+    #[error("no request of the session was answered in time")]
+    Silent,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     /// Of the last request that was answered.
     sequence: u32,
-    /// Also when its request was given up: what became of that is not known.
     taken: bool,
+    /// Its request was given up: what became of that is not known. It stays taken.
+    lost: bool,
 }
 
 /// Requests in it are resent over a new connection when theirs breaks: the server tells them by their slots.
@@ -57,6 +62,7 @@ pub struct Session {
     client: Client,
     clientid: Clientid4,
     id: Sessionid4,
+    patience: Duration,
     read_bytes: u32,
     slots: Mutex<Vec<Slot>>,
     free: Semaphore,
@@ -92,12 +98,14 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
             permit.forget();
+            self.session.gave_up(self.slot);
         }
     }
 }
 
 impl Session {
-    /// EXCHANGE_ID and CREATE_SESSION, by a client of a name that nobody had. `patience` is that of each call.
+    /// EXCHANGE_ID and CREATE_SESSION, by a client of a name that nobody had. `patience` is that of each
+    /// request, with all its tries.
     pub async fn connect(
         server: SocketAddr,
         caller: Caller,
@@ -105,7 +113,8 @@ impl Session {
         patience: Duration,
     ) -> Result<Self, SessionError> {
         let options = Options {
-            in_flight_max: NonZeroUsize::new(SLOTS as usize).unwrap_or(NonZeroUsize::MIN),
+            // Besides the slots' there is the call that ends the session.
+            in_flight_max: NonZeroUsize::MIN.saturating_add(SLOTS as usize),
             deadline: patience,
             dial_deadline: patience.min(Duration::from_secs(5)),
             reply_limit_bytes: (READ_BYTES + AROUND_BYTES) as usize,
@@ -122,29 +131,34 @@ impl Session {
             state_protect: StateProtect4A::None,
             client_impl_id: None,
         });
-        let Some(ResOp::ExchangeId(Ok(known))) = alone(&client, exchange).await? else {
+        let Some(ResOp::ExchangeId(Ok(known))) = alone(&client, exchange, patience).await? else {
             return Err(SessionError::Unasked("EXCHANGE_ID"));
         };
         let create = ArgOp::CreateSession(create_session(known.clientid, known.sequenceid));
-        let Some(ResOp::CreateSession(Ok(created))) = alone(&client, create).await? else {
+        let Some(ResOp::CreateSession(Ok(created))) = alone(&client, create, patience).await?
+        else {
             return Err(SessionError::Unasked("CREATE_SESSION"));
         };
         let fore = created.fore_chan_attrs;
         let slots = fore.maxrequests.min(SLOTS);
-        if slots == 0 || fore.maxoperations < OPERATIONS {
-            return Err(SessionError::Unfit("its channel is too narrow".into()));
-        }
-        Ok(Self {
+        let session = Self {
             client,
             clientid: known.clientid,
             id: created.sessionid,
+            patience,
             read_bytes: fore
                 .maxresponsesize
                 .saturating_sub(AROUND_BYTES)
                 .min(READ_BYTES),
             slots: Mutex::new(vec![Slot::default(); slots as usize]),
             free: Semaphore::new(slots as usize),
-        })
+        };
+        if slots == 0 || fore.maxoperations < OPERATIONS {
+            // Where that fails too its lease forgets us.
+            let _ = session.close().await;
+            return Err(SessionError::Unfit("its channel is too narrow".into()));
+        }
+        Ok(session)
     }
 
     /// The most that a READ may ask for.
@@ -152,16 +166,27 @@ impl Session {
         self.read_bytes
     }
 
-    /// SEQUENCE and then `operations`, asked again while the server says DELAY: the caller bounds that. The
-    /// results are those of the operations, each as it was asked for, and good.
+    /// SEQUENCE and then `operations`, asked again while the server says DELAY, and anew when their reply was
+    /// lost: as long as patience lasts. The results are those of the operations, each as it was asked for, and
+    /// good.
     pub async fn compound(&self, operations: &[ArgOp]) -> Result<Vec<ResOp>, SessionError> {
-        let mut held = self.hold().await;
+        let until = Instant::now() + self.patience;
+        let mut held = timeout_at(until, self.hold())
+            .await
+            .unwrap_or(Err(SessionError::Silent))?;
+        let mut anew = 0;
         loop {
-            let reply = self.send(&held, operations).await?;
+            let reply = self.send(&held, operations, until).await?;
+            // Our SEQUENCE sent again over another connection: the server did all that and kept nothing.
+            let lost = reply.status == Nfsstat4::RetryUncachedRep;
             let counted = matches!(reply.results.first(), Some(ResOp::Sequence(Ok(_))));
-            held.answered(counted);
-            if reply.status == Nfsstat4::Delay {
+            held.answered(counted || lost);
+            if reply.status == Nfsstat4::Delay && Instant::now() + PAUSE < until {
                 sleep(PAUSE).await;
+                continue;
+            }
+            if lost && anew < ANEW_MAX {
+                anew += 1;
                 continue;
             }
             held.release();
@@ -169,20 +194,26 @@ impl Session {
         }
     }
 
-    async fn hold(&self) -> Held<'_> {
-        let permit = self
-            .free
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+    async fn hold(&self) -> Result<Held<'_>, SessionError> {
+        let permit = self.free.acquire().await;
+        let permit = permit.map_err(|_| SessionError::Silent)?;
         let mut slots = self.slots.lock();
         let free = slots.iter().position(|slot| !slot.taken);
         let slot = free.expect("a permit stands for a free slot");
         slots[slot].taken = true;
-        Held {
+        Ok(Held {
             session: self,
             permit: Some(permit),
             slot,
+        })
+    }
+
+    /// One slot less: nobody knows whether its request was counted.
+    fn gave_up(&self, slot: usize) {
+        let mut slots = self.slots.lock();
+        slots[slot].lost = true;
+        if slots.iter().all(|slot| slot.lost) {
+            self.free.close();
         }
     }
 
@@ -190,6 +221,7 @@ impl Session {
         &self,
         held: &Held<'_>,
         operations: &[ArgOp],
+        until: Instant,
     ) -> Result<Compound4Res, SessionError> {
         let highest = self.slots.lock().len() as u32 - 1;
         let sequence = ArgOp::Sequence(Sequence4Args {
@@ -200,17 +232,18 @@ impl Session {
             cachethis: false,
         });
         let operations = std::iter::once(sequence).chain(operations.iter().cloned());
-        send(&self.client, operations.collect()).await
+        let client = self.client.within(until - Instant::now());
+        send(&client, operations.collect()).await
     }
 
     /// DESTROY_SESSION and DESTROY_CLIENTID, once nobody uses it.
     pub async fn close(&self) -> Result<(), SessionError> {
         let session = DestroySession4Args { sessionid: self.id };
-        alone(&self.client, ArgOp::DestroySession(session)).await?;
+        alone(&self.client, ArgOp::DestroySession(session), self.patience).await?;
         let client = DestroyClientid4Args {
             clientid: self.clientid,
         };
-        alone(&self.client, ArgOp::DestroyClientid(client)).await?;
+        alone(&self.client, ArgOp::DestroyClientid(client), self.patience).await?;
         Ok(())
     }
 }
@@ -261,13 +294,19 @@ async fn send(client: &Client, operations: Vec<ArgOp>) -> Result<Compound4Res, S
 }
 
 /// One operation without a session.
-async fn alone(client: &Client, operation: ArgOp) -> Result<Option<ResOp>, SessionError> {
+async fn alone(
+    client: &Client,
+    operation: ArgOp,
+    patience: Duration,
+) -> Result<Option<ResOp>, SessionError> {
     let asked = operation.opnum();
+    let until = Instant::now() + patience;
     loop {
-        let mut reply = send(client, vec![operation.clone()]).await?;
+        let client = client.within(until - Instant::now());
+        let mut reply = send(&client, vec![operation.clone()]).await?;
         match reply.status {
             Nfsstat4::Ok => {}
-            Nfsstat4::Delay => {
+            Nfsstat4::Delay if Instant::now() + PAUSE < until => {
                 sleep(PAUSE).await;
                 continue;
             }

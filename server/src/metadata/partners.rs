@@ -60,13 +60,9 @@ impl Neighbour {
             object: self.fh.clone(),
         });
         let operations: Vec<_> = std::iter::once(putfh).chain(operations).collect();
-        let (session, patience) = (Arc::clone(&self.session), self.patience);
+        let session = Arc::clone(&self.session);
         // It goes on by itself: who asked may be busy writing, or have given up, and the slot comes free.
-        let asking = tokio::spawn(async move {
-            timeout(patience, session.compound(&operations))
-                .await
-                .unwrap_or(Err(SessionError::Unasked("DELAY without end")))
-        });
+        let asking = tokio::spawn(async move { session.compound(&operations).await });
         let answer = asking.await;
         answer
             .unwrap_or(Err(SessionError::Unasked("the asking died")))
@@ -133,6 +129,6 @@ fn fault(error: SessionError) -> PartnerFault {
         | SessionError::Call(CallError::Decode(_) | CallError::ReplyTooLong { .. }) => {
             PartnerFault::Nonsense(error.to_string())
         }
-        SessionError::Call(_) => PartnerFault::Away(error.to_string()),
+        SessionError::Call(_) | SessionError::Silent => PartnerFault::Away(error.to_string()),
     }
 }
