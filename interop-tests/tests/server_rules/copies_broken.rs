@@ -29,8 +29,12 @@ struct Copying {
 
 impl Copying {
     async fn start() -> Result<Self> {
+        Self::with_patience(PATIENCE).await
+    }
+
+    async fn with_patience(patience: Duration) -> Result<Self> {
         let world = World::with(2, |spec| {
-            spec.server_copy.patience = PATIENCE;
+            spec.server_copy.patience = patience;
             spec.limits.copies_between_servers = 1;
         })
         .await?;
@@ -224,4 +228,42 @@ async fn until_there_is_room(copying: &Copying, liar: &Liar) -> Result<(Nfsstat4
             bytes_copied,
         } => Ok((status, bytes_copied)),
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_nobody_wants_any_more_waits_for_no_source() -> Result<()> {
+    // Longer than anybody here waits.
+    let copying = Copying::with_patience(Duration::from_mins(5)).await?;
+    let silent = Liar::start(64 * MIB, |_, _| Says::Silence).await?;
+    let stateid = copying.begin(&silent).await?;
+    until("it is read from", async || {
+        Ok(silent.reads.load(Relaxed) > 0)
+    })
+    .await?;
+    let cancel = ArgOp::OffloadCancel(OffloadCancel4Args { stateid });
+    copying.client.ok([putfh(&copying.to.fh), cancel]).await?;
+    // Only one copy has room here.
+    let honest = Liar::start(MIB, |args, _| Says::bytes(args.count)).await?;
+    let ended = until_there_is_room(&copying, &honest).await?;
+    assert_eq!(ended, (Nfsstat4::Ok, MIB));
+    // Nor when its client goes.
+    let another = Liar::start(64 * MIB, |_, _| Says::Silence).await?;
+    copying.begin(&another).await?;
+    until("it is read from", async || {
+        Ok(another.reads.load(Relaxed) > 0)
+    })
+    .await?;
+    copying.client.close(&copying.to).await?;
+    copying.client.destroy_session().await?;
+    copying.client.destroy_clientid().await?;
+    let client = copying.world.new_kernel("b").await?;
+    let to = client.open_create(&client.root().await?, "to").await?;
+    let next = Copying {
+        client,
+        to,
+        ..copying
+    };
+    let ended = until_there_is_room(&next, &honest).await?;
+    assert_eq!(ended, (Nfsstat4::Ok, MIB));
+    next.end().await
 }

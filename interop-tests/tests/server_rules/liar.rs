@@ -23,7 +23,7 @@ pub enum Says {
         eof: bool,
     },
     Status(Nfsstat4),
-    /// The connection stays, and nothing comes.
+    /// Nothing comes; what else is asked is answered.
     Silence,
     /// It is gone, and takes no other connection.
     Gone,
@@ -99,7 +99,7 @@ async fn serve(
 ) -> Ended {
     let mut records = RecordReader::new(1 << 20);
     let mut input = BytesMut::new();
-    loop {
+    'requests: loop {
         let Ok(next) = records.next(&mut input) else {
             return Ended::Connection;
         };
@@ -126,7 +126,7 @@ async fn serve(
                     match reading(args, nth) {
                         Says::Data { data, eof } => ResOp::Read(Ok(Read4Ok { eof, data })),
                         Says::Status(status) => ResOp::failed(Opnum::Read, status),
-                        Says::Silence => std::future::pending().await,
+                        Says::Silence => continue 'requests,
                         Says::Gone => return Ended::Server,
                         Says::Rubbish => {
                             out.raw(&[0xee; 64]);

@@ -112,6 +112,7 @@ impl Server {
         if !self.burials.lock().insert(lapsed.client) {
             return;
         }
+        self.copies_called_off.notify_waiters();
         let server = Arc::clone(self);
         self.tasks.spawn(async move {
             let client = lapsed.client;
@@ -169,6 +170,7 @@ impl Server {
     /// Ends what a client left behind that is gone for good.
     pub(crate) fn clean_up(self: &Arc<Self>, dropped: Dropped) {
         self.delegations_changed.notify_waiters();
+        self.copies_called_off.notify_waiters();
         for file in dropped.closed {
             self.tell_lock_waiters(file);
             self.reap_if_free(file);

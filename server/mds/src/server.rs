@@ -88,6 +88,8 @@ pub struct Server {
     pub(crate) partners: Arc<dyn Partners>,
     /// A permit for each copy from another server.
     pub(crate) copies_between_servers: Arc<Semaphore>,
+    /// Told whenever a copy that goes on was called off, or may have gone with its client.
+    pub(crate) copies_called_off: Notify,
     /// Who asked to be told when a device changes or goes (RFC 8881 §20.12).
     pub(crate) device_watchers: Mutex<HashMap<layout::DeviceId, HashSet<ClientId>>>,
     /// Told whenever a layout came back or was fenced: whoever waits for a recall looks again.
@@ -130,6 +132,7 @@ impl Server {
             devices: RwLock::new(parts.devices),
             partners: parts.partners,
             copies_between_servers: Arc::new(Semaphore::new(copies_between_servers)),
+            copies_called_off: Notify::new(),
             device_watchers: Mutex::default(),
             layouts_changed: Notify::new(),
             fence_round: crate::fencing::Round::default(),

@@ -58,6 +58,7 @@ pub(crate) async fn exchange_id(
     }
     let exchanged = exchanged?;
     if let Some(displaced) = exchanged.displaced {
+        cx.server.copies_called_off.notify_waiters();
         forget_record(displaced, cx).await?;
     }
     let confirmed = if exchanged.confirmed {

@@ -25,9 +25,9 @@ pub(crate) fn cancel(args: &OffloadCancel4Args, cx: &Compound<'_>) -> Result<(),
     cx.file()?;
     let (client, stateid) = (cx.client()?, cx.resolve(args.stateid)?);
     let mut state = cx.server.state.lock();
-    match state.copy_notify_cancel(client, stateid) {
-        Ok(()) => {}
-        Err(_) => state.offload_cancel(client, stateid)?,
+    if state.copy_notify_cancel(client, stateid).is_err() {
+        state.offload_cancel(client, stateid)?;
+        cx.server.copies_called_off.notify_waiters();
     }
     Ok(())
 }

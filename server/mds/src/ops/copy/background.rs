@@ -98,8 +98,15 @@ impl Background {
     }
 
     async fn called_off(&self) {
-        while !self.state().offload_is_off(self.client, self.stateid) {
-            tokio::time::sleep(RETRY).await;
+        loop {
+            let changed = self.server.copies_called_off.notified();
+            tokio::pin!(changed);
+            // Armed before the look, so that no call falls between look and wait.
+            changed.as_mut().enable();
+            if self.state().offload_is_off(self.client, self.stateid) {
+                return;
+            }
+            changed.await;
         }
     }
 
