@@ -20,7 +20,7 @@ pub fn location(address: SocketAddr) -> Netloc4 {
 }
 
 /// COPY_NOTIFY of an open file, for the server at `destination`.
-async fn notify(
+pub async fn notify(
     client: &Client,
     file: &OpenFile,
     src_stateid: Stateid4,
@@ -59,19 +59,22 @@ pub async fn told(client: &Client, stateid: Stateid4) -> Result<OffloadInfo4> {
 }
 
 /// A client of two servers, with a file open at each.
-struct Pair {
-    source: World,
-    destination: World,
-    at_source: Client,
-    at_destination: Client,
-    from: OpenFile,
-    to: OpenFile,
+pub struct Pair {
+    pub source: World,
+    pub destination: World,
+    pub at_source: Client,
+    pub at_destination: Client,
+    pub from: OpenFile,
+    pub to: OpenFile,
 }
 
 impl Pair {
     async fn with(bytes: u64) -> Result<Self> {
-        let source = World::start().await?;
-        let destination = World::start().await?;
+        Self::of(World::start().await?, World::start().await?, bytes).await
+    }
+
+    /// The file at the source is full of threes.
+    pub async fn of(source: World, destination: World, bytes: u64) -> Result<Self> {
         let at_source = source.new_kernel("a").await?;
         let at_destination = destination.new_kernel("a").await?;
         let from = filled(&at_source, "from", bytes, 3).await?;
@@ -88,13 +91,13 @@ impl Pair {
         })
     }
 
-    async fn notify(&self) -> Result<CopyNotify4Ok, Failure> {
+    pub async fn notify(&self) -> Result<CopyNotify4Ok, Failure> {
         let destination = location(self.destination.address);
         notify(&self.at_source, &self.from, self.from.stateid, destination).await
     }
 
     /// What COPY is to be asked, as COPY_NOTIFY answered.
-    fn args(&self, notified: &CopyNotify4Ok, range: (u64, u64, u64)) -> Copy4Args {
+    pub fn args(&self, notified: &CopyNotify4Ok, range: (u64, u64, u64)) -> Copy4Args {
         Copy4Args {
             src_stateid: notified.stateid,
             source_server: notified.source_server.clone(),
@@ -102,7 +105,7 @@ impl Pair {
         }
     }
 
-    async fn copy(&self, args: Copy4Args) -> Result<WriteResponse4, Failure> {
+    pub async fn copy(&self, args: Copy4Args) -> Result<WriteResponse4, Failure> {
         copy_from(&self.at_destination, &self.from.fh, &self.to, args).await
     }
 
@@ -112,7 +115,7 @@ impl Pair {
         read.map(|_| ()).status()
     }
 
-    async fn end(self) -> Result<()> {
+    pub async fn end(self) -> Result<()> {
         self.destination.ends_without_leak().await?;
         self.source.ends_without_leak().await
     }
