@@ -60,7 +60,7 @@ async fn between(
         .await
 }
 
-async fn copy(
+pub async fn copy(
     client: &Client,
     from: &OpenFile,
     to: &OpenFile,
@@ -100,6 +100,21 @@ async fn a_copy_is_durable_and_grows_its_target() -> Result<()> {
     assert_eq!(a.size_of(&to.fh).await?, 3 * MIB / 2);
     assert_eq!(all_of(&a, &to, 0, 512 << 10).await?, 4);
     assert_eq!(all_of(&a, &to, MIB / 2, 1 << 20).await?, 3);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn the_hole_at_the_end_of_a_file_is_copied_as_well() -> Result<()> {
+    let world = World::start().await?;
+    let a = world.new_kernel("a").await?;
+    let from = filled(&a, "from", 1000, 3).await?;
+    a.truncate(&from.fh, from.stateid, MIB).await?;
+    let to = a.open_create(&a.root().await?, "to").await?;
+    let done = copy(&a, &from, &to, copy_args(&from, &to, (0, 0, 0))).await?;
+    assert_eq!(done.count, MIB);
+    assert_eq!(a.size_of(&to.fh).await?, MIB);
+    assert_eq!(all_of(&a, &to, 0, 1000).await?, 3);
+    assert_eq!(all_of(&a, &to, 1000, 1 << 19).await?, 0);
     world.ends_without_leak().await
 }
 

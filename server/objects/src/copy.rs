@@ -40,8 +40,8 @@ struct Piece {
 
 impl Objects {
     /// Copies up to `length` bytes, as many as the source has before `from_size`, and answers how many;
-    /// they are durable then. Between data servers of ours no byte passes this server. The caller
-    /// pads the target and commits its size as after a write, and sees to it that ranges within one
+    /// they are durable then, and back the target's size, a hole at the end too. Between data servers of
+    /// ours no byte passes this server. The caller commits the size as after a write, and sees to it that ranges within one
     /// file don't overlap.
     ///
     /// `progress` is told now and then how many bytes are copied and durable; told to break, the copy
@@ -65,6 +65,8 @@ impl Objects {
             copied += self
                 .copy_window(from.at(copied), to.at(copied), whole - copied)
                 .await?;
+            // A hole makes no object longer.
+            self.pad(to.extents, to.offset + copied).await?;
             if progress(copied).is_break() {
                 break;
             }
