@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Format of the keys and records as a whole. Records have versions of their own besides.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// A transaction gives up after losing so often.
 pub(crate) const ATTEMPTS: u32 = 200;
 /// The same for the transaction that opens the catalog.

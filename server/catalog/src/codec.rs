@@ -427,6 +427,7 @@ impl Record for Order {
                 to.byte(3);
                 to.list(objects, Writer::object);
             }
+            OrderKind::Restore => to.byte(4),
         }
     }
 
@@ -440,6 +441,7 @@ impl Record for Order {
             3 => OrderKind::Fence {
                 objects: from.list("objects", Fields::object)?,
             },
+            4 => OrderKind::Restore,
             _ => return Err(from.wrong("kind")),
         };
         Ok(Order { inode, kind })

@@ -55,6 +55,8 @@ pub enum OrderKind {
     Truncate { size: u64, size_epoch: u64 },
     /// Give the objects these owners and generations: `objects` is what is to be.
     Fence { objects: Vec<ObjectRef> },
+    /// Make every object long enough for the committed size again: what is left of a truncate that was given up.
+    Restore,
 }
 
 /// An object that was made ahead, or is about to be.

@@ -23,12 +23,23 @@ pub(crate) struct Resize<'a> {
 
 impl Server {
     /// Gives the regular file `id` another size, and whatever else was asked for with it. A set-id
-    /// bit doesn't outlive a truncate by somebody without privilege.
+    /// bit doesn't outlive a truncate by somebody without privilege. One that is refused for good
+    /// doesn't come about later: where a data server is given up, what it was to do is forgotten.
     pub(crate) async fn truncate(
         self: &Arc<Self>,
         id: InodeId,
         asked: Resize<'_>,
     ) -> Result<(), Refusal> {
+        let resized = self.resize(id, asked).await;
+        let told = self.answer_io(id, resized).await;
+        let refused = told.as_ref().is_err_and(|told| told.status == Nfsstat4::Io);
+        if refused && self.objects.pending(id) {
+            self.objects.give_up(id).await?;
+        }
+        told
+    }
+
+    async fn resize(self: &Arc<Self>, id: InodeId, asked: Resize<'_>) -> Result<(), Refusal> {
         let Resize {
             size,
             asker,
@@ -89,11 +100,7 @@ impl Server {
 
     /// Refuses while an order on the file's objects, left by an error or a crash, is not carried out.
     pub(crate) fn not_pending(&self, id: InodeId) -> Result<(), Refusal> {
-        if self.objects.pending(id) {
-            Err(Nfsstat4::Delay.into())
-        } else {
-            Ok(())
-        }
+        Ok(self.objects.at_rest(id)?)
     }
 
     /// Makes size and times account for what is written up to now, before times are set by hand.

@@ -36,4 +36,16 @@ impl Error {
     pub fn is_gone(&self) -> bool {
         matches!(self, Error::Server(error) if error.kind == backend::ErrorKind::Gone)
     }
+
+    /// Whether a data server has spoken, or nobody knows it: waiting doesn't change that.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Error::Server(error) => !matches!(
+                error.kind,
+                backend::ErrorKind::Retry { .. } | backend::ErrorKind::Fenced
+            ),
+            Error::UnknownServer(_) => true,
+            _ => false,
+        }
+    }
 }

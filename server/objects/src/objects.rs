@@ -12,7 +12,7 @@ use catalog::{Catalog, InodeId, Timestamp};
 use futures_util::future::join_all;
 use layout::{DataServerId, Extent, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -70,8 +70,8 @@ pub struct Objects {
     pub(crate) pool: Pool,
     pub(crate) names: Names,
     pub(crate) turns: Arc<Turns>,
-    /// Files with an order that is not carried out.
-    pub(crate) pending: Mutex<HashSet<InodeId>>,
+    /// Files with an order that is not carried out, and why.
+    pub(crate) pending: Mutex<HashMap<InodeId, Error>>,
     pub(crate) orders_left: Arc<Notify>,
     /// Seeds of placement.
     pub(crate) placements: AtomicU64,

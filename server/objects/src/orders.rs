@@ -3,15 +3,18 @@
 //!
 //! Never here: who asks for a change, and recalls before it.
 
+use crate::member::Health;
+use crate::observe::ATTEMPTS;
+use crate::proxy::live_objects;
+use crate::turns::Turn;
 use crate::{Error, Objects};
 use catalog::{DataStamp, Inode, InodeId, Order, OrderId, OrderKind, Tx};
-use layout::{Extent, ObjectRef};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use layout::{Extent, ObjectRef, object_size_for};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::member::Health;
-use crate::turns::Turn;
-
+const CALLS_AT_ONCE: usize = 16;
 /// Between attempts at orders whose data server is away.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
@@ -76,7 +79,10 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.done {
-            self.objects.pending.lock().insert(self.inode);
+            self.objects
+                .pending
+                .lock()
+                .insert(self.inode, Error::Pending);
             self.objects.orders_left.notify_one();
         }
         drop(self.turn.take());
@@ -87,7 +93,16 @@ impl Objects {
     /// Whether an order of this file is not carried out: its size and data must not be told, and no
     /// layout given, until it is.
     pub fn pending(&self, inode: InodeId) -> bool {
-        self.pending.lock().contains(&inode)
+        self.pending.lock().contains_key(&inode)
+    }
+
+    /// Refuses while an order of this file is not carried out: with what keeps it, where no waiting changes that.
+    pub fn at_rest(&self, inode: InodeId) -> Result<(), Error> {
+        match self.pending.lock().get(&inode) {
+            None => Ok(()),
+            Some(error) if error.is_final() => Err(error.clone()),
+            Some(_) => Err(Error::Pending),
+        }
     }
 
     async fn begin(&self, inode: InodeId) -> Result<Guard, Error> {
@@ -129,7 +144,16 @@ impl Objects {
             kind: OrderKind::Truncate { size, size_epoch },
         };
         let order = self.give(order).await?;
-        let stamp = self.cut(&inode.extents, size).await?;
+        let stamp = match self.cut(&inode.extents, size).await {
+            Ok(stamp) => stamp,
+            Err(error) => {
+                if error.is_final() {
+                    self.undo_truncate(order, inode.id).await?;
+                    guard.done = true;
+                }
+                return Err(error);
+            }
+        };
         Ok(Truncating {
             guard,
             order: Some(order),
@@ -164,7 +188,11 @@ impl Objects {
                 backend::FenceGrade::Exact | backend::FenceGrade::Windowed => {
                     in_place.push(self.options.owners.fenced(object));
                 }
-                backend::FenceGrade::Replace => self.replace(inode.id, object).await?,
+                backend::FenceGrade::Replace => match self.replace(inode.id, object).await {
+                    // Nobody reads again what is still written into it.
+                    Err(error) if error.is_gone() => {}
+                    replaced => replaced?,
+                },
                 // What it can isn't known before it was reached.
                 backend::FenceGrade::None if desk.health() == Health::Down => {
                     return Err(desk.away().into());
@@ -190,6 +218,18 @@ impl Objects {
         Ok(self.catalog.read().inode(inode.id).await?.extents)
     }
 
+    /// Nobody waits any more for the data servers of this file: a truncate that they never heard of, or
+    /// did and never said so, is not made up for when they are back.
+    pub async fn give_up(&self, inode: InodeId) -> Result<(), Error> {
+        let _turn = self.turns.enter(inode).await;
+        for (id, order) in self.orders_of(inode).await? {
+            if let OrderKind::Truncate { .. } = order.kind {
+                self.restore_instead(id, inode).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn give(&self, order: Order) -> Result<OrderId, Error> {
         let given = catalog::transact!(self.catalog, self.now(), |tx| -> Result<OrderId, Error> {
             Ok(tx.order_put(&order))
@@ -200,19 +240,24 @@ impl Objects {
     /// Marks what an earlier start left undone.
     pub(crate) async fn recover_orders(&self) -> Result<(), Error> {
         let orders = self.catalog.orders().await?;
-        self.pending
-            .lock()
-            .extend(orders.iter().map(|(_, order)| order.inode));
+        self.pending.lock().extend(
+            orders
+                .iter()
+                .map(|(_, order)| (order.inode, Error::Pending)),
+        );
         Ok(())
     }
 
     /// One round over everything that is pending; says whether nothing is left.
     pub(crate) async fn carry_out_all(&self) -> bool {
-        let pending: Vec<InodeId> = self.pending.lock().iter().copied().collect();
+        let pending: Vec<InodeId> = self.pending.lock().keys().copied().collect();
         for inode in pending {
             let _turn = self.turns.enter(inode).await;
             if let Err(error) = self.carry_out(inode).await {
                 tracing::debug!(?inode, "a change of a file's objects waits: {error}");
+                if let Some(why) = self.pending.lock().get_mut(&inode) {
+                    *why = error;
+                }
             }
         }
         self.pending.lock().is_empty()
@@ -220,22 +265,23 @@ impl Objects {
 
     /// All orders of one file, oldest first. The caller has the turn.
     async fn carry_out(&self, inode: InodeId) -> Result<(), Error> {
-        for (id, order) in self
-            .catalog
-            .orders()
-            .await?
-            .into_iter()
-            .filter(|(_, order)| order.inode == inode)
-        {
+        for (id, order) in self.orders_of(inode).await? {
             match order.kind {
                 OrderKind::Truncate { size, size_epoch } => {
                     self.carry_out_truncate(id, inode, size, size_epoch).await?;
                 }
                 OrderKind::Fence { objects } => self.carry_out_fence(id, inode, &objects).await?,
+                OrderKind::Restore => self.carry_out_restore(id, inode).await?,
             }
         }
         self.pending.lock().remove(&inode);
         Ok(())
+    }
+
+    async fn orders_of(&self, inode: InodeId) -> Result<Vec<(OrderId, Order)>, Error> {
+        let mut orders = self.catalog.orders().await?;
+        orders.retain(|(_, order)| order.inode == inode);
+        Ok(orders)
     }
 
     async fn inode_of(&self, id: OrderId, inode: InodeId) -> Result<Option<Inode>, Error> {
@@ -261,7 +307,14 @@ impl Objects {
             return Ok(());
         };
         let stamp = if known.size_epoch < size_epoch {
-            self.cut(&known.extents, size).await?
+            match self.cut(&known.extents, size).await {
+                Ok(stamp) => stamp,
+                Err(error) if error.is_final() => {
+                    tracing::error!(?inode, "a file can't be given the size {size}: {error}");
+                    return self.undo_truncate(id, inode).await;
+                }
+                Err(error) => return Err(error),
+            }
         } else {
             known.data_stamp
         };
@@ -280,6 +333,72 @@ impl Objects {
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Ends a truncate that can't be. The caller has the turn, and leaves the file pending on an error.
+    async fn undo_truncate(&self, id: OrderId, inode: InodeId) -> Result<(), Error> {
+        let restore = self.restore_instead(id, inode).await?;
+        self.carry_out_restore(restore, inode).await
+    }
+
+    async fn restore_instead(&self, id: OrderId, inode: InodeId) -> Result<OrderId, Error> {
+        let kind = OrderKind::Restore;
+        let given = catalog::transact!(self.catalog, self.now(), |tx| -> Result<OrderId, Error> {
+            tx.order_done(id);
+            Ok(tx.order_put(&Order {
+                inode,
+                kind: kind.clone(),
+            }))
+        })?;
+        Ok(given.value)
+    }
+
+    /// Invariant 8, whichever objects were cut. What is lost stays lost.
+    async fn carry_out_restore(&self, id: OrderId, inode: InodeId) -> Result<(), Error> {
+        let Some(known) = self.inode_of(id, inode).await? else {
+            return Ok(());
+        };
+        let stamp = match self.pad(&known.extents, known.size).await {
+            Ok(stamp) => Some(stamp),
+            Err(error) if error.is_gone() => {
+                self.pad_what_is_left(&known).await?;
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
+            let mut current = tx.inode(inode).await?;
+            current.mtime = tx.now();
+            current.ctime = tx.now();
+            current.data_stamp = stamp.unwrap_or(current.data_stamp);
+            current.change = tx.next_change();
+            tx.put(&current).await?;
+            tx.order_done(id);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    async fn pad_what_is_left(&self, inode: &Inode) -> Result<(), Error> {
+        let mut asked = Vec::new();
+        for extent in &inode.extents {
+            for object in live_objects(std::slice::from_ref(extent)) {
+                let size = object_size_for(extent, inode.size);
+                asked.push((self.desk(object.server)?, object.clone(), size));
+            }
+        }
+        stream::iter(asked)
+            .map(Ok::<_, Error>)
+            .try_for_each_concurrent(CALLS_AT_ONCE, |(desk, object, size)| async move {
+                let extended = desk
+                    .insist(ATTEMPTS, || desk.server().extend(&object.handle, size))
+                    .await;
+                match extended {
+                    Err(error) if error.kind != backend::ErrorKind::Gone => Err(error.into()),
+                    _ => Ok(()),
+                }
+            })
+            .await
     }
 
     async fn carry_out_fence(

@@ -2,7 +2,7 @@
 
 mod world;
 
-use backend::{FenceGrade, Stability};
+use backend::{DataServer, FenceGrade, Stability};
 use bytes::Bytes;
 use catalog::InodeId;
 use layout::DataServerId;
@@ -372,4 +372,122 @@ async fn a_truncate_while_a_server_is_away_ends_when_it_is_back() {
     let mut expected = vec![7; 10_000];
     expected.resize(20_000, 0);
     assert_eq!(world.read_all(file.id).await, expected);
+}
+
+/// The object of `file` on the data server `number` is gone, as by a broken disk.
+async fn lose(world: &world::World, file: &catalog::Inode, number: usize) {
+    let lost = objects_of(&file.extents)
+        .find(|object| object.server.0 as usize == number + 1)
+        .expect("it lies there too");
+    let removed = world.servers.memory[number].remove(lost.object).await;
+    removed.expect("an object can be removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_of_a_file_that_lost_an_object_fails_and_leaves_nothing_to_wait_for() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    world.write(&file, 0, &vec![7; 50_000]).await;
+    world.set_size(&file, 50_000).await;
+    lose(&world, &file, 1).await;
+    let cut = truncate(&world.catalog, &world.objects, file.id, 10_000).await;
+    assert!(cut.is_err_and(|error| error.is_gone()));
+    world.objects.at_rest(file.id).expect("nothing is left");
+    assert_eq!(world.inode(file.id).await.size, 50_000);
+    assert!(every_byte_is_backed(&world, &file, 50_000).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_that_waits_for_a_server_that_lost_the_object_ends_when_it_is_back() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    world.write(&file, 0, &vec![7; 50_000]).await;
+    world.set_size(&file, 50_000).await;
+    world.servers.front[1].set_away(true);
+    let cut = truncate(&world.catalog, &world.objects, file.id, 10_000).await;
+    assert!(cut.is_err_and(|error| !error.is_gone()));
+    assert!(matches!(
+        world.objects.at_rest(file.id),
+        Err(Error::Pending)
+    ));
+    lose(&world, &file, 1).await;
+    world.servers.front[1].set_away(false);
+    world
+        .until("nothing is left of the truncate", async || {
+            !world.objects.pending(file.id)
+        })
+        .await;
+    assert_eq!(world.inode(file.id).await.size, 50_000);
+    assert!(every_byte_is_backed(&world, &file, 50_000).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_that_was_given_up_is_not_made_up_for_over_a_crash() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    world.write(&file, 0, &vec![7; 50_000]).await;
+    world.set_size(&file, 50_000).await;
+    world.servers.front[1].set_away(true);
+    let cut = truncate(&world.catalog, &world.objects, file.id, 10_000).await;
+    assert!(cut.is_err());
+    world.objects.give_up(file.id).await.expect("it can be");
+    let world = world.crash().await;
+    world.servers.front[1].set_away(false);
+    world
+        .until("nothing is left of the truncate", async || {
+            !world.objects.pending(file.id)
+        })
+        .await;
+    assert_eq!(world.inode(file.id).await.size, 50_000);
+    assert!(every_byte_is_backed(&world, &file, 50_000).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_a_broken_disk_refuses_is_told_with_that_and_done_once_it_works() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    let broken = backend::Faults {
+        broken: 1000,
+        ..healthy()
+    };
+    world.set_faults(broken);
+    assert!(world.objects.fence(&file).await.is_err());
+    world
+        .until("it is known why", async || {
+            matches!(world.objects.at_rest(file.id), Err(Error::Server(_)))
+        })
+        .await;
+    world.set_faults(healthy());
+    world
+        .until("the fence is done", async || {
+            !world.objects.pending(file.id)
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fence_that_moves_objects_is_not_kept_up_by_one_that_is_lost() {
+    let world = world_of(4, FenceGrade::Replace, options(), healthy(), 1).await;
+    let file = world.create("f").await;
+    lose(&world, &file, 2).await;
+    let moved = world.objects.fence(&file).await.expect("a fence succeeds");
+    let still = |extents: &[layout::Extent]| objects_of(extents).collect::<Vec<_>>();
+    let stayed = still(&moved)
+        .into_iter()
+        .filter(|object| still(&file.extents).contains(object));
+    assert_eq!(stayed.count(), 1, "the lost one");
+}
+
+/// Invariant 8, for those objects that there are.
+async fn every_byte_is_backed(world: &world::World, file: &catalog::Inode, size: u64) -> bool {
+    let extent = &file.extents[0];
+    for object in objects_of(&file.extents) {
+        let server = &world.servers.memory[object.server.0 as usize - 1];
+        match server.stat(&object.handle).await {
+            Ok(stat) if stat.size < layout::object_size_for(extent, size) => return false,
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind, backend::ErrorKind::Gone),
+        }
+    }
+    true
 }

@@ -228,6 +228,7 @@ proptest! {
         for kind in [
             OrderKind::Truncate { size, size_epoch },
             OrderKind::Fence { objects: objects.clone() },
+            OrderKind::Restore,
         ] {
             survives(&Order { inode, kind })?;
         }

@@ -24,6 +24,17 @@ use wire::xdr::to_bytes;
 /// How long a LAYOUTGET waits for a truncate, unlink or fence that is under way.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// What never passes, I/O through this server hears as it is.
+fn through_this_server(refusal: Refusal) -> Refusal {
+    match refusal.status {
+        Nfsstat4::Io => Refusal {
+            status: Nfsstat4::Layoutunavailable,
+            ..refusal
+        },
+        _ => refusal,
+    }
+}
+
 pub(crate) async fn layoutget(
     args: Layoutget4Args,
     cx: &mut Compound<'_>,
@@ -32,7 +43,9 @@ pub(crate) async fn layoutget(
     let mode = checked(&args, &file)?;
     let client = cx.client()?;
     let stateid = cx.resolve(args.stateid)?;
-    cx.server.not_pending(file.id)?;
+    let at_rest = cx.server.not_pending(file.id);
+    let at_rest = cx.server.answer_io(file.id, at_rest).await;
+    at_rest.map_err(through_this_server)?;
     if !cx.server.has_data_servers() {
         // Not a matter of time: to be told to try later Linux would ask for ever (fact 8).
         return Err(Nfsstat4::Layoutunavailable.into());

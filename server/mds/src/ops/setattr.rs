@@ -49,8 +49,7 @@ pub(crate) async fn setattr(
             changes: &changes,
             credential: &credential,
         };
-        let resized = cx.server.truncate(file.id, asked).await;
-        cx.server.answer_io(file.id, resized).await?;
+        cx.server.truncate(file.id, asked).await?;
     } else {
         // Times set now must not be overtaken by writes that came before them and are not counted yet.
         if changes.mtime.is_some() {
