@@ -438,7 +438,7 @@ async fn who_asks_again_without_waiting_is_told_late_and_its_other_requests_are_
         a.open_create(&root, "held").await?,
         a.open_create(&root, "more").await?,
     );
-    world.to_read(&a, &held).await?;
+    let layout = world.to_read(&a, &held).await?.stateid;
     let refused = async || world.to_read(&a, &more).await.map(|_| ()).status();
     assert_eq!(refused().await, Nfsstat4::Layouttrylater);
     let began = Instant::now();
@@ -452,5 +452,6 @@ async fn who_asks_again_without_waiting_is_told_late_and_its_other_requests_are_
     }
     assert_eq!(refused().await, Nfsstat4::Layouttrylater);
     ensure!(began.elapsed() >= Duration::from_secs(1), "told at once");
+    a.layoutreturn(&held.fh, layout, Layoutiomode4::Any).await?;
     world.ends_without_leak().await
 }

@@ -180,7 +180,7 @@ impl Server {
                 break;
             }
         }
-        let few = || self.state.lock().layouts_held_by(client) <= keep.max(1);
+        let few = || self.state.lock().layouts_held_by(client) <= keep;
         if self.layouts_until(patience, few).await.is_err() {
             let orders = self
                 .state
