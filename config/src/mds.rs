@@ -343,6 +343,20 @@ section! {
             range: (1, 86400),
             example: "300",
         };
+        /// How long a data server may take to answer. One that doesn't answer a look within a third of it, and
+        /// again, is taken for away: new files go elsewhere, and layouts on it are taken back.
+        answer_seconds: Seconds = {
+            default: Toml("10"),
+            range: (1, 300),
+            example: "30",
+        };
+        /// How often each data server is looked at: whether it is there, and how much room it has. So long
+        /// one that is back may not be noticed.
+        look_seconds: Seconds = {
+            default: Toml("5"),
+            range: (1, 300),
+            example: "2",
+        };
         /// How often clients report what they did at the data servers (LAYOUTSTATS).
         stats_seconds: Seconds = {
             default: Toml("60"),

@@ -11,7 +11,7 @@ mod stand_in;
 
 pub use accounts::{AccountsSource, IdentitySpec};
 pub use census::{Absence, Census};
-pub use data_servers::DataServerSpec;
+pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
 
 use crate::clock::{SystemClock, wall};
@@ -42,6 +42,7 @@ pub struct Spec {
     pub limits: Limits,
     pub net: net::Limits,
     pub data_servers: Vec<DataServerSpec>,
+    pub watch: Watch,
     pub exports: Vec<ExportSpec>,
     pub referrals: Vec<ReferralSpec>,
     pub identity: IdentitySpec,
@@ -120,6 +121,7 @@ impl Running {
         let registry = Registry {
             catalog: Arc::clone(&catalog),
             census: Arc::default(),
+            watch: spec.watch,
             namespace: fsid,
             configured: Arc::new(
                 records
@@ -136,6 +138,8 @@ impl Running {
                 spread: spec.stripe_count,
                 stripe_unit: spec.stripe_unit,
                 local_first: spec.local_first,
+                probe_interval: spec.watch.look_every,
+                suspect_interval: spec.watch.again_after(),
                 ..objects::Options::new(OwnerRange::new(spec.ids.0, spec.ids.1)?, Arc::new(wall))
             },
         )

@@ -5,7 +5,7 @@ use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{
-    AccountsSource, DataServerSpec, ExportSpec, IdentitySpec, ReferralSpec, Running, Spec,
+    AccountsSource, DataServerSpec, ExportSpec, IdentitySpec, ReferralSpec, Running, Spec, Watch,
 };
 use crate::net;
 use crate::observe::{Later, Source};
@@ -197,6 +197,10 @@ fn spec(config: &MdsConfig) -> Spec {
                 ids,
             })
             .collect(),
+        watch: Watch {
+            look_every: config.layout.look_seconds.duration(),
+            answer_within: config.layout.answer_seconds.duration(),
+        },
         exports: exports(config),
         referrals: referrals(config),
         identity: identity(config),
@@ -523,6 +527,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         local_first: false,
         server_copy: ServerCopy::off(),
         data_servers,
+        watch: Watch::default(),
         exports: vec![ExportSpec {
             path: "/".into(),
             clients: vec![

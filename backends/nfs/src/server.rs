@@ -15,7 +15,7 @@ use backend::{
 use bytes::Bytes;
 use layout::{ObjectId, Owner, Stripe};
 use nfs_client::mount::{MountError, mnt, nfs_port};
-use nfs_client::{Caller, Client};
+use nfs_client::{Backoff, Caller, Client};
 use parking_lot::RwLock;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -52,6 +52,8 @@ pub struct Options {
     pub deadline: Duration,
     /// Of a probe, which tells a server that is away from one that is slow.
     pub probe_deadline: Duration,
+    /// The longest wait before connecting again.
+    pub reconnect_after: Duration,
     /// What the operator knows better than a proof: `Replace` where clients of the data server's own
     /// host bypass its permission check (LOCALIO).
     pub fence: Option<FenceGrade>,
@@ -64,6 +66,7 @@ impl Options {
             connections: NonZeroUsize::MIN.saturating_add(1),
             deadline: Duration::from_secs(10),
             probe_deadline: Duration::from_secs(3),
+            reconnect_after: Duration::from_secs(5),
             fence: None,
         }
     }
@@ -73,6 +76,10 @@ impl Options {
             connections: self.connections,
             deadline: self.deadline,
             dial_deadline: self.probe_deadline,
+            backoff: Backoff {
+                longest: self.reconnect_after,
+                ..Backoff::default()
+            },
             ..nfs_client::Options::default()
         }
     }

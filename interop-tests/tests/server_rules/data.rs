@@ -7,7 +7,7 @@ use bytes::Bytes;
 use interop_tests::nfs41::{Client, Failure, OpenFile, putfh};
 use wire::nfs4::*;
 
-use crate::world::{MIB, World, until};
+use crate::world::{MIB, World, until, watchful};
 
 #[tokio::test]
 async fn a_layoutcommit_moves_size_mtime_and_change() -> Result<()> {
@@ -257,7 +257,7 @@ async fn write_unstable(
 #[tokio::test]
 async fn an_unstable_write_is_committed_under_one_verifier_until_a_data_server_restarts()
 -> Result<()> {
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
     let written = write_unstable(&a, &file, "unstable").await?;

@@ -10,10 +10,11 @@ use wire::nfs3::Nfsstat3;
 use wire::nfs4::*;
 
 use crate::direct::Refused;
-use crate::world::{World, at_last, until};
+use crate::world::{World, at_last, until, watchful};
 
 async fn short_leases() -> Result<World> {
     World::with(1, |spec| {
+        watchful(spec);
         spec.limits.lease = Duration::from_secs(1);
         spec.limits.grace = Duration::from_secs(1);
         spec.limits.recall = Duration::from_millis(200);
@@ -128,7 +129,11 @@ async fn a_fence_that_was_asked_for_twice_hits_no_later_holder() -> Result<()> {
 
 #[tokio::test]
 async fn a_client_acknowledges_that_its_layout_was_revoked_by_freeing_the_stateid() -> Result<()> {
-    let mut world = World::with(1, |spec| spec.limits.recall = Duration::from_millis(200)).await?;
+    let mut world = World::with(1, |spec| {
+        watchful(spec);
+        spec.limits.recall = Duration::from_millis(200);
+    })
+    .await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;

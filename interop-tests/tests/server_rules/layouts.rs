@@ -8,9 +8,9 @@ use wire::nfs4::*;
 use wire::xdr;
 
 use crate::direct::Refused;
-use crate::world::{MIB, World, at_last, kernel};
+use crate::world::{MIB, World, at_last, kernel, watchful};
 
-fn layoutget(file: &OpenFile, iomode: Layoutiomode4) -> Layoutget4Args {
+pub fn layoutget(file: &OpenFile, iomode: Layoutiomode4) -> Layoutget4Args {
     Layoutget4Args {
         signal_layout_avail: false,
         layout_type: LAYOUT4_FLEX_FILES,
@@ -23,7 +23,7 @@ fn layoutget(file: &OpenFile, iomode: Layoutiomode4) -> Layoutget4Args {
     }
 }
 
-async fn asked(
+pub async fn asked(
     client: &Client,
     file: &OpenFile,
     args: Layoutget4Args,
@@ -126,7 +126,7 @@ async fn fact_5_a_file_has_one_mirror_and_no_stripe_of_it_ranks_above_another() 
 #[tokio::test]
 async fn fact_16_without_its_only_mirror_a_file_is_neither_read_nor_written_and_never_wrong()
 -> Result<()> {
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
     world.to_write(&a, &file).await?.write(0, "whole").await?;
@@ -472,6 +472,46 @@ async fn a_client_at_its_limit_is_asked_for_half_of_what_it_holds() -> Result<()
     world.to_read(&a, &one_more).await?;
     assert!(a.callbacks.is_quiet().await, "one ask at a time");
     world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_client_at_a_limit_however_small_gets_another_layout() -> Result<()> {
+    for most in 1..=3 {
+        let world = World::with(1, |spec| {
+            spec.limits.layouts_per_client = most;
+            spec.limits.recall = Duration::from_millis(300);
+        })
+        .await?;
+        let (a, stubborn) = (world.client("a").await?, world.client("stubborn").await?);
+        let root = a.root().await?;
+        for (client, gives) in [(&a, true), (&stubborn, false)] {
+            let mut held = Vec::new();
+            for number in 0..most {
+                let file = client.open_create(&root, &format!("f{number}")).await?;
+                held.push((world.to_read(client, &file).await?.stateid, file));
+            }
+            let more = client.open_create(&root, "more").await?;
+            let full = world.to_read(client, &more).await.map(|_| ());
+            assert_eq!(full.status(), Nfsstat4::Layouttrylater, "{most}");
+            let CbArgOp::RecallAny(ask) = client.callbacks.next().await? else {
+                panic!("a request for layouts")
+            };
+            let keep = ask.objects_to_keep as usize;
+            assert!(keep < most, "{keep} of {most}");
+            for (stateid, file) in held[keep..].iter().filter(|_| gives) {
+                client
+                    .layoutreturn(&file.fh, *stateid, Layoutiomode4::Any)
+                    .await?;
+            }
+            let again = [Nfsstat4::Layouttrylater, Nfsstat4::Delay];
+            at_last("another layout", &again, async || {
+                world.to_read(client, &more).await.map(|_| ())
+            })
+            .await?;
+        }
+        world.ends_without_leak().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -5,13 +5,13 @@ use interop_tests::nfs41::{CallbackAnswer, StatusOf, putfh};
 use wire::nfs4::*;
 
 use crate::direct::Refused;
-use crate::world::{World, at_last, until};
+use crate::world::{World, at_last, until, watchful};
 
 #[tokio::test]
 async fn a_reported_data_server_that_is_dead_is_not_served_again_and_works_once_it_is_back()
 -> Result<()> {
     // Facts 16 and 18: to serve the same handle again would be an endless storm.
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
     let held = world.to_write(&a, &file).await?;
@@ -55,7 +55,7 @@ async fn a_reported_data_server_that_is_dead_is_not_served_again_and_works_once_
 #[tokio::test]
 async fn layouts_of_a_data_server_that_died_are_recalled_unasked() -> Result<()> {
     // Fact 17: a client by itself takes a minute to give a silent one up.
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
     let held = world.to_write(&a, &file).await?;
@@ -73,7 +73,7 @@ async fn layouts_of_a_data_server_that_died_are_recalled_unasked() -> Result<()>
 
 #[tokio::test]
 async fn io_of_a_file_waits_for_its_data_server_and_names_go_on() -> Result<()> {
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -105,7 +105,7 @@ async fn io_of_a_file_waits_for_its_data_server_and_names_go_on() -> Result<()> 
 
 #[tokio::test]
 async fn a_data_server_that_was_away_at_the_start_is_taken_in_when_it_comes() -> Result<()> {
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
@@ -141,7 +141,7 @@ async fn a_data_server_that_was_away_at_the_start_is_taken_in_when_it_comes() ->
 
 #[tokio::test]
 async fn new_files_go_to_the_data_servers_that_are_there() -> Result<()> {
-    let mut world = World::start().await?;
+    let mut world = World::with(2, watchful).await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     world.stop_data_server(1).await?;
@@ -169,7 +169,7 @@ async fn new_files_go_to_the_data_servers_that_are_there() -> Result<()> {
 #[tokio::test]
 async fn a_lost_object_is_told_and_not_handed_out_again() -> Result<()> {
     // Fact 18: the data server is well, and doesn't know the handle any more.
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let (file, other) = (
@@ -221,6 +221,7 @@ async fn a_lost_object_is_told_and_not_handed_out_again() -> Result<()> {
 async fn io_of_a_data_server_that_is_given_up_fails_and_works_again_when_it_is_back() -> Result<()>
 {
     let mut world = World::with(1, |spec| {
+        watchful(spec);
         spec.away_error = Some(std::time::Duration::from_millis(300));
     })
     .await?;
@@ -242,6 +243,8 @@ async fn io_of_a_data_server_that_is_given_up_fails_and_works_again_when_it_is_b
     assert_eq!(read.await?, Nfsstat4::Io);
     let written = a.write(&file.fh, file.stateid, 0, "x").await.map(|_| ());
     assert_eq!(written.status(), Nfsstat4::Io);
+    let cut = a.truncate(&file.fh, file.stateid, 2).await;
+    assert_eq!(cut.status(), Nfsstat4::Io);
     let layout = world.to_write(&a, &file).await.map(|_| ());
     assert_eq!(layout.status(), Nfsstat4::Layoutunavailable);
     assert_eq!(a.size_of(&file.fh).await?, 6, "names and attributes go on");
@@ -250,13 +253,17 @@ async fn io_of_a_data_server_that_is_given_up_fails_and_works_again_when_it_is_b
     let read = at_last("the data server is back", &again, async || {
         a.read(&file.fh, file.stateid, 0, 10).await
     });
+    // Nor does what was refused come about behind the back of who heard so.
     assert_eq!(&read.await?.data[..], b"before");
+    assert_eq!(a.size_of(&file.fh).await?, 6);
+    a.truncate(&file.fh, file.stateid, 2).await?;
+    a.write(&file.fh, file.stateid, 2, "after").await?;
     world.ends_without_leak().await
 }
 
 #[tokio::test]
 async fn a_client_whose_whole_layouts_are_on_a_dead_data_server_is_asked_once() -> Result<()> {
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     for number in 0..80 {
@@ -280,6 +287,16 @@ async fn a_client_whose_whole_layouts_are_on_a_dead_data_server_is_asked_once() 
     world.ends_without_leak().await
 }
 
+/// GETDEVICEINFO of who wants to be told of a change.
+pub fn watched(device_id: Deviceid4) -> ArgOp {
+    ArgOp::Getdeviceinfo(Getdeviceinfo4Args {
+        device_id,
+        layout_type: LAYOUT4_FLEX_FILES,
+        maxcount: 65_536,
+        notify_types: Bitmap4::of(&[1, 2]),
+    })
+}
+
 #[tokio::test]
 async fn clients_hear_of_a_device_that_changed_once_no_layout_names_it() -> Result<()> {
     // Fact 4 and RFC 8881 §20.12.
@@ -288,27 +305,8 @@ async fn clients_hear_of_a_device_that_changed_once_no_layout_names_it() -> Resu
     let file = a.open_create(&a.root().await?, "f").await?;
     let held = world.to_write(&a, &file).await?;
     let old = held.layout.mirrors[0].data_servers[0].deviceid;
-    let ask = Getdeviceinfo4Args {
-        device_id: old,
-        layout_type: LAYOUT4_FLEX_FILES,
-        maxcount: 65_536,
-        notify_types: Bitmap4::of(&[1, 2]),
-    };
-    a.ok([ArgOp::Getdeviceinfo(ask)]).await?;
-    let record = world.catalog().data_servers().await?.remove(0);
-    let device = layout::Device {
-        addresses: vec![std::net::SocketAddr::new(
-            world.spec().data_servers[0].host.parse()?,
-            world.spec().data_servers[0].port,
-        )],
-        read_bytes: 4096,
-        write_bytes: 4096,
-    };
-    let generation = record.device_generation + 1;
-    world
-        .running()
-        .server
-        .change_device(record.id, generation, device);
+    a.ok([watched(old)]).await?;
+    world.change_device().await?;
     let CbArgOp::Layoutrecall(_) = a.callbacks.next().await? else {
         panic!("first the layout")
     };
@@ -328,7 +326,7 @@ async fn clients_hear_of_a_device_that_changed_once_no_layout_names_it() -> Resu
 #[tokio::test]
 async fn a_data_server_that_comes_back_with_other_sizes_is_another_device() -> Result<()> {
     // Fact 4: a wsize that is too large wedges hard mounts.
-    let mut world = World::with(1, |_| {}).await?;
+    let mut world = World::with(1, watchful).await?;
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
     let held = world.to_write(&a, &file).await?;

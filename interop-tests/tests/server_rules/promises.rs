@@ -7,7 +7,7 @@ use bytes::Bytes;
 use interop_tests::nfs41::{StatusOf, putfh, user};
 use wire::nfs4::*;
 
-use crate::world::{World, at_last};
+use crate::world::{World, at_last, watchful};
 
 #[tokio::test]
 async fn a_listing_shows_the_size_of_a_file_that_is_being_written() -> Result<()> {
@@ -125,7 +125,7 @@ async fn a_symbolic_link_has_up_to_4095_bytes() -> Result<()> {
 
 #[tokio::test]
 async fn a_data_server_that_lost_its_disk_lost_its_files_and_no_others() -> Result<()> {
-    let mut world = World::start().await?;
+    let mut world = World::with(2, watchful).await?;
     let a = world.client("a").await?;
     let root = a.root().await?;
     let mut files = Vec::new();
@@ -163,7 +163,11 @@ async fn a_data_server_that_lost_its_disk_lost_its_files_and_no_others() -> Resu
 async fn a_file_that_gets_its_objects_late_has_them_as_long_as_its_size() -> Result<()> {
     // Invariant 8: without a data server a file can be made and lengthened, not written.
     const SIZE: u64 = 100_000;
-    let mut world = World::with(2, |spec| spec.limits.grace = Duration::from_mins(5)).await?;
+    let mut world = World::with(2, |spec| {
+        watchful(spec);
+        spec.limits.grace = Duration::from_mins(5);
+    })
+    .await?;
     world.stop().await?;
     world.stop_data_server(0).await?;
     world.stop_data_server(1).await?;

@@ -12,7 +12,7 @@ use headrace::sources::MetadataSource;
 use wire::nfs4::Layoutiomode4;
 
 use crate::stranger::{Fault, Stranger};
-use crate::world::{World, data_server, until};
+use crate::world::{World, data_server, until, watchful};
 
 /// The line that a start failed with.
 async fn refused(
@@ -89,7 +89,7 @@ fn file_of(world: &World, folder: &std::path::Path) -> Result<std::path::PathBuf
 
 #[tokio::test]
 async fn a_check_finds_our_data_servers_fit_and_one_that_is_away_unfit() -> Result<()> {
-    let mut world = World::start().await?;
+    let mut world = World::with(2, watchful).await?;
     let folder = tempfile::tempdir()?;
     let path = file_of(&world, folder.path())?;
     // From its first order on they obey this metadata server alone: not in the middle of the check.
@@ -151,11 +151,15 @@ async fn an_unfit_data_server_is_shown_as_such_gets_no_file_and_is_taken_in_once
     ] {
         let stranger = Stranger::start(fault, 1).await?;
         let mut world = World::with(1, |spec| {
+            watchful(spec);
             let address = stranger.addresses[0];
             spec.data_servers.push(stranger_at("stranger", address));
         })
         .await?;
-        assert!(shows(&world, "stranger", "unfit").await?, "{fault:?}");
+        until("it is found out", async || {
+            shows(&world, "stranger", "unfit").await
+        })
+        .await?;
         assert!(shows(&world, "ds0", "up").await?, "{fault:?}");
         let a = world.client("a").await?;
         let root = a.root().await?;
@@ -185,6 +189,7 @@ async fn a_data_server_that_is_away_at_the_start_shows_as_down() -> Result<()> {
     nobody.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
     let address = nobody.local_addr()?;
     let mut world = World::with(1, |spec| {
+        watchful(spec);
         spec.data_servers.push(stranger_at("stranger", address));
     })
     .await?;
@@ -257,6 +262,7 @@ async fn a_second_address_of_a_data_server_that_comes_up_later_is_left_out() -> 
     let second = away.local_addr()?;
     drop(away);
     let mut world = World::with(1, |spec| {
+        watchful(spec);
         spec.data_servers = vec![
             stranger_at("s1", stranger.addresses[0]),
             stranger_at("s2", second),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use catalog::{Catalog, InodeId};
-use headrace::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec};
+use headrace::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec, Watch};
 use interop_tests::nfs41::{Client, ClientSetup, Failure};
 use layout::DataServerId;
 use mds::{Access, Delegations, ServerCopy, Squash, state};
@@ -58,6 +58,14 @@ pub fn everything(path: &str) -> ExportSpec {
         delegations: Delegations::ALL,
         manage_gids: false,
     }
+}
+
+/// Soon notices that a data server is away, back, or another one.
+pub fn watchful(spec: &mut Spec) {
+    spec.watch = Watch {
+        look_every: Duration::from_millis(300),
+        answer_within: Duration::from_secs(2),
+    };
 }
 
 pub fn data_server(number: usize, address: SocketAddr) -> DataServerSpec {
@@ -115,6 +123,7 @@ impl World {
                 ..Default::default()
             },
             data_servers: specs,
+            watch: Watch::default(),
             exports: vec![everything("/")],
             referrals: Vec::new(),
             identity: IdentitySpec::default(),
@@ -256,6 +265,21 @@ impl World {
     /// Of one that is stopped, from its next start on.
     pub fn data_server_config(&mut self, number: usize) -> &mut ds::Config {
         &mut self.data[number].0
+    }
+
+    /// The first data server becomes another device: it takes less at once.
+    pub async fn change_device(&self) -> Result<()> {
+        let record = self.catalog().data_servers().await?.remove(0);
+        let at = &self.spec.data_servers[0];
+        let device = layout::Device {
+            addresses: vec![SocketAddr::new(at.host.parse()?, at.port)],
+            read_bytes: 4096,
+            write_bytes: 4096,
+        };
+        let generation = record.device_generation + 1;
+        let server = &self.running().server;
+        server.change_device(record.id, generation, device);
+        Ok(())
     }
 
     pub fn spec(&self) -> &Spec {

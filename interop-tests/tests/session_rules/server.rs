@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use headrace::metadata::{ExportSpec, IdentitySpec, Running, Spec};
+use headrace::metadata::{ExportSpec, IdentitySpec, Running, Spec, Watch};
 use interop_tests::nfs41::{Callbacks, Client, Connection, Failure};
 use mds::{Access, Delegations, Squash, state};
 use tempfile::TempDir;
@@ -38,6 +38,7 @@ impl Server {
             limits,
             net: headrace::net::Limits::default(),
             data_servers: Vec::new(),
+            watch: Watch::default(),
             exports: vec![export],
             referrals: Vec::new(),
             identity: IdentitySpec::default(),

@@ -9,10 +9,6 @@ use layout::DataServerId;
 use mds::Server;
 use objects::{Health, Objects};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Between looks at the configured address of one that is down: it may have moved.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// Runs as long as the metadata server does.
 pub async fn watch(
@@ -26,7 +22,8 @@ pub async fn watch(
     loop {
         tokio::select! {
             changed = health.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(LOOK) => {}
+            // One that is down may have moved: its configured address is looked up anew.
+            () = tokio::time::sleep(registry.watch.look_every) => {}
         }
         let now = health.borrow_and_update().clone();
         for (id, spec) in &all {

@@ -55,6 +55,41 @@ impl fmt::Display for DataServerSpec {
     }
 }
 
+/// How soon a data server is taken for away, and for back.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// Between looks at each.
+    pub look_every: Duration,
+    /// What it may take to answer.
+    pub answer_within: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            look_every: Duration::from_secs(5),
+            answer_within: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Watch {
+    /// One that failed is looked at again sooner.
+    pub(super) fn again_after(&self) -> Duration {
+        self.look_every / 10
+    }
+
+    /// Tells one that is away from one that is slow.
+    fn look_within(&self) -> Duration {
+        self.answer_within * 3 / 10
+    }
+
+    /// Between tries to take in one that never was there.
+    fn wait_for_missing(&self) -> Duration {
+        self.look_every / ROUNDS_OF_UNFIT
+    }
+}
+
 /// What was found at the start.
 pub struct Reached {
     pub members: Vec<Member>,
@@ -80,11 +115,11 @@ pub struct Registry {
     pub namespace: u64,
     /// Every data server of the configuration.
     pub configured: Arc<Vec<(DataServerId, String)>>,
+    pub watch: Watch,
 }
 
-const RETRY: Duration = Duration::from_secs(1);
 /// An unfit one is tried again in every so many rounds: each trial makes and removes an object there.
-const ROUNDS_OF_UNFIT: u64 = 5;
+const ROUNDS_OF_UNFIT: u32 = 5;
 
 /// Gives every entry its number, which stays with its name.
 pub async fn number(
@@ -197,6 +232,9 @@ impl Registry {
         };
         let options = Options {
             fence: spec.moves_to_fence.then_some(FenceGrade::Replace),
+            deadline: self.watch.answer_within,
+            probe_deadline: self.watch.look_within(),
+            reconnect_after: self.watch.look_every,
             ..Options::new(self.catalog.boot_epoch())
         };
         let server = NfsDataServer::connect(address, options)
@@ -359,13 +397,13 @@ pub async fn await_missing(
     server: Arc<Server>,
     mut missing: Vec<Missing>,
 ) {
-    let mut round = 0;
+    let mut round: u32 = 0;
     while !missing.is_empty() {
-        tokio::time::sleep(RETRY).await;
-        round += 1;
+        tokio::time::sleep(registry.watch.wait_for_missing()).await;
+        round = round.wrapping_add(1);
         let mut still = Vec::new();
         for mut one in missing {
-            let passed_over = one.told == Absence::Unfit && round % ROUNDS_OF_UNFIT != 0;
+            let passed_over = one.told == Absence::Unfit && !round.is_multiple_of(ROUNDS_OF_UNFIT);
             if passed_over || !registry.arrive(&objects, &server, &mut one).await {
                 still.push(one);
             }

@@ -11,7 +11,7 @@ use super::Case;
 use super::{case, denying, refused};
 use crate::operations::owed;
 use crate::restart::{back, reclaim};
-use crate::world::{World, at_last, until};
+use crate::world::{World, at_last, until, watchful};
 
 /// Where a copy may go to.
 const NEIGHBOUR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2049);
@@ -162,7 +162,11 @@ async fn every_operation_under_a_delegation_is_told_that_it_was_revoked() -> Res
 
 #[tokio::test]
 async fn every_operation_on_a_layout_is_told_that_it_was_revoked() -> Result<()> {
-    let mut world = World::with(1, |spec| spec.limits.recall = Duration::from_millis(200)).await?;
+    let mut world = World::with(1, |spec| {
+        watchful(spec);
+        spec.limits.recall = Duration::from_millis(200);
+    })
+    .await?;
     let (a, b) = (world.client("a").await?, world.client("b").await?);
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
