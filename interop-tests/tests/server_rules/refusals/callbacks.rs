@@ -6,12 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use interop_tests::nfs41::rfc::callback_errors;
-use interop_tests::nfs41::{CallbackAnswer, Client, StatusOf, delegated};
+use interop_tests::nfs41::{CallbackAnswer, Client, StatusOf, delegated, putfh};
 use wire::nfs3::Nfsstat3;
 use wire::nfs4::*;
 
+use crate::copies::{copy, copy_args};
 use crate::direct::Refused;
-use crate::world::{World, at_last, until};
+use crate::layouts::{asked, layoutget};
+use crate::outages::watched;
+use crate::world::{MIB, World, at_last, until};
 
 /// Where nobody is waited for long.
 async fn impatient() -> Result<World> {
@@ -199,6 +202,106 @@ async fn whatever_a_waiter_says_when_it_is_its_turn_the_lock_goes_on_in_time() -
         })
         .await?;
         Ok(())
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+/// Until the client was called so.
+async fn called(client: &Client, which: fn(&CbArgOp) -> bool) -> Result<()> {
+    while !which(&client.callbacks.next().await?) {}
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_a_client_says_when_it_hears_of_another_device_it_writes_there_and_not_to_the_old()
+-> Result<()> {
+    let world = impatient().await?;
+    let all = tokio::sync::Barrier::new(callback_errors(CbOpnum::NotifyDeviceid).len());
+    with_each(&world, CbOpnum::NotifyDeviceid, async |a, name| {
+        let file = a.open_create(&a.root().await?, name).await?;
+        let held = world.to_write(&a, &file).await?;
+        let old = held.layout.mirrors[0].data_servers[0].deviceid;
+        a.ok([watched(old)]).await?;
+        if all.wait().await.is_leader() {
+            world.change_device().await?;
+        }
+        called(&a, |op| matches!(op, CbArgOp::NotifyDeviceid(_))).await?;
+        let late = held.write(0, "late").await.refused();
+        anyhow::ensure!(late == Some(Nfsstat3::Acces), "{late:?}");
+        let again = world.to_write_at_last(&a, &file).await?;
+        let new = again.layout.mirrors[0].data_servers[0].deviceid;
+        anyhow::ensure!(new != old);
+        again.write(0, "there").await?;
+        let asked = a.compound([watched(old)]).await?.status;
+        anyhow::ensure!(asked == Nfsstat4::Noent, "{asked:?}");
+        Ok(())
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn whatever_a_client_says_when_it_hears_of_room_for_layouts_it_gets_them() -> Result<()> {
+    let world = impatient().await?;
+    with_each(&world, CbOpnum::RecallableObjAvail, async |a, name| {
+        let root = a.root().await?;
+        for number in 0..2 {
+            let file = a.open_create(&root, &format!("{name} {number}")).await?;
+            world.to_read(&a, &file).await?;
+        }
+        let more = a.open_create(&root, &format!("{name} more")).await?;
+        let signal = Layoutget4Args {
+            signal_layout_avail: true,
+            ..layoutget(&more, Layoutiomode4::Read)
+        };
+        let full = asked(&a, &more, signal).await.map(|_| ());
+        anyhow::ensure!(full.status() == Nfsstat4::Layouttrylater, "{full:?}");
+        called(&a, |op| matches!(op, CbArgOp::RecallableObjAvail(_))).await?;
+        world.to_read(&a, &more).await?;
+        Ok(())
+    })
+    .await?;
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn whatever_a_client_says_to_the_end_of_a_copy_it_is_there_and_can_be_asked_for_until_heard()
+-> Result<()> {
+    const BYTES: u64 = 5 * MIB;
+    let world = impatient().await?;
+    let b = world.client("b").await?;
+    let from = b.open_create(&b.root().await?, "from").await?;
+    b.truncate(&from.fh, from.stateid, BYTES).await?;
+    b.write(&from.fh, from.stateid, 0, "copied").await?;
+    with_each(&world, CbOpnum::Offload, async |a, name| {
+        let root = a.root().await?;
+        let (from, to) = (
+            a.open(&root, "from").await?,
+            a.open_create(&root, name).await?,
+        );
+        let args = Copy4Args {
+            synchronous: false,
+            ..copy_args(&from, &to, (0, 0, BYTES))
+        };
+        let begun = copy(&a, &from, &to, args).await?;
+        let stateid = begun.callback_id.context("it goes on")?;
+        called(&a, |op| matches!(op, CbArgOp::Offload(_))).await?;
+        anyhow::ensure!(a.size_of(&to.fh).await? == BYTES);
+        let there = a.read(&to.fh, to.stateid, 0, 6).await?;
+        anyhow::ensure!(&there.data[..] == b"copied");
+        let status = ArgOp::OffloadStatus(OffloadStatus4Args { stateid });
+        until("the end is known", async || {
+            let mut asked = a.compound([putfh(&to.fh), status.clone()]).await?;
+            Ok(match asked.status {
+                // It asked for time, and is told again.
+                Nfsstat4::Ok => {
+                    name.contains("Delay") && asked.offload_status()?.complete == Some(Nfsstat4::Ok)
+                }
+                status => status == Nfsstat4::BadStateid,
+            })
+        })
+        .await
     })
     .await?;
     world.ends_without_leak().await
