@@ -76,19 +76,9 @@ const NAME: &[Nfsstat4] = &[Badchar, Badname, Inval, Nametoolong, Notdir];
 const OPENED: &[Nfsstat4] = &[AdminRevoked, BadStateid, Expired, OldStateid];
 /// Of stateids that may be of a delegation.
 const STATE: &[Nfsstat4] = &[AdminRevoked, BadStateid, DelegRevoked, Expired, OldStateid];
-const READING: &[Nfsstat4] = &[
-    Access,
-    Grace,
-    Inval,
-    Io,
-    Isdir,
-    Locked,
-    Openmode,
-    PnfsIoHole,
-    PnfsNoLayout,
-    Symlink,
-    WrongType,
-];
+const DATA: &[Nfsstat4] = &[Access, Grace, Inval, Io, Isdir, Symlink, WrongType];
+/// Of what reads or writes bytes itself.
+const BYTES: &[Nfsstat4] = &[Locked, Openmode, PnfsIoHole, PnfsNoLayout];
 const WRITING: &[Nfsstat4] = &[Dquot, Fbig, Nospc, Rofs];
 const ATTRIBUTES: &[Nfsstat4] = &[Attrnotsupp, Badchar, Inval];
 const LAYOUT: &[Nfsstat4] = &[
@@ -209,7 +199,7 @@ operations! {
     Putfh "8881 §18.19" Required none [&[Badhandle, Moved, Stale, Wrongsec]];
     Putpubfh "8881 §18.20" Required none [&[Wrongsec]];
     Putrootfh "8881 §18.21" Required none [&[Wrongsec]];
-    Read "8881 §18.22" Required on [STATE, READING, &[PartnerNoAuth]];
+    Read "8881 §18.22" Required on [STATE, DATA, BYTES, &[PartnerNoAuth]];
     Readdir "8881 §18.23" Required on [&[Access, BadCookie, Inval, Io, Notdir, NotSame, Toosmall]];
     Readlink "8881 §18.24" Optional on [&[Access, Inval, Io, WrongType]];
     Remove "8881 §18.25" Required on [NAME, &[Access, FileOpen, Grace, Io, Noent, Notempty, Rofs]];
@@ -222,7 +212,7 @@ operations! {
     Setclientid "8881 §17" Forbidden none [&[Notsupp]];
     SetclientidConfirm "8881 §17" Forbidden none [&[Notsupp]];
     Verify "8881 §18.31" Required on [ATTRIBUTES, &[Access, Grace, Io, NotSame, UnknownLayouttype, WrongType]];
-    Write "8881 §18.32" Required on [STATE, READING, WRITING];
+    Write "8881 §18.32" Required on [STATE, DATA, BYTES, WRITING];
     ReleaseLockowner "8881 §17" Forbidden none [&[Notsupp]];
     BackchannelCtl "8881 §18.33" Required none [&[Inval, Noent]];
     BindConnToSession "8881 §18.34" Required none [&[BadSessionDigest, Badsession, Inval, NotOnlyOp]];
@@ -243,19 +233,19 @@ operations! {
     WantDelegation "8881 §18.49" Optional on [RECLAIM, &[DelegAlreadyWanted, Inval, Io, Notsupp, Recallconflict, WrongType]];
     DestroyClientid "8881 §18.50" Required none [&[ClientidBusy, NotOnlyOp, StaleClientid, WrongCred]];
     ReclaimComplete "8881 §18.51" Required none [&[CompleteAlready, Fhexpired, Inval, Moved, Nofilehandle, Stale, WrongCred, WrongType]];
-    Allocate "7862 §15.1" Optional on [STATE, READING, WRITING, &[Notsupp]];
-    Copy "7862 §15.2" Optional on [STATE, READING, WRITING, &[Notsupp, OffloadDenied, OffloadNoReqs, PartnerNoAuth, PartnerNotsupp, Xdev]];
-    CopyNotify "7862 §15.3" Optional on [STATE, READING, &[Notsupp]];
-    Deallocate "7862 §15.4" Optional on [STATE, READING, WRITING, &[Notsupp]];
-    IoAdvise "7862 §15.5" Optional on [STATE, READING, &[Notsupp]];
+    Allocate "7862 §15.1" Optional on [STATE, DATA, WRITING, &[Notsupp, Openmode]];
+    Copy "7862 §15.2" Optional on [STATE, DATA, BYTES, WRITING, &[Notsupp, OffloadDenied, OffloadNoReqs, PartnerNoAuth, PartnerNotsupp, Xdev]];
+    CopyNotify "7862 §15.3" Optional on [STATE, DATA, BYTES, &[Notsupp]];
+    Deallocate "7862 §15.4" Optional on [STATE, DATA, &[Fbig, Notsupp, Openmode, Rofs]];
+    IoAdvise "7862 §15.5" Optional on [STATE, DATA, &[Fbig, Notsupp]];
     Layouterror "7862 §15.6" Optional on [STATE, LAYOUT];
     Layoutstats "7862 §15.7" Optional on [STATE, LAYOUT];
     OffloadCancel "7862 §15.8" Optional none [FILE, OPENED, &[CompleteAlready, Grace, Notsupp]];
     OffloadStatus "7862 §15.9" Optional none [FILE, OPENED, &[CompleteAlready, Grace, Notsupp]];
-    ReadPlus "7862 §15.10" Optional on [STATE, READING, &[Notsupp, PartnerNoAuth]];
-    Seek "7862 §15.11" Optional on [STATE, READING, &[Notsupp, Nxio, UnionNotsupp]];
-    WriteSame "7862 §15.12" Optional on [STATE, READING, WRITING, &[Notsupp]];
-    Clone "7862 §15.13" Optional on [STATE, READING, WRITING, &[Notsupp, Xdev]];
+    ReadPlus "7862 §15.10" Optional on [STATE, DATA, BYTES, &[Notsupp, PartnerNoAuth]];
+    Seek "7862 §15.11" Optional on [STATE, DATA, BYTES, &[Notsupp, Nxio, UnionNotsupp]];
+    WriteSame "7862 §15.12" Optional on [STATE, DATA, BYTES, WRITING, &[Notsupp]];
+    Clone "7862 §15.13" Optional on [STATE, DATA, WRITING, &[Notsupp, Openmode, Xdev]];
     Getxattr "8276 §8.4.1" Optional on [XATTR, &[Noxattr, Toosmall]];
     Setxattr "8276 §8.4.2" Optional on [XATTR, WRITING, &[Exist, Noxattr, Xattr2big]];
     Listxattrs "8276 §8.4.3" Optional on [XATTR, &[BadCookie, NotSame, Toosmall]];

@@ -21,6 +21,10 @@ pub const BEYOND: &[(Opnum, Nfsstat4)] = &[
     (Opnum::Rename, Nfsstat4::Perm),
     (Opnum::Rename, Nfsstat4::Isdir),
     (Opnum::Setattr, Nfsstat4::Isdir),
+    (Opnum::Allocate, Nfsstat4::Locked),
+    (Opnum::Clone, Nfsstat4::Locked),
+    (Opnum::Deallocate, Nfsstat4::Locked),
+    (Opnum::IoAdvise, Nfsstat4::Locked),
     (Opnum::Read, Nfsstat4::PartnerNoAuth),
     (Opnum::Seek, Nfsstat4::PartnerNoAuth),
 ];
@@ -105,6 +109,18 @@ pub fn owed(status: Nfsstat4) -> Result<Vec<(Opnum, ArgOp)>> {
     anyhow::ensure!(!owed.is_empty(), "nobody owes {status:?}");
     owed.into_iter()
         .map(|row| Ok((row.op, smallest(row)?)))
+        .collect()
+}
+
+/// Those that answer it though it isn't in their list.
+pub fn beyond(status: Nfsstat4) -> Result<Vec<(Opnum, ArgOp)>> {
+    BEYOND
+        .iter()
+        .filter(|(_, known)| *known == status)
+        .map(|(op, _)| {
+            let row = Operation::of(*op).context("it is in the table")?;
+            Ok((*op, smallest(row)?))
+        })
         .collect()
 }
 

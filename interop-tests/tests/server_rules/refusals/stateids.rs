@@ -9,7 +9,7 @@ use wire::nfs4::*;
 
 use super::Case;
 use super::{case, denying, refused};
-use crate::operations::owed;
+use crate::operations::{beyond, owed};
 use crate::restart::{back, reclaim};
 use crate::world::{World, at_last, until, watchful};
 
@@ -221,7 +221,8 @@ async fn every_operation_on_data_heeds_what_another_ones_open_denies() -> Result
     let root = a.root().await?;
     let access = OPEN4_SHARE_ACCESS_BOTH | OPEN4_SHARE_ACCESS_WANT_NO_DELEG;
     let denying = denying(&a, &root, access).await?;
-    let owed = owed(Nfsstat4::Locked)?;
+    let mut owed = owed(Nfsstat4::Locked)?;
+    owed.extend(beyond(Nfsstat4::Locked)?);
     let denied = cases(&denying.fh, Nfsstat4::Locked, owed, |_| Stateid4::ANONYMOUS);
     refused(&b, denied).await?;
     world.ends_without_leak().await
