@@ -2,6 +2,7 @@
 //! and what it does when its messages, its server or itself fail.
 
 mod reclaim;
+mod writes;
 
 use mds::state::*;
 
@@ -22,8 +23,13 @@ struct Layout {
     write: bool,
     generation: u32,
     serial: u64,
-    /// The furthest byte that the data server acknowledged.
+    /// The furthest byte that a COMMIT made durable.
     end: u64,
+    /// The furthest that was written and not committed, under which verifier: `None` under several.
+    unstable: u64,
+    disk: Option<u32>,
+    /// Written, and lost with its data server's memory.
+    again: Option<u64>,
     in_flight: u32,
     /// To be returned: recalled, or refused by the data server.
     leaving: bool,
@@ -175,20 +181,10 @@ impl Client {
         if self.files[file].busy {
             return;
         }
-        if let Some(layout) = &mut self.files[file].layout
-            && layout.write
-            && !layout.leaving
-            && rng.percent(50)
+        if rng.percent(50)
+            && let Some(packet) = self.write(file, rng)
         {
-            layout.in_flight += 1;
-            return net.push(Packet::Write {
-                client: self.index,
-                verifier: self.verifier,
-                file,
-                generation: layout.generation,
-                serial: layout.serial,
-                end: 1 + rng.next() % 1000,
-            });
+            return net.push(packet);
         }
         // Linux forgets layouts without a word.
         let idle = self.files[file]
@@ -509,6 +505,9 @@ impl Client {
                     generation: *generation,
                     serial: *serial,
                     end: 0,
+                    unstable: 0,
+                    disk: None,
+                    again: None,
                     in_flight: 0,
                     leaving: false,
                 });
@@ -559,20 +558,6 @@ impl Client {
                 Some(true)
             }
             _ => (!held.busy).then_some(false),
-        }
-    }
-
-    /// A data server answered, or the connection to it broke.
-    pub fn wrote(&mut self, file: usize, serial: u64, end: u64, accepted: bool) {
-        if let Some(layout) = &mut self.files[file].layout
-            && layout.serial == serial
-        {
-            layout.in_flight -= 1;
-            if accepted {
-                layout.end = layout.end.max(end);
-            } else {
-                layout.leaving = true;
-            }
         }
     }
 }

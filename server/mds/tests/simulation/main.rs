@@ -1,10 +1,11 @@
 //! The state under every history that a seed can make: clients that lose, repeat and reorder
 //! messages, restart and fall asleep; a server that crashes between any two awaits; data servers
-//! that take late writes. After each step the numbered invariants of docs/INVARIANTS.md are
+//! that take late writes, restart and lose what was not committed. After each step the numbered invariants of docs/INVARIANTS.md are
 //! checked. It drives `mds::state` alone: the operations here are the smallest that use it right.
 
 mod client;
 mod delegations;
+mod disk;
 mod operations;
 mod oracle;
 mod server;
@@ -49,6 +50,10 @@ enum Sabotage {
     ExecuteRetries,
     /// Changes wait for no delegation.
     ChangeUnderDelegations,
+    /// A size is shown though a restart of its data server could take it back.
+    PadInMemory,
+    /// A data server restarts and says that it didn't.
+    KeepVerifier,
     /// Every record gives the right to reclaim, whether its client had completed or not.
     RecordsAlwaysCount,
 }
@@ -252,7 +257,25 @@ enum Packet {
         file: usize,
         serial: u64,
         end: u64,
-        accepted: bool,
+        /// The start of the data server that has it, unless it was refused.
+        disk: Option<u32>,
+    },
+    /// COMMIT, of what was written up to `end`.
+    Sync {
+        client: usize,
+        verifier: u64,
+        file: usize,
+        generation: u32,
+        serial: u64,
+        end: u64,
+    },
+    Synced {
+        client: usize,
+        verifier: u64,
+        file: usize,
+        serial: u64,
+        end: u64,
+        disk: Option<u32>,
     },
 }
 
@@ -321,7 +344,7 @@ fn a_history_is_the_same_each_time() {
 #[test]
 fn the_histories_reach_every_corner() {
     let mut total = server::Tally::new();
-    for seed in 3..6 {
+    for seed in 3..7 {
         let mut world = World::new(seed, Sabotage::None);
         for _ in 0..3 * STEPS {
             world.step().expect("no invariant breaks in this history");
@@ -378,6 +401,16 @@ fn a_retry_executed_again_is_caught() {
 #[test]
 fn a_change_that_waits_for_no_delegation_is_caught() {
     caught(Sabotage::ChangeUnderDelegations, "invariant 3");
+}
+
+#[test]
+fn a_size_that_is_shown_before_it_is_durable_is_caught() {
+    caught(Sabotage::PadInMemory, "invariant 6 and 8");
+}
+
+#[test]
+fn a_data_server_that_keeps_its_verifier_over_a_restart_is_caught() {
+    caught(Sabotage::KeepVerifier, "invariant 6 and 9");
 }
 
 #[test]

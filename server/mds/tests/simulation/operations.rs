@@ -223,11 +223,13 @@ impl Server {
                 let Ok(grant) = self.state.layout_of(client, *stateid) else {
                     return refused(Refused::Stateid);
                 };
-                let target = &mut self.files[file];
-                if grant.size_epoch == target.epoch
-                    || self.sabotage == Sabotage::BelieveStaleCommits
-                {
+                if self.sabotage == Sabotage::BelieveStaleCommits {
+                    let target = &mut self.files[file];
                     target.size = target.size.max(*end);
+                    oracle.floor[file] = oracle.floor[file].max(*end);
+                } else if grant.size_epoch == self.files[file].epoch {
+                    // What the object says counts; what the client committed must be in it.
+                    self.show(file, self.files[file].len);
                     oracle.floor[file] = oracle.floor[file].max(*end);
                 } else {
                     self.count("stale commits");

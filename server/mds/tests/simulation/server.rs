@@ -23,6 +23,8 @@ pub struct File {
     pub order: Option<u64>,
     /// The object's.
     pub len: u64,
+    /// What a restart of its data server leaves of it at least.
+    pub durable: u64,
     pub generation: u32,
 }
 
@@ -50,6 +52,8 @@ pub(super) enum Work {
     Lapse(ClientId, bool),
     EndGrace(Vec<u64>, bool),
     Settle(usize, bool),
+    /// The object's length was asked for.
+    Pad(usize, u64),
 }
 
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub type Tally = BTreeMap<&'static str, u64>;
 pub struct Server {
     pub state: State,
     pub boot: u32,
+    /// Starts of the data servers: their write verifier.
+    pub disk: u32,
     pub files: Vec<File>,
     pub records: BTreeMap<u64, Record>,
     pub tally: Tally,
@@ -138,6 +144,7 @@ impl Server {
         Server {
             state: start(1, Time::ZERO, &records, sabotage),
             boot: 1,
+            disk: 1,
             files: vec![File::default(); FILES],
             records,
             tally: Tally::new(),
@@ -171,7 +178,7 @@ impl Server {
         oracle.crashed();
         for (file, floor) in self.files.iter_mut().zip(&mut oracle.floor) {
             if let Some(size) = file.order.take() {
-                file.len = size;
+                (file.len, file.durable) = (size, size);
                 file.size = size;
                 *floor = (*floor).min(size);
             }
@@ -336,7 +343,7 @@ impl Server {
             let known = self
                 .tasks
                 .iter()
-                .any(|task| matches!(task.work, Work::Settle(known, _) if known == file));
+                .any(|task| matches!(task.work, Work::Settle(known, _) | Work::Pad(known, _) if known == file));
             if !known
                 && self.files[file].intent.is_some()
                 && !self.state.has_rw_holder(inode(file), None)
@@ -479,25 +486,6 @@ impl Server {
             self.tasks.push(task);
         }
         Ok(())
-    }
-
-    /// A client's WRITE reaches the data server.
-    pub fn write(
-        &mut self,
-        file: usize,
-        generation: u32,
-        serial: u64,
-        end: u64,
-        oracle: &Oracle,
-    ) -> Result<bool, String> {
-        let target = &mut self.files[file];
-        if generation != target.generation {
-            self.count("writes refused by a fence");
-            return Ok(false);
-        }
-        oracle.written(serial)?;
-        target.len = target.len.max(end);
-        Ok(true)
     }
 
     pub fn forgotten(&mut self, boot: u32, grant: GrantId) {

@@ -59,7 +59,7 @@ impl Server {
                 self.files[file].epoch += 1;
             }
             3 => {
-                self.files[file].len = size;
+                self.set_len(file, size);
                 oracle.floor[file] = oracle.floor[file].min(size);
             }
             _ => {
@@ -173,9 +173,10 @@ impl Server {
                 }
                 Some(Work::Settle(file, true))
             }
-            Work::Settle(file, true) => {
+            Work::Settle(file, true) => Some(Work::Pad(file, self.files[file].len)),
+            Work::Pad(file, seen) => {
                 self.count("settles");
-                self.files[file].size = self.files[file].len;
+                self.show(file, seen);
                 self.files[file].intent = None;
                 None
             }

@@ -67,6 +67,9 @@ impl World {
         if self.rng.per_mille(40) {
             self.server.restart(self.now, &mut self.oracle);
         }
+        if self.rng.per_mille(80) {
+            self.server.restart_disk(&mut self.rng);
+        }
         if self.rng.per_mille(30) {
             self.server.count("client restarts");
             self.clients[client].restart();
@@ -93,6 +96,8 @@ impl World {
             packet,
             Packet::Write { .. }
                 | Packet::Written { .. }
+                | Packet::Sync { .. }
+                | Packet::Synced { .. }
                 | Packet::Forgotten { .. }
                 | Packet::Disowned { .. }
         );
@@ -126,7 +131,25 @@ impl World {
         } = packet
             && self.clients[*client].is_this(*verifier)
         {
-            self.clients[*client].wrote(*file, *serial, *end, false);
+            self.clients[*client].wrote(*file, *serial, *end, None);
+        }
+        if let Packet::Sync {
+            client,
+            verifier,
+            file,
+            serial,
+            ..
+        }
+        | Packet::Synced {
+            client,
+            verifier,
+            file,
+            serial,
+            ..
+        } = packet
+            && self.clients[*client].is_this(*verifier)
+        {
+            self.clients[*client].not_synced(*file, *serial);
         }
     }
 
@@ -222,7 +245,7 @@ impl World {
                 serial,
                 end,
             } => {
-                let accepted = self
+                let disk = self
                     .server
                     .write(file, generation, serial, end, &self.oracle)?;
                 self.net.push(Packet::Written {
@@ -231,7 +254,7 @@ impl World {
                     file,
                     serial,
                     end,
-                    accepted,
+                    disk,
                 });
             }
             Packet::Written {
@@ -240,10 +263,41 @@ impl World {
                 file,
                 serial,
                 end,
-                accepted,
+                disk,
             } => {
                 if self.clients[client].is_this(verifier) {
-                    self.clients[client].wrote(file, serial, end, accepted);
+                    self.clients[client].wrote(file, serial, end, disk);
+                }
+            }
+            Packet::Sync {
+                client,
+                verifier,
+                file,
+                generation,
+                serial,
+                end,
+            } => {
+                let disk = self.server.sync(file, generation);
+                self.net.push(Packet::Synced {
+                    client,
+                    verifier,
+                    file,
+                    serial,
+                    end,
+                    disk,
+                });
+            }
+            Packet::Synced {
+                client,
+                verifier,
+                file,
+                serial,
+                end,
+                disk,
+            } => {
+                let writer = &mut self.clients[client];
+                if writer.is_this(verifier) && writer.synced(file, serial, end, disk) {
+                    self.server.count("writes to be sent again");
                 }
             }
         }
@@ -323,6 +377,10 @@ impl World {
             "waits at a gate",
             "writes refused by a fence",
             "forgotten layouts",
+            "commits",
+            "unstable writes lost",
+            "writes to be sent again",
+            "data server restarts",
             "server restarts",
             "client restarts",
         ]
