@@ -39,21 +39,42 @@ pub struct Liar {
 }
 
 type Reading = dyn Fn(&Read4Args, usize) -> Says + Send + Sync;
+type Seeking = dyn Fn(&Seek4Args) -> Result<Seek4Ok, Nfsstat4> + Send + Sync;
+
+/// How a liar's file is.
+struct Tale {
+    size: u64,
+    reading: Box<Reading>,
+    seeking: Box<Seeking>,
+}
 
 impl Liar {
-    /// A file of `size` bytes. `reading` is told which READ it is, from 0.
+    /// A file of `size` bytes of which no holes are told. `reading` is told which READ it is, from 0.
     pub async fn start(
         size: u64,
+        reading: impl Fn(&Read4Args, usize) -> Says + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::sparse(size, |_| Err(Nfsstat4::Notsupp), reading).await
+    }
+
+    pub async fn sparse(
+        size: u64,
+        seeking: impl Fn(&Seek4Args) -> Result<Seek4Ok, Nfsstat4> + Send + Sync + 'static,
         reading: impl Fn(&Read4Args, usize) -> Says + Send + Sync + 'static,
     ) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let reads = Arc::new(AtomicUsize::new(0));
-        let (counted, reading): (_, Arc<Reading>) = (Arc::clone(&reads), Arc::new(reading));
+        let counted = Arc::clone(&reads);
+        let tale = Tale {
+            size,
+            reading: Box::new(reading),
+            seeking: Box::new(seeking),
+        };
         let serving = tokio::spawn(async move {
             // One connection at a time: a copy has no other.
             while let Ok((stream, _)) = listener.accept().await {
-                if serve(stream, size, &reading, &counted).await == Ended::Server {
+                if serve(stream, &tale, &counted).await == Ended::Server {
                     return;
                 }
             }
@@ -91,12 +112,7 @@ enum Ended {
     Server,
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    size: u64,
-    reading: &Arc<Reading>,
-    reads: &AtomicUsize,
-) -> Ended {
+async fn serve(mut stream: TcpStream, tale: &Tale, reads: &AtomicUsize) -> Ended {
     let mut records = RecordReader::new(1 << 20);
     let mut input = BytesMut::new();
     'requests: loop {
@@ -123,7 +139,7 @@ async fn serve(
             let result = match &operation {
                 ArgOp::Read(args) if args.count > 0 => {
                     let nth = reads.fetch_add(1, Ordering::Relaxed);
-                    match reading(args, nth) {
+                    match (tale.reading)(args, nth) {
                         Says::Data { data, eof } => ResOp::Read(Ok(Read4Ok { eof, data })),
                         Says::Status(status) => ResOp::failed(Opnum::Read, status),
                         Says::Silence => continue 'requests,
@@ -135,7 +151,8 @@ async fn serve(
                         }
                     }
                 }
-                operation => well(operation, size),
+                ArgOp::Seek(args) => ResOp::Seek((tale.seeking)(args)),
+                operation => well(operation, tale.size),
             };
             let status = result.status();
             results.push(result);

@@ -10,6 +10,7 @@ mod copies_announced;
 mod copies_between;
 mod copies_broken;
 mod copies_killed;
+mod copies_sparse;
 mod courtesy;
 mod data;
 mod delegations;

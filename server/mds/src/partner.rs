@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::nfs4::{Nfsstat4, Stateid4};
@@ -94,6 +95,10 @@ pub trait Partner: Send + Sync + 'static {
 
     /// The most that one READ gives.
     fn read_bytes(&self) -> u32;
+
+    /// The first data in the range, as far as it goes; all of the range where the other server can't tell
+    /// holes. Empty where there is none: at the range's end, or before it where the file ends.
+    fn data(&self, within: Range<u64>) -> BoxFuture<'_, Result<Range<u64>, PartnerFault>>;
 
     /// At least a byte, unless the file ends there; never more than `count`.
     fn read(&self, offset: u64, count: u32) -> BoxFuture<'_, Result<PartnerData, PartnerFault>>;

@@ -28,7 +28,7 @@ use wire::nfs4::{
 
 /// What is copied inside the gates at once.
 const STRETCH_BYTES: u64 = 64 << 20;
-/// What is fetched from another server between two commits.
+/// What is fetched from another server between two commits, besides holes.
 const STRETCH_BYTES_THERE: u64 = 16 << 20;
 /// A copy within this server that is no longer than this is answered when it is done, whatever was asked for.
 const AT_ONCE_BYTES: u64 = 4 << 20;
@@ -45,6 +45,16 @@ struct Job {
     target: InodeId,
     range: CopiedRange,
     writer: Writer,
+}
+
+/// What was copied by one step, durably.
+#[derive(Clone, Copy)]
+struct Stretch {
+    bytes: u64,
+    /// Of a COMMIT.
+    verifier: [u8; 8],
+    /// The source has no more.
+    ended: bool,
 }
 
 #[derive(Clone)]
@@ -68,8 +78,7 @@ pub(crate) async fn copy(args: &Copy4Args, cx: &mut Compound<'_>) -> Result<Copy
             return Ok(background.begin(Task::Within(job)));
         }
     }
-    let (count, verifier) = job.stretch(0, STRETCH_BYTES).await?;
-    Ok(done(count, verifier))
+    Ok(done(job.stretch(0, STRETCH_BYTES).await?))
 }
 
 /// Whoever asks for an answer at once gets a beginning; everybody else an answer before the source is even
@@ -91,16 +100,15 @@ async fn from_another_server(args: &Copy4Args, cx: &mut Compound<'_>) -> Result<
     };
     let copied = copied.await;
     there.close().await;
-    let (count, verifier) = copied?;
-    Ok(done(count, verifier))
+    Ok(done(copied?))
 }
 
-fn done(count: u64, verifier: [u8; 8]) -> Copy4Ok {
+fn done(stretch: Stretch) -> Copy4Ok {
     let response = WriteResponse4 {
         callback_id: None,
-        count,
+        count: stretch.bytes,
         committed: StableHow4::FileSync,
-        writeverf: Verifier4(verifier),
+        writeverf: Verifier4(stretch.verifier),
     };
     answer(response, true)
 }
@@ -136,29 +144,27 @@ async fn within(args: &Copy4Args, cx: &Compound<'_>) -> Result<Job, Refusal> {
 }
 
 impl Job {
-    /// What comes after `copied`, durable as a whole.
-    fn next_bytes(&self, copied: u64) -> u64 {
-        let most = match self.source {
+    /// How much a stretch is to be in the background.
+    fn stretch_bytes(&self) -> u64 {
+        match self.source {
             Source::Here(_) => STRETCH_BYTES,
             Source::There(_) => STRETCH_BYTES_THERE,
-        };
-        (self.range.length - copied).min(most)
-    }
-
-    /// Copies what comes after `copied`, durably: how many bytes, and the verifier of a COMMIT.
-    async fn stretch(&self, copied: u64, most: u64) -> Result<(u64, [u8; 8]), Refusal> {
-        let range = self.range.after(copied, most);
-        match &self.source {
-            Source::Here(source) => self.stretch_from(*source, range).await,
-            Source::There(opened) => opened.stretch(self.target, range, &self.writer).await,
         }
     }
 
-    async fn stretch_from(
-        &self,
-        source: InodeId,
-        range: CopiedRange,
-    ) -> Result<(u64, [u8; 8]), Refusal> {
+    /// Copies what comes after `copied`. From another server `most` is what of it is no hole.
+    async fn stretch(&self, copied: u64, most: u64) -> Result<Stretch, Refusal> {
+        let range = |most| self.range.after(copied, most);
+        match &self.source {
+            Source::Here(source) => self.stretch_from(*source, range(most)).await,
+            Source::There(opened) => {
+                let rest = range(u64::MAX);
+                opened.stretch(self.target, rest, most, &self.writer).await
+            }
+        }
+    }
+
+    async fn stretch_from(&self, source: InodeId, range: CopiedRange) -> Result<Stretch, Refusal> {
         let server = &self.writer.server;
         let _inside = server
             .enter_both(source, self.target, GateMode::Shared)
@@ -182,7 +188,10 @@ impl Job {
             )
             .await?;
         self.writer.wrote_durably(&to).await?;
-        let verifier = server.objects.commit(&to.extents).await?;
-        Ok((copied, verifier))
+        Ok(Stretch {
+            bytes: copied,
+            verifier: server.objects.commit(&to.extents).await?,
+            ended: copied < range.length,
+        })
     }
 }

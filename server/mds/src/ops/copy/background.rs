@@ -122,14 +122,13 @@ impl Background {
         let mut copied = 0;
         let mut waits_since = None;
         loop {
-            let left = job.next_bytes(copied);
-            match job.stretch(copied, left).await {
-                Ok((count, verifier)) => {
+            match job.stretch(copied, job.stretch_bytes()).await {
+                Ok(stretch) => {
                     waits_since = None;
-                    copied += count;
+                    copied += stretch.bytes;
                     // A source that was cut meanwhile has no more.
-                    if count < left || copied == job.range.length {
-                        return (copied, Ok(verifier));
+                    if stretch.ended || copied == job.range.length {
+                        return (copied, Ok(stretch.verifier));
                     }
                 }
                 // A data server is away, or somebody is alone with a file: both pass. Meanwhile another

@@ -1,10 +1,11 @@
 //! What COPY fetches from another server, as a client of that server's own (RFC 7862 §4.6): read there with
-//! the client's copy-notify stateid, and stored here as WRITEs would be, a piece at a time.
+//! the client's copy-notify stateid, and stored here as WRITEs would be, a piece at a time. Holes that it tells
+//! are made here as DEALLOCATE would.
 //!
 //! A client could send this server anywhere: it goes where `[server_copy]` says and nowhere else. What the
 //! other side answers is believed as far as it can be written down, and it is waited for within bounds.
 
-use super::{Copy4Args, Job, Source};
+use super::{Copy4Args, Job, Source, Stretch};
 use crate::compound::Compound;
 use crate::ops::copied_range::CopiedRange;
 use crate::ops::copy_notify::address;
@@ -17,10 +18,11 @@ use bytes::{Bytes, BytesMut};
 use catalog::InodeId;
 use futures_util::stream::{self, StreamExt};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use wire::nfs4::Nfsstat4;
 use wire::rpc::{AuthSys, Credential, Gids, MachineName};
@@ -32,6 +34,8 @@ const PIECES_AT_ONCE: usize = 8;
 const PIECE_BYTES_LEAST: u32 = 4096;
 /// Times that a stretch is fetched anew because a data server of ours restarted in it.
 const ROUNDS: u32 = 4;
+/// Alternations of data and holes between two commits.
+const TURNS_MAX: usize = 256;
 /// Addresses of one source that are tried.
 const ADDRESSES_MAX: usize = 4;
 
@@ -46,6 +50,15 @@ pub(super) struct There {
     off: CancellationToken,
     opened: OnceCell<Arc<dyn Partner>>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What came of a stretch, and is not committed yet.
+#[derive(Default)]
+struct Brought {
+    bytes: u64,
+    ended: bool,
+    /// Under which verifiers.
+    written: Vec<[u8; 8]>,
 }
 
 /// A source that was found.
@@ -197,54 +210,122 @@ impl Opened {
         }
     }
 
-    /// Brings all of a stretch, durably: how many bytes, and the verifier of a COMMIT.
+    /// The next data of a range. What isn't told soon may have none but is read: one of the source's data
+    /// servers may be away that has nothing of what comes next.
+    async fn data(&self, within: Range<u64>) -> Result<Range<u64>, PartnerFault> {
+        let asked = self.partner.data(within.clone());
+        tokio::select! {
+            answer = timeout(self.patience / 4, asked) => answer.unwrap_or(Ok(within)),
+            () = self.off.cancelled() => Err(called_off()),
+        }
+    }
+
+    /// Brings a beginning of `rest`, durably: `most` bytes and the holes between them.
     pub async fn stretch(
         &self,
         target: InodeId,
-        stretch: CopiedRange,
+        rest: CopiedRange,
+        most: u64,
         writer: &Writer,
-    ) -> Result<(u64, [u8; 8]), Refusal> {
+    ) -> Result<Stretch, Refusal> {
         for _ in 0..ROUNDS {
-            let (copied, written) = self.bring(target, stretch, writer).await?;
+            let brought = self.bring(target, rest, most, writer).await?;
             let verifier = commit(target, writer).await?;
-            if written.iter().all(|said| *said == verifier) {
-                return Ok((copied, verifier));
+            if brought.written.iter().all(|said| *said == verifier) {
+                return Ok(Stretch {
+                    bytes: brought.bytes,
+                    verifier,
+                    ended: brought.ended,
+                });
             }
         }
         let reason = "a data server keeps restarting during a copy";
         Err(Refusal::passing(Nfsstat4::Delay, reason))
     }
 
-    /// Fetches ahead, and writes in order: where the source ends early, nothing lies behind its end.
     async fn bring(
         &self,
         target: InodeId,
-        stretch: CopiedRange,
+        rest: CopiedRange,
+        most: u64,
         writer: &Writer,
-    ) -> Result<(u64, Vec<[u8; 8]>), Refusal> {
+    ) -> Result<Brought, Refusal> {
+        let end = rest.source_offset + rest.length;
+        let mut brought = Brought::default();
+        let mut moved = 0;
+        // Nobody waits for the many turns of a slow source.
+        let until = Instant::now() + self.patience;
+        for _ in 0..TURNS_MAX {
+            let left = rest.after(brought.bytes, u64::MAX);
+            if left.length == 0 || moved >= most || (brought.bytes > 0 && Instant::now() > until) {
+                break;
+            }
+            let within = left.source_offset..end;
+            let data = self.data(within).await?;
+            let hole = data.start - left.source_offset;
+            if hole > 0 {
+                hollow(target, left.after(0, hole), writer).await?;
+                brought.bytes += hole;
+            }
+            if data.is_empty() {
+                brought.ended = data.start < end;
+                break;
+            }
+            let piece = left.after(hole, (data.end - data.start).min(most - moved));
+            let count = self.bring_data(target, piece, writer, &mut brought).await?;
+            moved += count;
+            if count < piece.length {
+                brought.ended = true;
+                break;
+            }
+        }
+        brought.written.dedup();
+        Ok(brought)
+    }
+
+    /// Fetches ahead, and writes in order: where the source ends early, nothing lies behind its end.
+    async fn bring_data(
+        &self,
+        target: InodeId,
+        piece: CopiedRange,
+        writer: &Writer,
+        brought: &mut Brought,
+    ) -> Result<u64, Refusal> {
         let step = u64::from(self.partner.read_bytes().min(PIECE_BYTES));
-        let pieces = (0..stretch.length).step_by(step as usize);
-        let mut arriving = stream::iter(pieces.map(|at| stretch.after(at, step)))
+        let pieces = (0..piece.length).step_by(step as usize);
+        let mut arriving = stream::iter(pieces.map(|at| piece.after(at, step)))
             .map(|piece| self.fetch(piece.source_offset, piece.length as u32))
             .buffered(PIECES_AT_ONCE);
         let mut copied = 0;
-        let mut written = Vec::new();
         while let Some(data) = arriving.next().await {
             let data = data?;
-            let (count, whole) = (data.len() as u64, step.min(stretch.length - copied));
+            let (count, whole) = (data.len() as u64, step.min(piece.length - copied));
             if count > 0 {
-                let at = stretch.target_offset + copied;
+                let at = piece.target_offset + copied;
                 let said = writer.store(target, at, data, Stability::Unstable).await?;
-                written.push(said.verifier);
+                brought.written.push(said.verifier);
                 copied += u64::from(said.count);
             }
             if count < whole {
                 break;
             }
         }
-        written.dedup();
-        Ok((copied, written))
+        brought.bytes += copied;
+        Ok(copied)
     }
+}
+
+/// Makes a hole, to the end of which the file goes at least.
+async fn hollow(target: InodeId, hole: CopiedRange, writer: &Writer) -> Result<(), Refusal> {
+    let server = &writer.server;
+    let _inside = server.enter(target, GateMode::Shared).await?;
+    let inode = writer.bound(target).await?;
+    let (objects, extents) = (&server.objects, &inode.extents);
+    objects
+        .deallocate(extents, hole.target_offset, hole.length)
+        .await?;
+    objects.pad(extents, hole.target_end()).await?;
+    writer.wrote(&inode).await
 }
 
 /// As COMMIT does.
