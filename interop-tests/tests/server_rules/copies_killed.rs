@@ -43,9 +43,9 @@ async fn holder(world: &World, client: &Client, file: &OpenFile, stripe: usize) 
 }
 
 impl Halfway {
-    async fn start() -> Result<Self> {
+    /// For so long it waits for the source.
+    async fn start(patience: Duration) -> Result<Self> {
         let source = World::with(2, |spec| spec.stripe_unit = STRETCH as u32).await?;
-        let patience = Duration::from_secs(3);
         let destination = World::with(2, |spec| spec.server_copy.patience = patience).await?;
         let mut pair = Pair::of(source, destination, BYTES).await?;
         let away = holder(&pair.source, &pair.at_source, &pair.from, 1).await?;
@@ -114,7 +114,7 @@ async fn again(world: &World, file: &OpenFile) -> Result<(Client, OpenFile)> {
 #[tokio::test]
 async fn a_copy_whose_source_is_killed_tells_what_it_has_and_goes_on_when_that_is_back()
 -> Result<()> {
-    let mut halfway = Halfway::start().await?;
+    let mut halfway = Halfway::start(Duration::from_secs(6)).await?;
     let pair = &mut halfway.pair;
     pair.source.crash().await?;
     let OffloadInfo4::Failed {
@@ -138,7 +138,7 @@ async fn a_copy_whose_source_is_killed_tells_what_it_has_and_goes_on_when_that_i
 
 #[tokio::test]
 async fn a_copy_whose_source_restarts_is_told_and_not_waited_for() -> Result<()> {
-    let mut halfway = Halfway::start().await?;
+    let mut halfway = Halfway::start(Duration::from_secs(6)).await?;
     let pair = &mut halfway.pair;
     // Its session is gone, and so is what was announced.
     pair.source.crash_and_restart().await?;
@@ -156,7 +156,7 @@ async fn a_copy_whose_source_restarts_is_told_and_not_waited_for() -> Result<()>
 
 #[tokio::test]
 async fn a_copy_whose_destination_is_killed_is_nobody_s_and_its_target_is_sound() -> Result<()> {
-    let mut halfway = Halfway::start().await?;
+    let mut halfway = Halfway::start(Duration::from_secs(12)).await?;
     let pair = &mut halfway.pair;
     // Another client writes into the target directly, further out, and never says so.
     let b = pair.destination.new_kernel("b").await?;
