@@ -103,8 +103,11 @@ pub fn run(workspace: &Workspace) -> Result<ExitCode> {
 
 fn cargo_tests(workspace: &Workspace) -> Result<Counts> {
     let mut counts = Counts::default();
+    // Tests of servers wait for each other more than they compute.
     let status = shell::passing_on(
-        &mut workspace.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]),
+        workspace
+            .cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])
+            .env("RUST_TEST_THREADS", "4"),
         |line| add_result_line(&mut counts, line),
     )?;
     if !status.success() && counts.failed == 0 {

@@ -7,6 +7,7 @@ use interop_tests::nfs41::{CallbackAnswer, Client, Failure, OpenFile, StatusOf};
 use wire::nfs3::Nfsstat3;
 use wire::nfs4::*;
 
+use crate::delegations::SEQ4_STATUS_RECALLABLE_STATE_REVOKED;
 use crate::direct::{Held, Refused};
 use crate::world::World;
 
@@ -200,6 +201,35 @@ async fn a_client_that_knows_no_such_layout_cannot_write_with_it_later() -> Resu
         .answer_all(CallbackAnswer::Status(Nfsstat4::NomatchingLayout));
     b.truncate(&other.fh, other.stateid, 0).await?;
     assert_eq!(held.write(0, "late").await.refused(), Some(Nfsstat3::Acces));
+    // Told that something was revoked, Linux would give up its other layouts in the midst of writing.
+    let flags = a.ok([]).await?.sequence()?.status_flags;
+    assert_eq!(flags & SEQ4_STATUS_RECALLABLE_STATE_REVOKED, 0);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_client_that_knows_its_layout_in_a_moment_keeps_the_right_to_return_it() -> Result<()> {
+    // Asked back while the reply to its LAYOUTGET is on its way: what it has begun to write must not be lost.
+    let world = World::start().await?;
+    let (a, mine, held, b, other) = shared(&world).await?;
+    let unknown = CallbackAnswer::Status(Nfsstat4::NomatchingLayout);
+    a.callbacks.answer_next(unknown);
+    a.callbacks.answer_next(unknown);
+    let returns = async {
+        for _ in 0..3 {
+            recalled(&a).await?;
+        }
+        held.write(0, "begun").await?;
+        a.layoutcommit(&mine.fh, held.stateid, Some(4)).await?;
+        a.layoutreturn(&mine.fh, held.stateid, Layoutiomode4::Any)
+            .await?;
+        anyhow::Ok(())
+    };
+    let (truncated, returned) = tokio::join!(b.truncate(&other.fh, other.stateid, 3), returns);
+    truncated?;
+    returned?;
+    let read = b.read(&other.fh, other.stateid, 0, 10).await?;
+    assert_eq!(&read.data[..], b"beg");
     world.ends_without_leak().await
 }
 

@@ -7,6 +7,7 @@ use crate::callbacks::{CallbackFailure, RETRY};
 use crate::filehandle::Named;
 use crate::server::Server;
 use crate::state::{ClientId, LayoutMode, RecallOrder, Time};
+use catalog::InodeId;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ use wire::nfs4::{
 
 /// Recalls that one client is asked at once: its back channel has few slots.
 const AT_ONCE: usize = 4;
+/// How often a client says of a layout to write that it doesn't have it before that is believed: the reply to its
+/// LAYOUTGET has long been there then.
+const UNKNOWN_MAX: u32 = 4;
 /// From so many on a client that must give up everything is asked once for all of it.
 const BULK: usize = 64;
 /// RCA4_TYPE_MASK_FF_LAYOUT_MIN and _MAX (RFC 8435 §11): layouts to read and to write.
@@ -73,8 +77,9 @@ impl Server {
         let server = Arc::clone(self);
         self.tasks.spawn(async move {
             let deadline = orders.iter().map(|order| order.deadline).max();
+            let writes = orders.iter().any(|order| order.mode == LayoutMode::Write);
             let told = server
-                .recall(client, what, deadline.unwrap_or(Time::ZERO))
+                .recall(client, what, writes, deadline.unwrap_or(Time::ZERO))
                 .await;
             if told == Some(Nfsstat4::NomatchingLayout) {
                 for order in &orders {
@@ -95,19 +100,26 @@ impl Server {
             length: u64::MAX,
             stateid: order.stateid.into(),
         });
-        let told = self.recall(order.client, what, order.deadline).await;
+        let writes = order.mode == LayoutMode::Write && !self.goes(order.inode).await;
+        let told = self
+            .recall(order.client, what, writes, order.deadline)
+            .await;
         if told == Some(Nfsstat4::NomatchingLayout) {
             self.unknown_to_client(&order).await;
         }
     }
 
-    /// Asks again and again until the client has taken notice; what it said then.
+    /// Asks again and again until the client has taken notice; what it said then. A client that has no such layout is
+    /// asked for a while, if it could write with it: Linux says so as well of one that it doesn't have yet, its
+    /// LAYOUTGET's reply being on its way, and returns it when that is there.
     async fn recall(
         &self,
         client: ClientId,
         recall: Layoutrecall4,
+        writes: bool,
         deadline: Time,
     ) -> Option<Nfsstat4> {
+        let mut unknown = 0;
         let ask = CbArgOp::Layoutrecall(CbLayoutrecall4Args {
             layout_type: LAYOUT4_FLEX_FILES,
             iomode: Layoutiomode4::Any,
@@ -115,9 +127,14 @@ impl Server {
             recall,
         });
         while self.clock.monotonic() < deadline {
-            match self.callback(client, ask.clone()).await {
+            let told = self.callback(client, ask.clone()).await;
+            unknown += u32::from(matches!(told, Ok(Nfsstat4::NomatchingLayout)));
+            match told {
                 // It returns the layout by LAYOUTRETURN, soon: Linux first ends the I/O under way.
-                Ok(told @ (Nfsstat4::Ok | Nfsstat4::NomatchingLayout)) => return Some(told),
+                Ok(told @ Nfsstat4::Ok) => return Some(told),
+                Ok(told @ Nfsstat4::NomatchingLayout) if !writes || unknown >= UNKNOWN_MAX => {
+                    return Some(told);
+                }
                 Err(CallbackFailure::Gone) => return None,
                 // DELAY, or no path now: while it lasts the deadline draws near.
                 Ok(_) | Err(CallbackFailure::Unreachable | CallbackFailure::TooLong) => {
@@ -128,14 +145,11 @@ impl Server {
         None
     }
 
-    /// The client says that it has no such layout. Linux says so as well of one that it doesn't have
-    /// yet, its LAYOUTGET's reply being on its way, and would write with it: only a fence makes it true.
+    /// The client says that it has no such layout. It may yet write with it, if the reply to its LAYOUTGET takes that
+    /// long: only a fence makes it true.
     async fn unknown_to_client(self: &Arc<Self>, order: &RecallOrder) {
-        let inode = self.catalog.read().inode(order.inode).await;
-        // The objects of a file without names go, whoever may write them.
-        let goes = inode.is_ok_and(|inode| inode.nlink == 0);
-        if order.mode == LayoutMode::Write && !goes {
-            self.state.lock().begin_fence(order.grant);
+        if order.mode == LayoutMode::Write && !self.goes(order.inode).await {
+            self.state.lock().begin_silent_fence(order.grant);
             self.layouts_changed.notify_waiters();
             self.fence_all_soon();
         } else {
@@ -144,6 +158,12 @@ impl Server {
             self.settle_later(order.inode);
             self.reap_if_free(order.inode);
         }
+    }
+
+    /// The objects of a file without names go, whoever may write them.
+    async fn goes(&self, inode: InodeId) -> bool {
+        let inode = self.catalog.read().inode(inode).await;
+        inode.is_ok_and(|inode| inode.nlink == 0)
     }
 
     /// There are as many layouts as may be. Asks the client that is at its own limit, or else the one

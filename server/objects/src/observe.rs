@@ -92,16 +92,18 @@ impl Objects {
                 ));
             }
         }
-        let stats: Vec<(ObjectId, ObjectStat)> = stream::iter(asked)
+        let answers: Vec<Result<(ObjectId, ObjectStat), Error>> = stream::iter(asked)
             .map(|(desk, object, size)| async move {
                 let stat = desk
                     .insist(ATTEMPTS, || desk.server().extend(&object.handle, size))
                     .await?;
-                Ok::<_, Error>((object.object, stat))
+                Ok((object.object, stat))
             })
             .buffer_unordered(CALLS_AT_ONCE)
-            .try_collect()
-            .await?;
+            .collect()
+            .await;
+        // All of them, also when one failed: what is still under way would change an object behind what comes next.
+        let stats: Vec<(ObjectId, ObjectStat)> = answers.into_iter().collect::<Result<_, _>>()?;
         Ok(stamp_of(stats.iter().map(|(object, stat)| (*object, stat))))
     }
 
@@ -119,16 +121,18 @@ impl Objects {
                 ));
             }
         }
-        let stats: Vec<(ObjectId, ObjectStat)> = stream::iter(asked)
+        let answers: Vec<Result<(ObjectId, ObjectStat), Error>> = stream::iter(asked)
             .map(|(desk, object, size)| async move {
                 let stat = desk
                     .insist(ATTEMPTS, || desk.server().set_size(&object.handle, size))
                     .await?;
-                Ok::<_, Error>((object.object, stat))
+                Ok((object.object, stat))
             })
             .buffer_unordered(CALLS_AT_ONCE)
-            .try_collect()
-            .await?;
+            .collect()
+            .await;
+        // All of them, also when one failed: what is still under way would change an object behind what comes next.
+        let stats: Vec<(ObjectId, ObjectStat)> = answers.into_iter().collect::<Result<_, _>>()?;
         let counted = stats.iter().filter(|(object, _)| live.contains(object));
         Ok(stamp_of(counted.map(|(object, stat)| (*object, stat))))
     }

@@ -181,8 +181,20 @@ impl State {
         grants
     }
 
-    /// Stops honouring a layout, recalled or not. It is gone when `fenced` says so.
+    /// Stops honouring a layout, recalled or not. It is gone when `fenced` says so, and the client hears that
+    /// something of its own was revoked.
     pub fn begin_fence(&mut self, id: GrantId) -> Option<Grant> {
+        let fencing = self.begin_silent_fence(id)?;
+        if let Some(client) = self.clients.live_mut(fencing.client) {
+            client.notice = Notice::Due;
+        }
+        Some(fencing)
+    }
+
+    /// The same of a layout that the client says it doesn't have. Linux gives up all its layouts when it hears that one
+    /// was revoked, leaves what it is writing by them dirty behind a close(2), and says of each of them later that it
+    /// doesn't have it: told each time, it would never keep a layout again.
+    pub fn begin_silent_fence(&mut self, id: GrantId) -> Option<Grant> {
         let index = self.grants.by_id(id)?;
         let before = self.grants.view(index)?;
         if before.phase == GrantPhase::Fencing {
@@ -192,9 +204,6 @@ impl State {
             layout.serial = layout.serial.wrapping_add(1);
             layout.phase = GrantPhase::Fencing;
         });
-        if let Some(client) = self.clients.live_mut(before.client) {
-            client.notice = Notice::Due;
-        }
         self.grants
             .view(index)
             .filter(|grant| grant.phase == GrantPhase::Fencing)
