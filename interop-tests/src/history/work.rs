@@ -36,6 +36,11 @@ pub struct Plan {
     pub steps: usize,
 }
 
+/// Neither close(2) nor the end of a lock waits for pages whose layout goes while they are written (fact 52).
+fn arrived(file: &File) -> std::io::Result<()> {
+    file.sync_all()
+}
+
 pub struct Worker {
     folder: PathBuf,
     who: String,
@@ -255,7 +260,8 @@ impl Worker {
 
     fn create(&self, path: &Path) -> std::io::Result<()> {
         let mut file = File::create_new(path)?;
-        file.write_all(self.who.as_bytes())
+        file.write_all(self.who.as_bytes())?;
+        arrived(&file)
     }
 
     /// A file that is read and written: the one that is open already, or opened anew.
@@ -287,6 +293,9 @@ impl Worker {
         acquire(&file, kind, hold).with_context(|| format!("locking {name}"))?;
         let began = self.ticks.next()?;
         let deed = work(&mut file).with_context(|| format!("with {name} locked"))?;
+        if hold == Hold::Exclusive {
+            arrived(&file).with_context(|| format!("syncing {name}"))?;
+        }
         let ended = self.ticks.next()?;
         lock(&file, kind, FlockOperation::Unlock).with_context(|| format!("unlocking {name}"))?;
         if self.keeps_open {
@@ -307,6 +316,7 @@ impl Worker {
                 // By a second open file, which is closed before the lock on the first is given back.
                 let mut second = OpenOptions::new().append(true).open(append)?;
                 second.write_all(line.as_bytes())?;
+                arrived(&second)?;
             }
             Ok(UnderLock::Appended { record })
         })
@@ -360,6 +370,7 @@ impl Worker {
         let open = opened.with_context(|| format!("opening {file}"))?;
         open.write_all_at(&Content::bytes_of(id, blocks), 0)
             .with_context(|| format!("writing {file}"))?;
+        arrived(&open).with_context(|| format!("syncing {file}"))?;
         drop(open);
         let wrote = Deed::Wrote {
             file,
