@@ -7,7 +7,7 @@ use crate::{Error, Objects};
 use backend::ObjectStat;
 use catalog::{DataStamp, Inode};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use layout::{Extent, ObjectId, object_size_for, written_end};
+use layout::{Extent, ObjectId, ObjectRef, object_size_for, written_end};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
@@ -82,29 +82,23 @@ impl Objects {
     /// Makes every object long enough for `size` to be visible (invariant 8), cutting nothing. Gives the state after
     /// it: padding moves the objects' times, and is no write.
     pub async fn pad(&self, extents: &[Extent], size: u64) -> Result<DataStamp, Error> {
+        let answers = self.pad_each(extents, size).await?;
+        stamp_after(answers, |_| true)
+    }
+
+    /// The same, with what each object answered.
+    pub(crate) async fn pad_each(
+        &self,
+        extents: &[Extent],
+        size: u64,
+    ) -> Result<Vec<Answer>, Error> {
         let mut asked = Vec::new();
         for extent in extents {
-            for object in live_objects(std::slice::from_ref(extent)) {
-                asked.push((
-                    self.desk(object.server)?,
-                    object.clone(),
-                    object_size_for(extent, size),
-                ));
-            }
+            let part = object_size_for(extent, size);
+            let live = live_objects(std::slice::from_ref(extent));
+            asked.extend(live.map(|object| (object.clone(), part)));
         }
-        let answers: Vec<Result<(ObjectId, ObjectStat), Error>> = stream::iter(asked)
-            .map(|(desk, object, size)| async move {
-                let stat = desk
-                    .insist(ATTEMPTS, || desk.server().extend(&object.handle, size))
-                    .await?;
-                Ok((object.object, stat))
-            })
-            .buffer_unordered(CALLS_AT_ONCE)
-            .collect()
-            .await;
-        // All of them, also when one failed: what is still under way would change an object behind what comes next.
-        let stats: Vec<(ObjectId, ObjectStat)> = answers.into_iter().collect::<Result<_, _>>()?;
-        Ok(stamp_of(stats.iter().map(|(object, stat)| (*object, stat))))
+        self.resize_each(asked, Resize::Extend).await
     }
 
     /// Cuts or extends every object to its part of `size`. The caller keeps writers out. Gives the state after it.
@@ -112,28 +106,56 @@ impl Objects {
         let live: Vec<ObjectId> = live_objects(extents).map(|object| object.object).collect();
         let mut asked = Vec::new();
         for extent in extents {
+            let part = object_size_for(extent, size);
             // A stale copy too: what was cut must not come back by a repair that reads it.
-            for object in extent.objects() {
-                asked.push((
-                    self.desk(object.server)?,
-                    object.clone(),
-                    object_size_for(extent, size),
-                ));
-            }
+            asked.extend(extent.objects().map(|object| (object.clone(), part)));
         }
-        let answers: Vec<Result<(ObjectId, ObjectStat), Error>> = stream::iter(asked)
+        let answers = self.resize_each(asked, Resize::Set).await?;
+        stamp_after(answers, |object| live.contains(&object))
+    }
+
+    /// All answers are awaited, also when one is an error: what is still under way would change an object behind what
+    /// comes next.
+    async fn resize_each(
+        &self,
+        asked: Vec<(ObjectRef, u64)>,
+        how: Resize,
+    ) -> Result<Vec<Answer>, Error> {
+        let asked: Vec<_> = asked
+            .into_iter()
+            .map(|(object, size)| Ok((self.desk(object.server)?, object, size)))
+            .collect::<Result<_, Error>>()?;
+        let answers = stream::iter(asked)
             .map(|(desk, object, size)| async move {
                 let stat = desk
-                    .insist(ATTEMPTS, || desk.server().set_size(&object.handle, size))
+                    .insist(ATTEMPTS, || match how {
+                        Resize::Extend => desk.server().extend(&object.handle, size),
+                        Resize::Set => desk.server().set_size(&object.handle, size),
+                    })
                     .await?;
                 Ok((object.object, stat))
             })
             .buffer_unordered(CALLS_AT_ONCE)
-            .collect()
-            .await;
-        // All of them, also when one failed: what is still under way would change an object behind what comes next.
-        let stats: Vec<(ObjectId, ObjectStat)> = answers.into_iter().collect::<Result<_, _>>()?;
-        let counted = stats.iter().filter(|(object, _)| live.contains(object));
-        Ok(stamp_of(counted.map(|(object, stat)| (*object, stat))))
+            .collect();
+        Ok(answers.await)
     }
+}
+
+#[derive(Clone, Copy)]
+enum Resize {
+    /// Cuts nothing.
+    Extend,
+    Set,
+}
+
+/// What an object is after a call, or why it isn't.
+pub(crate) type Answer = Result<(ObjectId, ObjectStat), Error>;
+
+pub(crate) fn stamp_after(
+    answers: Vec<Answer>,
+    counts: impl Fn(ObjectId) -> bool,
+) -> Result<DataStamp, Error> {
+    let stats: Vec<(ObjectId, ObjectStat)> = answers.into_iter().collect::<Result<_, _>>()?;
+    let counted = stats.iter().filter(|(object, _)| counts(*object));
+    Ok(stamp_of(counted.map(|(object, stat)| (*object, stat))))
 }

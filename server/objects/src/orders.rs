@@ -4,17 +4,14 @@
 //! Never here: who asks for a change, and recalls before it.
 
 use crate::member::Health;
-use crate::observe::ATTEMPTS;
-use crate::proxy::live_objects;
+use crate::observe::{Answer, stamp_after};
 use crate::turns::Turn;
 use crate::{Error, Objects};
 use catalog::{DataStamp, Inode, InodeId, Order, OrderId, OrderKind, Tx};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use layout::{Extent, ObjectRef, object_size_for};
+use layout::{Extent, ObjectRef};
 use std::sync::Arc;
 use std::time::Duration;
 
-const CALLS_AT_ONCE: usize = 16;
 /// Between attempts at orders whose data server is away.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
@@ -358,13 +355,14 @@ impl Objects {
         let Some(known) = self.inode_of(id, inode).await? else {
             return Ok(());
         };
-        let stamp = match self.pad(&known.extents, known.size).await {
-            Ok(stamp) => Some(stamp),
-            Err(error) if error.is_gone() => {
-                self.pad_what_is_left(&known).await?;
-                None
-            }
-            Err(error) => return Err(error),
+        let answers = self.pad_each(&known.extents, known.size).await?;
+        let is_lost = |answer: &Answer| answer.as_ref().is_err_and(Error::is_gone);
+        let stamp = if answers.iter().any(is_lost) {
+            let left = answers.into_iter().filter(|answer| !is_lost(answer));
+            left.collect::<Result<Vec<_>, _>>()?;
+            None
+        } else {
+            Some(stamp_after(answers, |_| true)?)
         };
         catalog::transact!(self.catalog, self.now(), |tx| -> Result<(), Error> {
             let mut current = tx.inode(inode).await?;
@@ -377,28 +375,6 @@ impl Objects {
             Ok(())
         })?;
         Ok(())
-    }
-
-    async fn pad_what_is_left(&self, inode: &Inode) -> Result<(), Error> {
-        let mut asked = Vec::new();
-        for extent in &inode.extents {
-            for object in live_objects(std::slice::from_ref(extent)) {
-                let size = object_size_for(extent, inode.size);
-                asked.push((self.desk(object.server)?, object.clone(), size));
-            }
-        }
-        stream::iter(asked)
-            .map(Ok::<_, Error>)
-            .try_for_each_concurrent(CALLS_AT_ONCE, |(desk, object, size)| async move {
-                let extended = desk
-                    .insist(ATTEMPTS, || desk.server().extend(&object.handle, size))
-                    .await;
-                match extended {
-                    Err(error) if error.kind != backend::ErrorKind::Gone => Err(error.into()),
-                    _ => Ok(()),
-                }
-            })
-            .await
     }
 
     async fn carry_out_fence(
