@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use wire::nfs4::{
     Attributes, CbArgOp, CbCompound4Args, CbCompound4Res, CbGetattr4Ok, CbOpnum, CbResOp,
-    CbSequence4Args, CbSequence4Ok, Nfsstat4, Sessionid4,
+    CbSequence4Args, CbSequence4Ok, Nfsstat4, ReferringCallList4, Sessionid4,
 };
 
 use super::failure::Failure;
@@ -39,6 +39,7 @@ struct Inner {
     otherwise: CallbackAnswer,
     attributes: Option<Attributes>,
     slots: HashMap<(Sessionid4, u32), (u32, CbCompound4Res)>,
+    referring: Vec<ReferringCallList4>,
     tell: mpsc::UnboundedSender<CbArgOp>,
 }
 
@@ -53,6 +54,7 @@ impl Callbacks {
             otherwise,
             attributes: None,
             slots: HashMap::new(),
+            referring: Vec::new(),
             tell,
         };
         Self {
@@ -94,6 +96,17 @@ impl Callbacks {
         self.came.lock().await.is_empty()
     }
 
+    /// Behind which of our own requests the latest callback comes, as (slot, sequence) in this session.
+    pub fn referring(&self, session: Sessionid4) -> Vec<(u32, u32)> {
+        let inner = self.lock();
+        let lists = inner.referring.iter();
+        lists
+            .filter(|list| list.sessionid == session)
+            .flat_map(|list| &list.referring_calls)
+            .map(|call| (call.slotid, call.sequenceid))
+            .collect()
+    }
+
     pub(super) fn answer(&self, args: CbCompound4Args) -> Option<CbCompound4Res> {
         self.lock().answer(args)
     }
@@ -116,6 +129,7 @@ impl Inner {
         if args.minorversion != self.minor {
             return Some(refused(tag, Nfsstat4::Badsession));
         }
+        self.referring.clone_from(&sequence.referring_call_lists);
         let next = self.script.front().copied().unwrap_or(self.otherwise);
         if let CallbackAnswer::Refused(status) = next {
             self.script.pop_front();

@@ -294,6 +294,11 @@ impl Client {
         }
     }
 
+    /// The slot and sequence id of the last request of somebody who sends one after another.
+    pub fn last_request(&self) -> (u32, u32) {
+        (0, self.session().slots[0].sequenceid)
+    }
+
     /// Takes back the last [`Self::next_sequence`], for a request that the server refused to count.
     pub fn forget_sequence(&self, slotid: u32) {
         let slot = &mut self.session().slots[slotid as usize];

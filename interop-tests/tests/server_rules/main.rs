@@ -34,6 +34,7 @@ mod placement;
 mod promises;
 mod ranges;
 mod referrals;
+mod referring;
 mod refusals;
 mod restart;
 mod returns;

@@ -6,7 +6,8 @@ mod notify;
 
 use crate::server::Server;
 use crate::state::{
-    CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, LockNotice,
+    About, CallbackOutcome, CallbackRefusal, CallbackSlot, ClientId, ConnectionId, LockNotice,
+    SlotRef,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use wire::Xdr;
 use wire::nfs4::{
     CB_COMPOUND, CallbackSecParms4, CbArgOp, CbCompound4Args, CbCompound4Res, CbNotifyLock4Args,
-    CbSequence4Args, Clientid4, Nfsstat4, Sessionid4, StateOwner4,
+    CbSequence4Args, Clientid4, Layoutrecall4, Nfsstat4, ReferringCall4, ReferringCallList4,
+    Sessionid4, StateOwner4,
 };
 use wire::rpc::{AuthSys, Credential, Gids, MachineName};
 use wire::xdr::{Decoder, Encoder};
@@ -39,7 +41,8 @@ impl Server {
         client: ClientId,
         operation: CbArgOp,
     ) -> Result<Nfsstat4, CallbackFailure> {
-        let answer = self.called_back(client, operation).await?;
+        let about = about(&operation);
+        let answer = self.called_back(client, operation, about).await?;
         Ok(answer
             .results
             .get(1)
@@ -51,16 +54,25 @@ impl Server {
         &self,
         client: ClientId,
         operation: CbArgOp,
+        about: About,
     ) -> Result<CbCompound4Res, CallbackFailure> {
-        let slot = match self.state.lock().callback_begin(client) {
+        let slot = match self.state.lock().callback_begin(client, about) {
             Ok(slot) => slot,
             Err(CallbackRefusal::UnknownClient) => return Err(CallbackFailure::Gone),
             Err(CallbackRefusal::NoPath | CallbackRefusal::Busy) => {
                 return Err(CallbackFailure::Unreachable);
             }
         };
-        let (credential, arguments) = (identity(&slot), request(&slot, operation));
-        if request_bytes(&credential, &arguments) > slot.max_request_bytes as usize {
+        let credential = identity(&slot);
+        let too_long = |arguments: &Bytes| {
+            request_bytes(&credential, arguments) > slot.max_request_bytes as usize
+        };
+        let mut arguments = request(&slot, &slot.referring, operation.clone());
+        if too_long(&arguments) && !slot.referring.is_empty() {
+            // A back channel that takes little: an answer too early is asked for again.
+            arguments = request(&slot, &[], operation);
+        }
+        if too_long(&arguments) {
             let unused = CallbackOutcome::NotTaken;
             self.state.lock().callback_end(&slot, unused);
             return Err(CallbackFailure::TooLong);
@@ -156,14 +168,48 @@ fn identity(slot: &CallbackSlot) -> Credential {
     }
 }
 
-fn request(slot: &CallbackSlot, operation: CbArgOp) -> Bytes {
+/// What a callback is about, where it says so itself: CB_GETATTR doesn't.
+fn about(operation: &CbArgOp) -> About {
+    match operation {
+        CbArgOp::Recall(args) => About::Stateid(args.stateid.into()),
+        CbArgOp::Notify(args) => About::Stateid(args.stateid.into()),
+        CbArgOp::Offload(args) => About::Stateid(args.stateid.into()),
+        CbArgOp::Layoutrecall(args) => match &args.recall {
+            Layoutrecall4::File(file) => About::Stateid(file.stateid.into()),
+            Layoutrecall4::Fsid(_) | Layoutrecall4::All => About::Layouts,
+        },
+        _ => About::Nothing,
+    }
+}
+
+/// One list for each session (RFC 8881 §20.9.3).
+fn referring(calls: &[SlotRef]) -> Vec<ReferringCallList4> {
+    let mut lists: Vec<ReferringCallList4> = Vec::new();
+    for call in calls {
+        let sessionid = Sessionid4(call.session.0);
+        let named = ReferringCall4 {
+            sequenceid: call.sequence,
+            slotid: call.slot,
+        };
+        match lists.iter_mut().find(|list| list.sessionid == sessionid) {
+            Some(list) => list.referring_calls.push(named),
+            None => lists.push(ReferringCallList4 {
+                sessionid,
+                referring_calls: vec![named],
+            }),
+        }
+    }
+    lists
+}
+
+fn request(slot: &CallbackSlot, calls: &[SlotRef], operation: CbArgOp) -> Bytes {
     let sequence = CbArgOp::Sequence(CbSequence4Args {
         sessionid: Sessionid4(slot.session.0),
         sequenceid: slot.sequence,
         slotid: slot.slot,
         highest_slotid: slot.highest_slot,
         cachethis: false,
-        referring_call_lists: Vec::new(),
+        referring_call_lists: referring(calls),
     });
     let compound = CbCompound4Args {
         tag: Bytes::new(),
@@ -199,5 +245,29 @@ fn judge(answer: Option<Bytes>) -> (CallbackOutcome, Option<CbCompound4Res>) {
         }
         Some(Nfsstat4::SeqMisordered) => (CallbackOutcome::Misordered, None),
         Some(_) | None => (CallbackOutcome::NotTaken, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::SessionId;
+
+    #[test]
+    fn calls_that_a_callback_refers_to_are_listed_by_session() {
+        let call = |session, slot| SlotRef {
+            session: SessionId([session; 16]),
+            slot,
+            sequence: 7,
+        };
+        let lists = referring(&[call(1, 0), call(2, 5), call(1, 3)]);
+        let told: Vec<_> = lists
+            .iter()
+            .map(|list| {
+                let slots = list.referring_calls.iter().map(|call| call.slotid);
+                (list.sessionid.0[0], slots.collect::<Vec<_>>())
+            })
+            .collect();
+        assert_eq!(told, [(1, vec![0, 3]), (2, vec![5])]);
     }
 }

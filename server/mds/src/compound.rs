@@ -6,7 +6,7 @@ use crate::exports::{Access, ExportRule, Squash};
 use crate::filehandle::Named;
 use crate::identity::{self, Credential, TakeAway, Unnamed, Want, may};
 use crate::server::{Server, Settings};
-use crate::state::{Admitted, ClientId, Stateid, Time};
+use crate::state::{Admitted, ClientId, State, Stateid, Time};
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeChange, InodeId, Timestamp};
@@ -177,6 +177,13 @@ impl Compound<'_> {
             Ok(self.saved_stateid.ok_or(Nfsstat4::BadStateid)?)
         } else {
             Ok(stateid)
+        }
+    }
+
+    /// The request gives its client `stateid`: said under the lock that gives it.
+    pub fn gave(&self, state: &mut State, stateid: Stateid) {
+        if let Some(admitted) = &self.admitted {
+            state.gave(admitted.slot, stateid);
         }
     }
 

@@ -5,7 +5,7 @@ use super::{CallbackFailure, RETRY};
 use crate::delegations::holder::{Told, timestamp};
 use crate::filehandle::Named;
 use crate::server::Server;
-use crate::state::{ClientId, Delegation, DelegationRecall};
+use crate::state::{About, ClientId, Delegation, DelegationRecall};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -98,7 +98,8 @@ impl Server {
                 fh: self.handle_of_delegation(holder),
                 attr_request,
             });
-            match self.called_back(holder.client, ask).await {
+            let about = About::Stateid(holder.stateid);
+            match self.called_back(holder.client, ask, about).await {
                 Ok(answer) => match answer.results.get(1)? {
                     CbResOp::Getattr(Ok(told)) => return read(&told.obj_attributes),
                     // It asks for time, or is asked before its OPEN was answered.

@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn the_longest_changes_of_one_callback_fit_a_page() {
         const PAGE: usize = 4096;
-        /// RPC header with all groups of AUTH_SYS, CB_COMPOUND and CB_SEQUENCE.
-        const AROUND: usize = 256;
+        /// RPC header with all groups of AUTH_SYS, CB_COMPOUND, and CB_SEQUENCE with eight referring calls.
+        const AROUND: usize = 256 + 8 * 28;
         let name = Bytes::from(vec![b'x'; catalog::NAME_MAX_BYTES]);
         let old = OldEntry {
             name: name.clone(),

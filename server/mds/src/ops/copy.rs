@@ -14,7 +14,7 @@ mod there;
 use super::copied_range::CopiedRange;
 use super::io::{Writer, allowed, regular, writable};
 use crate::compound::Compound;
-use crate::state::{GateMode, IoKind};
+use crate::state::{ClientId, GateMode, IoKind, OffloadRefusal, Stateid};
 use crate::status::Refusal;
 use background::{Background, Task};
 use catalog::InodeId;
@@ -70,7 +70,7 @@ pub(crate) async fn copy(args: &Copy4Args, cx: &mut Compound<'_>) -> Result<Copy
     let job = within(args, cx).await?;
     if !args.synchronous && job.range.length > AT_ONCE_BYTES {
         let client = job.writer.client;
-        let begun = cx.server.state.lock().offload_begin(client);
+        let begun = begin(client, cx);
         // Where no more may go on, the client gets a beginning and asks for the rest.
         if let Ok(stateid) = begun {
             let fh = cx.handle_of(cx.file()?);
@@ -81,13 +81,21 @@ pub(crate) async fn copy(args: &Copy4Args, cx: &mut Compound<'_>) -> Result<Copy
     Ok(done(job.stretch(0, STRETCH_BYTES).await?))
 }
 
+/// A copy that ends by CB_OFFLOAD, which may overtake COPY's answer.
+fn begin(client: ClientId, cx: &Compound<'_>) -> Result<Stateid, OffloadRefusal> {
+    let mut state = cx.server.state.lock();
+    let stateid = state.offload_begin(client)?;
+    cx.gave(&mut state, stateid);
+    Ok(stateid)
+}
+
 /// Whoever asks for an answer at once gets a beginning; everybody else an answer before the source is even
 /// looked for.
 async fn from_another_server(args: &Copy4Args, cx: &mut Compound<'_>) -> Result<Copy4Ok, Refusal> {
     let there = There::of(args, cx).await?;
     let client = cx.client()?;
     if !args.synchronous {
-        let begun = cx.server.state.lock().offload_begin(client);
+        let begun = begin(client, cx);
         if let Ok(stateid) = begun {
             let fh = cx.handle_of(cx.file()?);
             let background = Background::of(&there.writer, stateid, fh);

@@ -30,21 +30,26 @@ pub(crate) async fn get_dir_delegation(
         return Ok(GetDirDelegation4Ok::Unavail(false));
     }
     let notification = args.notification_types.intersection(OFFERED);
-    let given = cx.server.state.lock().delegate(
-        cx.time,
-        DelegationRequest {
-            client,
-            inode: folder.id,
-            kind: DelegationKind::Read,
-            times: false,
-            change: inode.change,
-            modified: inode.mtime,
-            tag: folder.export.number,
-            reclaim: false,
-            notices: notices(notification),
-            unasked: false,
-        },
-    );
+    let request = DelegationRequest {
+        client,
+        inode: folder.id,
+        kind: DelegationKind::Read,
+        times: false,
+        change: inode.change,
+        modified: inode.mtime,
+        tag: folder.export.number,
+        reclaim: false,
+        notices: notices(notification),
+        unasked: false,
+    };
+    let given = {
+        let mut state = cx.server.state.lock();
+        let given = state.delegate(cx.time, request);
+        if let Ok(delegation) = &given {
+            cx.gave(&mut state, delegation.stateid);
+        }
+        given
+    };
     // No want is kept: nobody will be told when there is one to be had.
     let Ok(given) = given else {
         return Ok(GetDirDelegation4Ok::Unavail(false));

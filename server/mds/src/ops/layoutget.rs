@@ -136,7 +136,12 @@ pub(crate) async fn layoutget(
         return Err(refusal);
     }
     let (offset, length) = (offer.offset, offer.length);
-    let stateid = cx.server.state.lock().layout_confirm(reservation)?;
+    let stateid = {
+        let mut state = cx.server.state.lock();
+        let stateid = state.layout_confirm(reservation)?;
+        cx.gave(&mut state, stateid);
+        stateid
+    };
     let iomode = if mode == LayoutMode::Write {
         Layoutiomode4::Rw
     } else {

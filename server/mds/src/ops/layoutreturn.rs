@@ -44,6 +44,9 @@ pub(crate) async fn layoutreturn(
             let back = {
                 let mut state = cx.server.state.lock();
                 let back = state.layout_return(client, file.id, stateid, mode, span)?;
+                if let Some(left) = back.stateid {
+                    cx.gave(&mut state, left);
+                }
                 if back.was_writer {
                     // What it wrote and never told of shows at once, and not only when that is settled.
                     cx.server.writing.unsettle(file.id);

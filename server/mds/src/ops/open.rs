@@ -100,6 +100,9 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             let mut state = cx.server.state.lock();
             let stateid = state.open_confirm(reservation)?;
             let given = wish.grant(ground, client, &file, &inode, cx.time, &mut state);
+            if let Ok(delegation) = &given {
+                cx.gave(&mut state, delegation.stateid);
+            }
             // RFC 9754 §4: a delegation that covers the open stands for it, if it is the owner's first.
             let needless = wish.no_open
                 && given.as_ref().is_ok_and(|delegation| {

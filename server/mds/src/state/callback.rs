@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use super::{ClientId, ConnectionId, SessionId, State};
+use super::sequence::SlotRef;
+use super::{About, ClientId, ConnectionId, SessionId, State};
 
 /// A slot of a back channel, taken until `callback_end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct CallbackSlot {
     pub slot: u32,
     pub sequence: u32,
     pub highest_slot: u32,
+    /// Requests to whose replies the callback comes second.
+    pub referring: Vec<SlotRef>,
     pub connections: Vec<ConnectionId>,
     pub minor: u32,
     pub callback_program: u32,
@@ -122,7 +125,12 @@ impl BackSlots {
 
 impl State {
     /// Takes a slot for one callback to the client.
-    pub fn callback_begin(&mut self, id: ClientId) -> Result<CallbackSlot, CallbackRefusal> {
+    pub fn callback_begin(
+        &mut self,
+        id: ClientId,
+        about: About,
+    ) -> Result<CallbackSlot, CallbackRefusal> {
+        let referring = self.referring(id, about);
         let client = self
             .clients
             .live(id)
@@ -145,6 +153,7 @@ impl State {
                 slot,
                 sequence,
                 highest_slot: session.back_slots.highest_taken(),
+                referring,
                 connections,
                 minor: session.minor,
                 callback_program: session.callback_program,

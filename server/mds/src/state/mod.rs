@@ -25,6 +25,7 @@ mod offload;
 mod open;
 mod range;
 mod recall;
+mod referring;
 mod refused;
 mod sequence;
 mod session;
@@ -65,6 +66,7 @@ pub use open::{
 };
 pub use range::{LockKind, LockRange};
 pub use recall::{RecallOrder, RecallWhat};
+pub use referring::About;
 pub use sequence::{
     Admitted, SequenceAnswer, SequenceRefusal, SequenceRequest, Sequenced, SlotRef, status_flags,
 };

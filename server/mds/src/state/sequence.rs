@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::client::Notice;
+use super::referring::Given;
 use super::session::{BoundDirection, Session};
 use super::slot::{Admission, CachedReply, Slot};
 use super::{ClientId, ConnectionId, SessionId, State, Time};
@@ -104,6 +105,8 @@ pub(super) struct SlotState {
     pub(super) slot: Slot,
     /// The target's serial in the last answer on this slot.
     pub(super) told: u32,
+    /// What the request that is on it gave its client.
+    pub(super) gave: Vec<Given>,
 }
 
 impl State {
@@ -161,6 +164,7 @@ impl State {
                     session.slots.push(SlotState {
                         slot: Slot::NEW,
                         told: session.target_serial,
+                        gave: Vec::new(),
                     });
                 }
                 let index = request.slot as usize;
@@ -223,6 +227,7 @@ impl State {
     ) -> Option<Sequenced> {
         let session = self.sessions.table.get_mut(&slot.session)?;
         let state = session.slots.get_mut(slot.slot as usize)?;
+        state.gave.clear();
         state
             .slot
             .begin(request.sequence, request.digest, request.cache_this, answer);
@@ -334,6 +339,9 @@ impl Session {
         {
             freed += state.slot.cached_bytes();
             state.slot.retire();
+            if !state.slot.is_executing() {
+                state.gave.clear();
+            }
         }
         freed
     }

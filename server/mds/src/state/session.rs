@@ -167,6 +167,8 @@ pub(super) struct Sessions {
     epoch: u32,
     last: u32,
     pub(super) cached_reply_bytes: usize,
+    /// How much requests gave their clients, ever.
+    pub(super) given: u64,
 }
 
 impl Sessions {
@@ -178,6 +180,7 @@ impl Sessions {
             epoch,
             last: 0,
             cached_reply_bytes: 0,
+            given: 0,
         }
     }
 

@@ -89,6 +89,11 @@ impl Stateid {
         }
     }
 
+    /// Whether this `other`, of one that was given out, names a layout.
+    pub(super) fn is_of_layout(other: [u8; 12]) -> bool {
+        u32::from(other[4]) >> (INDEX_BITS - 24) == StateKind::Layout as u32
+    }
+
     pub(super) fn compose(epoch: u32, parts: Parts, seqid: u32) -> Self {
         let mut other = [0; 12];
         other[..4].copy_from_slice(&epoch.to_be_bytes());
