@@ -100,7 +100,7 @@ pub const ALL: &[Scenario] = &[
             "script",
             "the script named by HEADRACE_SCRIPT, on a mounted client",
             Kernels::Each,
-            5,
+            60,
             script::run,
         )
     },
