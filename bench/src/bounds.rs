@@ -3,7 +3,7 @@
 //!
 //! Raw sessions over loopback, one connection each, to a metadata server in a process of its own.
 
-use crate::servers::{Servers, Settings};
+use crate::servers::{Servers, Settings, until_they_rest};
 use crate::session::{Session, at, layoutget, make, open};
 use anyhow::Result;
 use clap::Args;
@@ -94,7 +94,7 @@ pub async fn run(options: Options) -> Result<()> {
     let (mut alone, mut beside) = (Latencies::default(), Latencies::default());
     let mut asked = 0;
     for round in 1..=options.rounds {
-        servers.until_they_rest().await?;
+        until_they_rest(&servers.processes()).await?;
         let without = latencies(timed, &files, time).await?;
         let flood = Flood::begin(&servers, &files, round as u64).await?;
         let with = latencies(timed, &files, time).await?;

@@ -1,51 +1,106 @@
 //! What can be measured. A case is one kind of load on one kind of server, made anew for each round.
 
 mod data;
+mod loopback;
 mod names;
+mod store;
 
-use crate::costs;
+use crate::costs::{self, Process, Spent};
+use crate::ganesha::Names;
 use crate::load::{self, Measured, Pace};
-use crate::rounds::{Cost, Sample, Span};
+use crate::rounds::{Figure, Sample, Span};
+use crate::sides::{Kind as SideKind, Side};
 use anyhow::Result;
 use data::Transfer;
 use futures_util::future::BoxFuture;
 use names::Work;
 use std::path::Path;
+use std::time::Duration;
 
 /// What is measured in one round.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
-    /// The `headrace` that is measured.
-    pub program: &'a Path,
-    /// The disk that it works on.
+    pub side: &'a Side,
+    /// The disk that servers work on.
     pub disk: &'a Path,
     pub span: Span,
+    pub size: Size,
 }
+
+/// How much there is to work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    Full,
+    /// Less, so that it is made sooner, and no counting of system calls.
+    Quick,
+}
+
+/// How long system calls are counted, after what is measured: that they are slows the servers.
+const CALLS_COUNTED: Duration = Duration::from_secs(1);
+const CALLS_WARM_UP: Duration = Duration::from_millis(300);
 
 /// Callers who ask as soon as they are answered, and what each operation costs `servers` meanwhile; the memory is that
 /// of the first of them.
 async fn full<F, Fut>(
     callers: usize,
-    span: Span,
-    servers: &[u32],
+    place: Place<'_>,
+    servers: &[Process],
+    bytes_each: Option<u64>,
     one: F,
-) -> Result<(Measured, Cost)>
+) -> Result<(Measured, Vec<Figure>)>
 where
     F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<()>> + Send,
 {
-    let mine = [std::process::id()];
-    let before = (costs::processor_of(servers)?, costs::processor_of(&mine)?);
-    let measured = load::run(callers, Pace::Closed, span.parts(), one).await?;
-    let after = (costs::processor_of(servers)?, costs::processor_of(&mine)?);
+    let span = place.span;
+    let before = Spent::so_far(servers)?;
+    let measured = load::run(callers, Pace::Closed, span.parts(), one.clone()).await?;
+    let after = Spent::so_far(servers)?;
     // The warm-up costs as much a second as what is counted.
     let operations = measured.per_second() * span.whole().as_secs_f64();
-    let cost = Cost {
-        servers: after.0.saturating_sub(before.0).div_f64(operations),
-        load: after.1.saturating_sub(before.1).div_f64(operations),
-        resident_bytes: costs::resident_bytes(servers[0])?,
+    let mut figures = after.each(&before, operations, bytes_each);
+    let resident = costs::resident_bytes(servers[0].pid)? as f64 / 1e6;
+    figures.push(Figure::new(
+        "memory of the server that is asked",
+        "MB",
+        resident,
+    ));
+    if place.size == Size::Full {
+        figures.extend(calls_of_each(callers, servers, one).await?);
+    }
+    Ok((measured, figures))
+}
+
+/// System calls of all `servers` for one operation, under the same load. None where nobody can count them.
+async fn calls_of_each<F, Fut>(
+    callers: usize,
+    servers: &[Process],
+    one: F,
+) -> Result<Option<Figure>>
+where
+    F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let pids: Vec<u32> = servers.iter().map(|server| server.pid).collect();
+    // Whoever counts takes a moment to begin.
+    let parts = (CALLS_WARM_UP, CALLS_COUNTED + CALLS_WARM_UP);
+    let counting = async {
+        tokio::time::sleep(CALLS_WARM_UP).await;
+        costs::calls::within(&pids, CALLS_COUNTED).await
     };
-    Ok((measured, cost))
+    let (measured, counted) = tokio::join!(load::run(callers, Pace::Closed, parts, one), counting);
+    let operations = measured?.per_second() * CALLS_COUNTED.as_secs_f64();
+    Ok(match counted {
+        Ok((calls, who)) => Some(Figure::new(
+            format!("system calls, counted by {who}"),
+            "each operation",
+            calls as f64 / operations,
+        )),
+        Err(error) => {
+            eprintln!("{error:#}");
+            None
+        }
+    })
 }
 
 pub struct Case {
@@ -60,6 +115,20 @@ enum Kind {
 }
 
 impl Case {
+    /// Why a side isn't measured here.
+    pub fn refuses(&self, side: &Side) -> Option<&'static str> {
+        match (&self.kind, &side.kind) {
+            (Kind::Names(Work::Layout), SideKind::Ganesha(_)) => {
+                Some("its back end for local folders gives no layouts")
+            }
+            (Kind::Names(work), SideKind::Ganesha(Names::Durable)) if work.changes_names() => None,
+            (_, SideKind::Ganesha(Names::Durable)) => {
+                Some("it differs from the other in creates, renames and removals alone")
+            }
+            _ => None,
+        }
+    }
+
     pub fn run<'a>(&'a self, place: Place<'a>) -> BoxFuture<'a, Result<Sample>> {
         match &self.kind {
             Kind::Names(work) => Box::pin(names::run(*work, place)),
@@ -68,9 +137,12 @@ impl Case {
     }
 
     /// What the machine gives without a server, in the same unit; where there is such a thing.
-    pub fn bounds(&self, place: Place<'_>) -> Result<Vec<(&'static str, Sample)>> {
+    pub async fn bounds(&self, place: Place<'_>) -> Result<Vec<(&'static str, Sample)>> {
         match &self.kind {
-            Kind::Names(_) => Ok(Vec::new()),
+            Kind::Names(work) => match store::bound_of(*work) {
+                Some(name) => Ok(vec![(name, store::run(*work, place).await?)]),
+                None => Ok(Vec::new()),
+            },
             Kind::Data(transfer) => data::bounds(*transfer, place),
         }
     }

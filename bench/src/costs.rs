@@ -1,15 +1,85 @@
-//! What processes take: processor time and memory, as Linux counts them.
+//! What processes take: processor time, memory and what they write, as Linux counts them; and what that is for each operation.
 
+pub mod calls;
+pub mod energy;
+
+use crate::rounds::Figure;
 use anyhow::{Context, Result};
+use energy::Energy;
 use std::fs;
 use std::time::Duration;
 
 /// Of `/proc`, whatever the kernel's own tick is.
 const TICKS_PER_SECOND: u64 = 100;
 
+/// A server's process, and what figures call it.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    pub name: &'static str,
+    pub pid: u32,
+}
+
+/// What has been spent so far.
+pub struct Spent {
+    servers: Vec<(&'static str, Duration)>,
+    /// By this program: it shares the processors with them.
+    load: Duration,
+    energy: Option<Energy>,
+}
+
+impl Spent {
+    pub fn so_far(servers: &[Process]) -> Result<Self> {
+        let each = servers
+            .iter()
+            .map(|server| Ok((server.name, processor(server.pid)?)));
+        Ok(Self {
+            servers: each.collect::<Result<_>>()?,
+            load: processor(std::process::id())?,
+            energy: energy::so_far(),
+        })
+    }
+
+    /// For each of `operations`, and for each GiB where one moves `bytes_each`.
+    pub fn each(&self, before: &Self, operations: f64, bytes_each: Option<u64>) -> Vec<Figure> {
+        let pairs = self.servers.iter().zip(&before.servers);
+        let mut spent: Vec<(&str, f64)> = pairs
+            .map(|((name, now), (_, before))| (*name, now.saturating_sub(*before).as_secs_f64()))
+            .collect();
+        let all = spent.iter().map(|(_, seconds)| seconds).sum();
+        if spent.len() == 1 {
+            spent.clear();
+        }
+        spent.push(("all servers", all));
+        spent.push(("load", self.load.saturating_sub(before.load).as_secs_f64()));
+        let mut figures = Vec::new();
+        for (name, seconds) in spent {
+            let what = format!("processor, {name}");
+            if let Some(bytes) = bytes_each {
+                let gib = operations * bytes as f64 / f64::from(1 << 30);
+                figures.push(Figure::new(what.clone(), "s per GiB", seconds / gib));
+            }
+            figures.push(Figure::new(
+                what,
+                "s per 1000 operations",
+                seconds / operations * 1e3,
+            ));
+        }
+        if let (Some(now), Some(before)) = (&self.energy, &before.energy) {
+            let joules = now.joules_since(before);
+            let what = "energy of the machine".to_owned();
+            figures.push(Figure::new(
+                what,
+                "J per 1000 operations",
+                joules / operations * 1e3,
+            ));
+        }
+        figures
+    }
+}
+
 /// Processor time of processes so far.
-pub fn processor_of(pids: &[u32]) -> Result<Duration> {
-    pids.iter().map(|pid| processor(*pid)).sum()
+pub fn processor_of(processes: &[Process]) -> Result<Duration> {
+    processes.iter().map(|process| processor(process.pid)).sum()
 }
 
 /// Of a process so far, of all its threads that live or lived, in steps of 10 ms.
@@ -49,5 +119,30 @@ mod tests {
     fn this_process_takes_memory() {
         assert!(resident_bytes(std::process::id()).unwrap() > 1 << 20);
         processor(std::process::id()).unwrap();
+    }
+
+    #[test]
+    fn costs_are_told_for_each_server_for_all_and_for_the_load() {
+        let spent = |a: u64, b: u64, load: u64| Spent {
+            servers: vec![("a", Duration::from_secs(a)), ("b", Duration::from_secs(b))],
+            load: Duration::from_secs(load),
+            energy: None,
+        };
+        let figures = spent(5, 3, 9).each(&spent(1, 2, 7), 1024.0, Some(1 << 20));
+        let per_gib: Vec<_> = figures
+            .iter()
+            .filter(|figure| figure.unit == "s per GiB")
+            .map(|figure| (figure.what.as_str(), figure.value))
+            .collect();
+        assert_eq!(
+            per_gib,
+            [
+                ("processor, a", 4.0),
+                ("processor, b", 1.0),
+                ("processor, all servers", 5.0),
+                ("processor, load", 2.0)
+            ]
+        );
+        assert_eq!(figures.len(), 8);
     }
 }

@@ -3,14 +3,19 @@
 mod bounds;
 mod cases;
 mod costs;
+mod durability;
+mod ganesha;
 mod load;
 mod plot;
 mod report;
 mod rounds;
+mod sandbox;
 mod servers;
 mod session;
+mod sides;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(about = "Measures Headrace")]
@@ -30,18 +35,27 @@ enum What {
     Bounds(bounds::Options),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    let what = Cli::parse().what;
+    if let What::Run(options) = &what {
+        if options.wants_a_sandbox() {
+            return sandbox::run_inside();
+        }
+        if options.inside {
+            sandbox::settle_in()?;
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    match Cli::parse().what {
-        What::Run(options) => runtime.block_on(rounds::run(&options)),
+    match what {
+        What::Run(options) => runtime.block_on(rounds::run(&options))?,
         What::List => {
             for case in cases::ALL {
                 println!("{:14} {}", case.name, case.what);
             }
-            Ok(())
         }
-        What::Bounds(options) => runtime.block_on(bounds::run(options)),
+        What::Bounds(options) => runtime.block_on(bounds::run(options))?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! A case as a picture: a bar for each side, as long as its median, with a line from the least to the most.
 
-use crate::report::{Outcome, rates};
+use crate::report::Outcome;
 use std::fmt::Write as _;
 
 const BAR: f64 = 22.0;
@@ -10,10 +10,7 @@ const BARS: f64 = 480.0;
 const FIGURES: f64 = 130.0;
 
 pub fn bars(outcome: &Outcome) -> String {
-    let rows: Vec<_> = outcome
-        .rows()
-        .map(|(name, samples)| (name, rates(samples)))
-        .collect();
+    let rows: Vec<_> = outcome.rated().collect();
     let longest = rows
         .iter()
         .map(|(_, rate)| rate.most)
@@ -23,7 +20,7 @@ pub fn bars(outcome: &Outcome) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n<text x=\"4\" y=\"20\" font-weight=\"bold\">{}, a second</text>\n",
         escaped(outcome.case.name)
     );
-    for (place, (name, rate)) in rows.iter().enumerate() {
+    for (place, (measured, rate)) in rows.iter().enumerate() {
         let top = ROW * (place as f64 + 1.0);
         let middle = top + BAR / 2.0;
         let x = |value: f64| NAMES + BARS * value / longest;
@@ -34,7 +31,7 @@ pub fn bars(outcome: &Outcome) -> String {
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"{NAMES}\" y=\"{top}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{colour}\"/><line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{middle}\" y2=\"{middle}\" stroke=\"black\"/><text x=\"{:.1}\" y=\"{}\">{:.0}</text>",
             NAMES - 8.0,
             middle + 5.0,
-            escaped(name),
+            escaped(&measured.name),
             x(rate.median) - NAMES,
             x(rate.least),
             x(rate.most),

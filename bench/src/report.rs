@@ -1,8 +1,11 @@
 //! What was measured, for people (Markdown), programs (JSON) and eyes (SVG).
 
 use crate::cases::Case;
+use crate::costs;
+use crate::durability;
 use crate::plot;
-use crate::rounds::Sample;
+use crate::rounds::{Figure, Rate, Sample};
+use crate::sides::Side;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -15,37 +18,113 @@ use std::time::Duration;
 /// All rounds of one case.
 pub struct Outcome {
     pub case: &'static Case,
-    pub sides: Vec<(String, Vec<Sample>)>,
-    pub bounds: Vec<(&'static str, Vec<Sample>)>,
+    pub sides: Vec<Measured>,
+    pub bounds: Vec<Measured>,
+}
+
+/// One of those who are compared.
+pub struct Measured {
+    pub name: String,
+    /// One of each round; none where it can't be had.
+    pub samples: Vec<Sample>,
+    /// Why there is none.
+    pub absent: Option<&'static str>,
+}
+
+/// What all cases of a run have in common.
+pub struct Run<'a> {
+    pub disk: &'a Path,
+    pub rounds: u32,
+    pub seconds: u64,
+    /// What isn't as durable as by default.
+    pub odd: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Outcome {
-    pub fn new(case: &'static Case, sides: impl Iterator<Item = String>) -> Self {
+    pub fn new(case: &'static Case, sides: &[Side]) -> Self {
+        let sides = sides.iter().map(|side| Measured {
+            name: side.name.clone(),
+            samples: Vec::new(),
+            absent: case.refuses(side),
+        });
         Self {
             case,
-            sides: sides.map(|name| (name, Vec::new())).collect(),
+            sides: sides.collect(),
             bounds: Vec::new(),
         }
     }
 
-    pub fn add_bound(&mut self, name: &'static str, sample: Sample) {
-        match self.bounds.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, samples)) => samples.push(sample),
-            None => self.bounds.push((name, vec![sample])),
+    pub fn add_bound(&mut self, name: &str, sample: Sample) {
+        match self.bounds.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.samples.push(sample),
+            None => self.bounds.push(Measured {
+                name: name.to_owned(),
+                samples: vec![sample],
+                absent: None,
+            }),
         }
     }
 
-    /// Everybody, the measured side first.
-    pub fn rows(&self) -> impl Iterator<Item = (&str, &[Sample])> {
-        let sides = self
-            .sides
-            .iter()
-            .map(|(name, samples)| (name.as_str(), samples));
-        let bounds = self.bounds.iter().map(|(name, samples)| (*name, samples));
-        sides
-            .chain(bounds)
-            .map(|(name, samples)| (name, samples.as_slice()))
+    /// Everybody who was measured, the measured side first.
+    pub fn rows(&self) -> impl Iterator<Item = &Measured> {
+        let all = self.sides.iter().chain(&self.bounds);
+        all.filter(|measured| !measured.samples.is_empty())
     }
+
+    /// Those of which there is a rate.
+    pub fn rated(&self) -> impl Iterator<Item = (&Measured, Spread)> {
+        self.rows()
+            .filter_map(|measured| Some((measured, measured.rates()?)))
+    }
+}
+
+impl Measured {
+    fn rated(&self) -> impl Iterator<Item = &Rate> {
+        self.samples
+            .iter()
+            .filter_map(|sample| sample.rate.as_ref())
+    }
+
+    fn rates(&self) -> Option<Spread> {
+        Spread::of(self.rated().map(|rate| rate.per_second))
+    }
+
+    fn bytes_each(&self) -> Option<u64> {
+        self.rated().find_map(|rate| rate.bytes_each)
+    }
+
+    /// Of `first` to this one, round by round.
+    fn ratio(&self, first: &Self, value: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
+        let pairs = first.samples.iter().zip(&self.samples);
+        Spread::of(pairs.filter_map(|(first, this)| {
+            let ratio = value(first)? / value(this)?;
+            ratio.is_finite().then_some(ratio)
+        }))
+    }
+
+    fn quantile(
+        &self,
+        which: impl Fn(&Rate) -> Option<&Histogram<u64>>,
+        part: f64,
+    ) -> Option<Duration> {
+        let mut all: Option<Histogram<u64>> = None;
+        for histogram in self
+            .rated()
+            .filter_map(&which)
+            .filter(|some| !some.is_empty())
+        {
+            match &mut all {
+                Some(all) => all.add(histogram).ok()?,
+                None => all = Some(histogram.clone()),
+            }
+        }
+        all.map(|all| Duration::from_nanos(all.value_at_quantile(part)))
+    }
+}
+
+fn per_second(sample: &Sample) -> Option<f64> {
+    Some(sample.rate.as_ref()?.per_second)
 }
 
 /// A median and what it lies between.
@@ -57,9 +136,12 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one value.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+    /// None of nothing.
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
+        if values.is_empty() {
+            return None;
+        }
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = if values.len().is_multiple_of(2) {
@@ -67,41 +149,20 @@ impl Spread {
         } else {
             values[middle]
         };
-        Self {
+        Some(Self {
             median,
             least: values[0],
             most: values[values.len() - 1],
-        }
+        })
     }
-}
 
-pub fn rates(samples: &[Sample]) -> Spread {
-    Spread::of(samples.iter().map(|sample| sample.per_second))
-}
-
-/// Of the first side to `others`, round by round.
-fn ratios(outcome: &Outcome, others: &[Sample]) -> Spread {
-    let pairs = outcome.sides[0].1.iter().zip(others);
-    Spread::of(pairs.map(|(mine, other)| mine.per_second / other.per_second))
-}
-
-fn quantile(
-    samples: &[Sample],
-    which: impl Fn(&Sample) -> Option<&Histogram<u64>>,
-    part: f64,
-) -> Option<Duration> {
-    let mut all: Option<Histogram<u64>> = None;
-    for histogram in samples
-        .iter()
-        .filter_map(&which)
-        .filter(|some| !some.is_empty())
-    {
-        match &mut all {
-            Some(all) => all.add(histogram).ok()?,
-            None => all = Some(histogram.clone()),
-        }
+    /// With `digits` behind the point.
+    fn shown(&self, digits: usize) -> String {
+        format!(
+            "{:.digits$} ({:.digits$} to {:.digits$})",
+            self.median, self.least, self.most
+        )
     }
-    all.map(|all| Duration::from_nanos(all.value_at_quantile(part)))
 }
 
 fn shown(time: Option<Duration>) -> String {
@@ -112,83 +173,157 @@ fn shown(time: Option<Duration>) -> String {
     }
 }
 
-fn mean_micros(samples: &[Sample], of: impl Fn(&crate::rounds::Cost) -> Duration) -> Option<f64> {
-    let costs: Vec<f64> = samples
-        .iter()
-        .filter_map(|sample| Some(of(sample.cost.as_ref()?).as_secs_f64() * 1e6))
-        .collect();
-    (!costs.is_empty()).then(|| costs.iter().sum::<f64>() / costs.len() as f64)
-}
-
-fn row(outcome: &Outcome, name: &str, samples: &[Sample], is_first: bool) -> String {
-    let rate = rates(samples);
-    let mib = samples[0].bytes_each.map_or(String::new(), |bytes| {
+fn row(outcome: &Outcome, measured: &Measured, rate: Spread, is_first: bool) -> String {
+    let mib = measured.bytes_each().map_or(String::new(), |bytes| {
         format!(
             " = {:.0} MiB/s",
             rate.median * bytes as f64 / f64::from(1 << 20)
         )
     });
     let ratio = if is_first {
-        "–".to_owned()
+        None
     } else {
-        let ratio = ratios(outcome, samples);
-        format!(
-            "{:.2} ({:.2} to {:.2})",
-            ratio.median, ratio.least, ratio.most
-        )
+        measured.ratio(&outcome.sides[0], per_second)
     };
-    let micros =
-        |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1} µs"));
+    let ratio = ratio.map_or("–".to_owned(), |ratio| ratio.shown(2));
     format!(
-        "| {name} | {:.0} ({:.0} to {:.0}){mib} | {ratio} | {} | {} | {} | {} | {} |\n",
-        rate.median,
-        rate.least,
-        rate.most,
-        shown(quantile(samples, |sample| Some(&sample.busy), 0.99)),
-        shown(quantile(samples, |sample| sample.easy.as_ref(), 0.5)),
-        shown(quantile(samples, |sample| sample.easy.as_ref(), 0.99)),
-        micros(mean_micros(samples, |cost| cost.servers)),
-        micros(mean_micros(samples, |cost| cost.load)),
+        "| {} | {}{mib} | {ratio} | {} | {} | {} |\n",
+        measured.name,
+        rate.shown(0),
+        shown(measured.quantile(|rate| Some(&rate.busy), 0.99)),
+        shown(measured.quantile(|rate| rate.easy.as_ref(), 0.5)),
+        shown(measured.quantile(|rate| rate.easy.as_ref(), 0.99)),
     )
 }
 
-/// One case as a table.
+/// One case as tables: rates, then what isn't a rate.
 pub fn lines(outcome: &Outcome) -> String {
-    let mut text = format!(
-        "## {}\n\n{}\n\n| side | a second | headrace to it | p99, full | median, half full | p99, half full | servers' processor each | load's processor each |\n|---|---|---|---|---|---|---|---|\n",
-        outcome.case.name, outcome.case.what
-    );
-    for (place, (name, samples)) in outcome.rows().enumerate() {
-        text.push_str(&row(outcome, name, samples, place == 0));
+    let mut text = format!("## {}\n\n{}\n\n", outcome.case.name, outcome.case.what);
+    for (place, (measured, rate)) in outcome.rated().enumerate() {
+        if place == 0 {
+            text.push_str("| side | a second | headrace to it | p99, full | median, half full | p99, half full |\n|---|---|---|---|---|---|\n");
+        }
+        text.push_str(&row(outcome, measured, rate, place == 0));
+    }
+    text.push('\n');
+    text.push_str(&figures(outcome));
+    for side in &outcome.sides {
+        if let Some(why) = side.absent {
+            // Into a string: can't fail.
+            let _ = writeln!(text, "{} isn't measured here: {why}.\n", side.name);
+        }
+    }
+    text
+}
+
+/// Names of all figures, as they come.
+fn whats(outcome: &Outcome) -> Vec<(&str, &'static str)> {
+    let mut known = Vec::new();
+    let all = outcome.rows().flat_map(|measured| &measured.samples);
+    for figure in all.flat_map(|sample| &sample.figures) {
+        let what = (figure.what.as_str(), figure.unit);
+        if !known.contains(&what) {
+            known.push(what);
+        }
+    }
+    known
+}
+
+fn figures(outcome: &Outcome) -> String {
+    let whats = whats(outcome);
+    let having: Vec<&Measured> = outcome
+        .rows()
+        .filter(|measured| {
+            measured
+                .samples
+                .iter()
+                .any(|sample| !sample.figures.is_empty())
+        })
+        .collect();
+    if whats.is_empty() {
+        return String::new();
+    }
+    let table_row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut head = vec!["what".to_owned(), "unit".to_owned()];
+    head.extend(having.iter().map(|measured| measured.name.clone()));
+    let mut text = table_row(head) + "|---|---|" + &"---|".repeat(having.len()) + "\n";
+    for (what, unit) in whats {
+        let value = |sample: &Sample| {
+            let same = |figure: &&Figure| figure.what == what && figure.unit == unit;
+            sample.figures.iter().find(same).map(|figure| figure.value)
+        };
+        let mut cells = vec![what.to_owned(), unit.to_owned()];
+        cells.extend(having.iter().enumerate().map(|(place, measured)| {
+            let Some(spread) = Spread::of(measured.samples.iter().filter_map(value)) else {
+                return "–".to_owned();
+            };
+            let cell = spread.shown(digits(spread.median));
+            match measured.ratio(&outcome.sides[0], value) {
+                Some(ratio) if place > 0 => format!("{cell}; headrace to it {}", ratio.shown(2)),
+                _ => cell,
+            }
+        }));
+        text.push_str(&table_row(cells));
     }
     text.push('\n');
     text
 }
 
-pub fn write(
-    folder: &Path,
-    disk: &Path,
-    (rounds, seconds): (u32, u64),
-    outcomes: &[Outcome],
-) -> Result<()> {
+/// Enough to tell one value from another.
+fn digits(value: f64) -> usize {
+    match value.abs() {
+        100.0.. => 0,
+        1.0.. => 1,
+        _ => 3,
+    }
+}
+
+const HOW: &str = "Rates are medians with the least and the most of all rounds; ratios are of the two sides of a round, and medians of those. *Full*: callers ask as soon as they have their answers. *Half full*: half of that rate, by callers who don't wait, each answer counted from when it was due. The load runs on the same processors as the servers: what both cost is told. System calls are counted in a run of their own, since counting slows; what io_uring does without a call isn't in them.";
+
+/// What each side promises with an answer.
+const ACKNOWLEDGED: &str = "What an answer promises: that of an unstable WRITE nothing, that of a COMMIT that the bytes are synced to the disk: alike on all sides. A create, a rename or a removal of `headrace` is on the disk when it is answered. `ganesha` answers it from the page cache, and a crash of the machine may lose it. `ganesha, durable` is the same server on a folder whose changes ext4 syncs each before it returns (`chattr +D`): that is what `headrace` promises.";
+
+pub fn write(folder: &Path, run: &Run<'_>, outcomes: &[Outcome]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let machine = machine(disk);
-    let mut text = "# Measurements\n\nRates are medians with the least and the most of all rounds; ratios are of the two sides of a round, and medians of those. *Full*: callers ask as soon as they have their answers. *Half full*: half of that rate, by callers who don't wait, each answer counted from when it was due. The load runs on the same processors as the servers: what both cost is told. All settings are the defaults.\n\n".to_owned();
+    let machine = machine(run.disk);
+    let mut text = format!("# Measurements\n\n{HOW}\n\n{ACKNOWLEDGED}\n\n");
+    if run.odd.is_empty() {
+        text.push_str("All settings are the defaults.\n\n");
+    } else {
+        writeln!(
+            text,
+            "**Not as durable as by default: {}.**\n",
+            run.odd.join("; ")
+        )?;
+    }
     for (what, value) in &machine {
         writeln!(text, "- {what}: {value}")?;
     }
-    writeln!(text, "- {rounds} rounds of {seconds} s each\n")?;
+    writeln!(text, "- {} rounds of {} s each", run.rounds, run.seconds)?;
+    if costs::energy::so_far().is_none() {
+        text.push_str(
+            "- energy: this machine shows no RAPL counters (powercap), so joules can't be told\n",
+        );
+    }
+    for note in &run.notes {
+        writeln!(text, "- {note}")?;
+    }
+    text.push('\n');
     for outcome in outcomes {
         text.push_str(&lines(outcome));
-        let picture = format!("{}.svg", outcome.case.name);
-        fs::write(folder.join(&picture), plot::bars(outcome))?;
-        writeln!(text, "![{}]({picture})\n", outcome.case.name)?;
+        if outcome.rated().next().is_some() {
+            let picture = format!("{}.svg", outcome.case.name);
+            fs::write(folder.join(&picture), plot::bars(outcome))?;
+            writeln!(text, "![{}]({picture})\n", outcome.case.name)?;
+        }
     }
     fs::write(folder.join("report.md"), text)?;
     let all = json!({
         "machine": machine.iter().map(|(what, value)| ((*what).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>(),
-        "rounds": rounds,
-        "seconds": seconds,
+        "rounds": run.rounds,
+        "seconds": run.seconds,
+        "not_default": run.odd,
+        "notes": run.notes,
         "cases": outcomes.iter().map(as_json).collect::<Vec<_>>(),
     });
     fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&all)?)?;
@@ -196,23 +331,27 @@ pub fn write(
 }
 
 fn as_json(outcome: &Outcome) -> Value {
-    let sides = outcome.rows().map(|(name, samples)| {
-        let rounds = samples.iter().map(|sample| {
-            let nanos = |histogram: &Histogram<u64>, part| {
-                (!histogram.is_empty()).then(|| histogram.value_at_quantile(part))
-            };
-            json!({
-                "per_second": sample.per_second,
-                "bytes_each": sample.bytes_each,
-                "full_p99_nanos": nanos(&sample.busy, 0.99),
-                "half_full_p50_nanos": sample.easy.as_ref().and_then(|easy| nanos(easy, 0.5)),
-                "half_full_p99_nanos": sample.easy.as_ref().and_then(|easy| nanos(easy, 0.99)),
-                "servers_processor_nanos_each": sample.cost.as_ref().map(|cost| cost.servers.as_nanos() as u64),
-                "load_processor_nanos_each": sample.cost.as_ref().map(|cost| cost.load.as_nanos() as u64),
-                "resident_bytes": sample.cost.as_ref().map(|cost| cost.resident_bytes),
-            })
-        });
-        json!({ "name": name, "rounds": rounds.collect::<Vec<_>>() })
+    let nanos = |histogram: &Histogram<u64>, part| {
+        (!histogram.is_empty()).then(|| histogram.value_at_quantile(part))
+    };
+    let rate = |rate: &Rate| {
+        json!({
+            "per_second": rate.per_second,
+            "bytes_each": rate.bytes_each,
+            "full_p99_nanos": nanos(&rate.busy, 0.99),
+            "half_full_p50_nanos": rate.easy.as_ref().and_then(|easy| nanos(easy, 0.5)),
+            "half_full_p99_nanos": rate.easy.as_ref().and_then(|easy| nanos(easy, 0.99)),
+        })
+    };
+    let round = |sample: &Sample| {
+        let figures = sample.figures.iter().map(
+            |figure| json!({ "what": figure.what, "unit": figure.unit, "value": figure.value }),
+        );
+        json!({ "rate": sample.rate.as_ref().map(rate), "figures": figures.collect::<Vec<_>>() })
+    };
+    let sides = outcome.sides.iter().chain(&outcome.bounds).map(|measured| {
+        let rounds = measured.samples.iter().map(round);
+        json!({ "name": measured.name, "absent": measured.absent, "rounds": rounds.collect::<Vec<_>>() })
     });
     json!({ "name": outcome.case.name, "what": outcome.case.what, "sides": sides.collect::<Vec<_>>() })
 }
@@ -229,16 +368,16 @@ fn machine(disk: &Path) -> Vec<(&'static str, String)> {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
     };
-    let disk = disk.display().to_string();
     let all = [
         ("date", said("date", &["-u", "+%Y-%m-%d"])),
         ("kernel", said("uname", &["-r"])),
         ("processor", file("/proc/cpuinfo", "model name")),
         ("processors", said("nproc", &[])),
         ("memory", file("/proc/meminfo", "MemTotal")),
+        ("file system", durability::file_system(disk)),
         (
-            "file system",
-            said("findmnt", &["-no", "FSTYPE,OPTIONS", "-T", &disk]),
+            "NFS-Ganesha",
+            said("dpkg-query", &["-W", "-f", "${Version}", "nfs-ganesha"]),
         ),
         ("commit", said("git", &["describe", "--always", "--dirty"])),
     ];
@@ -248,77 +387,4 @@ fn machine(disk: &Path) -> Vec<(&'static str, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cases;
-    use crate::load::histogram;
-
-    fn sample(per_second: f64) -> Sample {
-        let mut busy = histogram();
-        busy.record(2_500_000).unwrap();
-        Sample {
-            per_second,
-            busy,
-            easy: None,
-            cost: None,
-            bytes_each: Some(1 << 20),
-        }
-    }
-
-    fn outcome() -> Outcome {
-        let mut outcome = Outcome::new(
-            &cases::ALL[0],
-            ["headrace".into(), "other".into()].into_iter(),
-        );
-        outcome.sides[0].1 = vec![sample(100.0), sample(300.0), sample(200.0)];
-        outcome.sides[1].1 = vec![sample(100.0), sample(100.0), sample(50.0)];
-        outcome.add_bound("fio", sample(400.0));
-        outcome
-    }
-
-    #[test]
-    fn a_ratio_is_of_the_same_round_and_told_with_its_spread() {
-        let text = lines(&outcome());
-        assert!(
-            text.contains("| headrace | 200 (100 to 300) = 200 MiB/s | – | 2.5 ms |"),
-            "{text}"
-        );
-        assert!(
-            text.contains("| other | 100 (50 to 100) = 100 MiB/s | 3.00 (1.00 to 4.00) |"),
-            "{text}"
-        );
-        assert!(
-            text.contains("| fio | 400 (400 to 400) = 400 MiB/s | 0.25 (0.25 to 0.25) |"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_report_is_there_for_people_programs_and_eyes() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), folder.path(), (3, 5), &[outcome()]).unwrap();
-        let told: Value =
-            serde_json::from_slice(&fs::read(folder.path().join("report.json")).unwrap()).unwrap();
-        assert_eq!(
-            told["cases"][0]["sides"][0]["rounds"][1]["per_second"],
-            300.0
-        );
-        let picture = fs::read_to_string(folder.path().join("write-1m.svg")).unwrap();
-        assert!(picture.starts_with("<svg") && picture.contains("headrace"));
-        let text = fs::read_to_string(folder.path().join("report.md")).unwrap();
-        assert!(text.contains("write-1m.svg") && text.contains("3 rounds of 5 s"));
-    }
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        let spread = Spread::of([4.0, 1.0, 2.0, 8.0].into_iter());
-        assert_eq!(
-            spread,
-            Spread {
-                median: 3.0,
-                least: 1.0,
-                most: 8.0
-            }
-        );
-    }
-}
+mod tests;

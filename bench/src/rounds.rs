@@ -1,12 +1,17 @@
 //! Cases in rounds, each side in turn, so that what else the machine does falls on both.
 
-use crate::cases::{self, Case, Place};
-use crate::report::{self, Outcome};
+use crate::cases::{self, Case, Place, Size};
+use crate::durability;
+use crate::ganesha::Names;
+use crate::load;
+use crate::report::{self, Outcome, Run};
+use crate::sandbox;
+use crate::sides::{Kind, Side};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hdrhistogram::Histogram;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub struct Options {
@@ -21,6 +26,9 @@ pub struct Options {
     /// What the report calls it
     #[arg(long, value_name = "NAME", default_value = "the other")]
     against_name: String,
+    /// Leave NFS-Ganesha out
+    #[arg(long)]
+    alone: bool,
     /// Folder on the disk that the servers work on
     #[arg(long, value_name = "DIR", default_value = ".")]
     disk: PathBuf,
@@ -33,9 +41,18 @@ pub struct Options {
     /// How long each is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// Two rounds of two seconds: what a change is tried with
+    /// Two rounds of one second on fewer files: what a change is tried with. Ends within five minutes
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
+    /// A line for `[server]` of the metadata server's configuration
+    #[arg(long, value_name = "KEY = VALUE")]
+    set: Vec<String>,
+    /// Measure although something isn't as durable as by default; the report tells what
+    #[arg(long)]
+    not_default: bool,
+    /// Already in a sandbox
+    #[arg(long, hide = true)]
+    pub inside: bool,
 }
 
 /// How long a load runs: first without being counted.
@@ -57,73 +74,180 @@ impl Span {
 
 /// One side of a case in one round.
 pub struct Sample {
+    pub rate: Option<Rate>,
+    pub figures: Vec<Figure>,
+}
+
+pub struct Rate {
     pub per_second: f64,
     /// Nanoseconds that answers took while callers asked as fast as they could.
     pub busy: Histogram<u64>,
     /// The same at half the rate, with callers that don't wait.
     pub easy: Option<Histogram<u64>>,
-    pub cost: Option<Cost>,
     /// Of data, for each operation.
     pub bytes_each: Option<u64>,
 }
 
-/// For each operation, but for memory.
-pub struct Cost {
-    /// Processor time of the servers that the load is on.
-    pub servers: Duration,
-    /// Processor time of this program: it shares the processors with them.
-    pub load: Duration,
-    pub resident_bytes: u64,
+/// What isn't a rate: less of it is better.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    pub what: String,
+    pub unit: &'static str,
+    pub value: f64,
 }
 
-pub async fn run(options: &Options) -> Result<()> {
-    let cases = chosen(&options.names)?;
-    let mut sides = vec![("headrace".to_owned(), beside(options.headrace.clone())?)];
-    if let Some(other) = &options.against {
-        sides.push((options.against_name.clone(), other.clone()));
+impl Figure {
+    pub fn new(what: impl Into<String>, unit: &'static str, value: f64) -> Self {
+        Self {
+            what: what.into(),
+            unit,
+            value,
+        }
     }
+}
+
+impl Sample {
+    /// What the machine gives.
+    pub fn bound(per_second: f64, bytes_each: Option<u64>) -> Self {
+        let rate = Rate {
+            per_second,
+            busy: load::histogram(),
+            easy: None,
+            bytes_each,
+        };
+        Self {
+            rate: Some(rate),
+            figures: Vec::new(),
+        }
+    }
+}
+
+/// Of a quick run, with some time left for the last case to end in.
+const QUICK_LIMIT: Duration = Duration::from_secs(265);
+
+pub async fn run(options: &Options) -> Result<()> {
+    let began = Instant::now();
+    let cases = chosen(&options.names)?;
+    let odd = durability::faults(&options.disk, &options.set);
+    if !odd.is_empty() && !options.not_default {
+        bail!(
+            "what is acknowledged here isn't as durable as by default:\n  {}\nGive --not-default to measure it all the same; the report will say so",
+            odd.join("\n  ")
+        );
+    }
+    let (sides, mut notes) = sides(options)?;
     let (rounds, seconds) = if options.quick {
-        (2, 2)
+        (2, 1)
     } else {
         (options.rounds, options.seconds)
     };
     let span = Span {
-        warm_up: Duration::from_millis(500),
+        warm_up: Duration::from_millis(if options.quick { 250 } else { 500 }),
         time: Duration::from_secs(seconds),
     };
     let mut outcomes = Vec::new();
     for case in cases {
-        let mut outcome = Outcome::new(case, sides.iter().map(|(name, _)| name.clone()));
-        for round in 0..rounds as usize {
-            // Who is first has the emptier caches.
-            for turn in 0..sides.len() {
-                let side = (turn + round) % sides.len();
-                let place = Place {
-                    program: &sides[side].1,
-                    disk: &options.disk,
-                    span,
-                };
-                let sample = case
-                    .run(place)
-                    .await
-                    .with_context(|| format!("{}, {}", case.name, sides[side].0))?;
-                outcome.sides[side].1.push(sample);
-            }
-            let place = Place {
-                program: &sides[0].1,
-                disk: &options.disk,
-                span,
-            };
-            for (name, sample) in case.bounds(place)? {
-                outcome.add_bound(name, sample);
-            }
+        if options.quick && began.elapsed() > QUICK_LIMIT {
+            notes.push(format!(
+                "left out, since the time of a quick run was over: {}",
+                case.name
+            ));
+            continue;
         }
+        let outcome = measure(case, &sides, options, rounds, span).await?;
         print!("{}", report::lines(&outcome));
         outcomes.push(outcome);
     }
-    report::write(&options.report, &options.disk, (rounds, seconds), &outcomes)?;
+    let run = Run {
+        disk: &options.disk,
+        rounds,
+        seconds,
+        odd,
+        notes,
+    };
+    report::write(&options.report, &run, &outcomes)?;
     println!("{}", options.report.join("report.md").display());
     Ok(())
+}
+
+async fn measure(
+    case: &'static Case,
+    sides: &[Side],
+    options: &Options,
+    rounds: u32,
+    span: Span,
+) -> Result<Outcome> {
+    let mut outcome = Outcome::new(case, sides);
+    let on = |side| Place {
+        side,
+        disk: &options.disk,
+        span,
+        size: if options.quick {
+            Size::Quick
+        } else {
+            Size::Full
+        },
+    };
+    for round in 0..rounds as usize {
+        // Who is first has the emptier caches.
+        for turn in 0..sides.len() {
+            let number = (turn + round) % sides.len();
+            let side = &sides[number];
+            if case.refuses(side).is_some() {
+                continue;
+            }
+            let sample = case
+                .run(on(side))
+                .await
+                .with_context(|| format!("{}, {}", case.name, side.name))?;
+            outcome.sides[number].samples.push(sample);
+        }
+        for (name, sample) in case.bounds(on(&sides[0])).await? {
+            outcome.add_bound(name, sample);
+        }
+    }
+    Ok(outcome)
+}
+
+/// Who is measured, and why others aren't.
+fn sides(options: &Options) -> Result<(Vec<Side>, Vec<String>)> {
+    let settings = options.set.join("\n");
+    let headrace = |name: &str, program: PathBuf| Side {
+        name: name.to_owned(),
+        kind: Kind::Headrace {
+            program,
+            settings: settings.clone(),
+        },
+    };
+    let mut sides = vec![headrace("headrace", beside(options.headrace.clone())?)];
+    if let Some(other) = &options.against {
+        sides.push(headrace(&options.against_name, other.clone()));
+    }
+    let mut notes = Vec::new();
+    if options.alone {
+        notes.push("NFS-Ganesha was left out, as was asked for".to_owned());
+    } else if options.inside {
+        for (name, names) in [
+            ("ganesha", Names::Unsynced),
+            ("ganesha, durable", Names::Durable),
+        ] {
+            sides.push(Side {
+                name: name.to_owned(),
+                kind: Kind::Ganesha(names),
+            });
+        }
+    } else {
+        let why = sandbox::cannot().unwrap_or("it runs in a sandbox alone");
+        notes.push(format!("NFS-Ganesha wasn't measured: {why}"));
+    }
+    Ok((sides, notes))
+}
+
+impl Options {
+    /// Whether somebody takes part who has to be kept away from this machine's own services.
+    pub fn wants_a_sandbox(&self) -> bool {
+        !self.inside && !self.alone && sandbox::cannot().is_none()
+    }
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Case>> {

@@ -1,7 +1,7 @@
 //! A metadata server and a data server as processes of their own, on loopback and in a folder that goes
 //! with them.
 
-use crate::costs;
+use crate::costs::{self, Process};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,7 +23,13 @@ pub struct DataServer {
 }
 
 /// A process that ends with its place here.
-struct Ended(Child);
+pub struct Ended(pub Child);
+
+impl Ended {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -68,32 +74,18 @@ impl Servers {
         })
     }
 
-    /// Waits until both have next to nothing to do.
-    pub async fn until_they_rest(&self) -> Result<()> {
-        const LOOK: Duration = Duration::from_millis(500);
-        const NEXT_TO_NOTHING: Duration = Duration::from_millis(10);
-        let deadline = Instant::now() + REST_LIMIT;
-        let worked = || costs::processor_of(&self.processes());
-        let mut before = worked()?;
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let now = worked()?;
-            if now.saturating_sub(before) <= NEXT_TO_NOTHING {
-                return Ok(());
-            }
-            anyhow::ensure!(Instant::now() < deadline, "the servers don't come to rest");
-            before = now;
-        }
-    }
-
     /// Of the metadata server and the data server.
-    pub fn processes(&self) -> [u32; 2] {
-        [self.mds.0.id(), self.data.process()]
+    pub fn processes(&self) -> [Process; 2] {
+        let mds = Process {
+            name: "metadata server",
+            pid: self.mds.pid(),
+        };
+        [mds, self.data.process()]
     }
 
     /// Memory of the metadata server's process that lies in RAM now.
     pub fn resident_bytes(&self) -> Result<u64> {
-        costs::resident_bytes(self.mds.0.id())
+        costs::resident_bytes(self.mds.pid())
     }
 }
 
@@ -121,13 +113,33 @@ impl DataServer {
         })
     }
 
-    pub fn process(&self) -> u32 {
-        self.process.0.id()
+    pub fn process(&self) -> Process {
+        Process {
+            name: "data server",
+            pid: self.process.pid(),
+        }
+    }
+}
+
+/// Waits until processes have next to nothing to do.
+pub async fn until_they_rest(processes: &[Process]) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(500);
+    const NEXT_TO_NOTHING: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + REST_LIMIT;
+    let mut before = costs::processor_of(processes)?;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = costs::processor_of(processes)?;
+        if now.saturating_sub(before) <= NEXT_TO_NOTHING {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "the servers don't come to rest");
+        before = now;
     }
 }
 
 /// Free a moment ago, which has to do.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
@@ -141,7 +153,7 @@ fn begin(program: &Path, role: &str, config: &Path) -> Result<Child> {
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn until_it_listens(child: &mut Child, address: SocketAddr) -> Result<()> {
+pub fn until_it_listens(child: &mut Child, address: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + START_LIMIT;
     while TcpStream::connect(address).is_err() {
         if let Some(status) = child.try_wait()? {

@@ -18,9 +18,24 @@ pub struct Options {
     /// Build this commit too, and measure it in turn
     #[arg(long, value_name = "COMMIT")]
     against: Option<String>,
-    /// Two rounds of two seconds: what a change is tried with
+    /// Two rounds of one second on fewer files: what a change is tried with. Ends within five minutes
     #[arg(long)]
     quick: bool,
+    /// Times that each side is measured
+    #[arg(long, conflicts_with = "quick")]
+    rounds: Option<u32>,
+    /// How long each is measured
+    #[arg(long, conflicts_with = "quick")]
+    seconds: Option<u64>,
+    /// Leave NFS-Ganesha out; then nothing runs as root
+    #[arg(long)]
+    alone: bool,
+    /// A line for `[server]` of the metadata server's configuration; only with --not-default
+    #[arg(long, value_name = "KEY = VALUE")]
+    set: Vec<String>,
+    /// Measure although something isn't as durable as by default; the report tells what
+    #[arg(long)]
+    not_default: bool,
     /// Name the cases and end
     #[arg(long)]
     list: bool,
@@ -36,11 +51,24 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         shell::must(Command::new(bench).arg("list"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    provision::provide(workspace, For::Bench)?;
+    provision::provide(
+        workspace,
+        if options.alone {
+            For::BenchAlone
+        } else {
+            For::Bench
+        },
+    )?;
     let report = workspace.target.join("bench-report");
     let disk = workspace.target.join("bench-disk");
     fs::create_dir_all(&disk)?;
-    let mut command = Command::new(bench);
+    let mut command = if options.alone {
+        Command::new(bench)
+    } else {
+        let mut command = shell::as_root("env")?;
+        command.arg(bench);
+        command
+    };
     command
         .arg("run")
         .args(&options.names)
@@ -51,8 +79,23 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         .arg("--disk")
         .arg(&disk)
         .current_dir(&workspace.root);
-    if options.quick {
-        command.arg("--quick");
+    for (given, word) in [
+        (options.quick, "--quick"),
+        (options.alone, "--alone"),
+        (options.not_default, "--not-default"),
+    ] {
+        if given {
+            command.arg(word);
+        }
+    }
+    if let Some(rounds) = options.rounds {
+        command.args(["--rounds", &rounds.to_string()]);
+    }
+    if let Some(seconds) = options.seconds {
+        command.args(["--seconds", &seconds.to_string()]);
+    }
+    for line in &options.set {
+        command.args(["--set", line]);
     }
     if let Some(commit) = &options.against {
         let other = build_other(workspace, commit)?;
@@ -63,6 +106,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
             .arg(commit);
     }
     let status = shell::status(&mut command)?;
+    for folder in [&report, &disk] {
+        shell::give_back(folder)?;
+    }
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {

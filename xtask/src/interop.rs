@@ -58,7 +58,7 @@ pub fn run(
         command.args(["--seed", &seed.to_string()]);
     }
     let status = shell::status(&mut command)?;
-    give_back(workspace)?;
+    shell::give_back(&workspace.state())?;
     let counts = read_counts(&summary).unwrap_or(Counts {
         failed: 1,
         ..Counts::default()
@@ -79,7 +79,7 @@ pub fn demo(workspace: &Workspace, native: bool) -> Result<ExitCode> {
         command.arg("--native");
     }
     let status = shell::status(&mut command)?;
-    give_back(workspace)?;
+    shell::give_back(&workspace.state())?;
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {
@@ -100,23 +100,6 @@ fn scenarios(workspace: &Workspace, verb: &str) -> Result<Command> {
         .arg("--state")
         .arg(workspace.state());
     Ok(command)
-}
-
-/// What root wrote below the target folder belongs to the user again, so that `cargo clean` works.
-fn give_back(workspace: &Workspace) -> Result<()> {
-    if shell::is_root()? {
-        return Ok(());
-    }
-    let owner = format!(
-        "{}:{}",
-        shell::output("id", &["-u"])?.trim(),
-        shell::output("id", &["-g"])?.trim()
-    );
-    shell::must(
-        shell::as_root("chown")?
-            .args(["-R", &owner])
-            .arg(workspace.state()),
-    )
 }
 
 fn read_counts(summary: &Path) -> Result<Counts> {

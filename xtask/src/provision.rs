@@ -15,7 +15,9 @@ use crate::workspace::Workspace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
     Demo,
+    /// The bench with those that Headrace is measured beside.
     Bench,
+    BenchAlone,
     /// With the peers and programs that only tests use.
     Tests,
 }
@@ -61,7 +63,7 @@ const FOR_ALL: &[Package] = &[
     package("xz-utils", "xz", "unpacks the source tree"),
 ];
 
-const FOR_TESTS: &[Package] = &[
+const GANESHA: &[Package] = &[
     package(
         "nfs-ganesha",
         "ganesha.nfsd",
@@ -73,6 +75,14 @@ const FOR_TESTS: &[Package] = &[
         "NFS-Ganesha's back end for a local folder",
     ),
     package("rpcbind", "rpcbind", "NFS-Ganesha wants it for NFSv3"),
+];
+
+const FOR_BENCH: &[Package] = &[
+    package("linux-perf", "perf", "counts the servers' system calls"),
+    package("iproute2", "ip", "the network of the bench's namespace"),
+];
+
+const FOR_TESTS: &[Package] = &[
     package(
         "attr",
         "setfattr",
@@ -94,14 +104,18 @@ const FOR_TESTS: &[Package] = &[
 const TEST_PROGRAMS: &[(&str, &str)] = &[("pjdfstest", "0.2.2"), ("fsx", "0.3.2")];
 
 pub fn provide(workspace: &Workspace, what: For) -> Result<()> {
-    if what == For::Bench {
+    if what == For::BenchAlone {
         return install(&[&FIO]);
+    }
+    if what == For::Bench {
+        let wanted = GANESHA.iter().chain(FOR_BENCH).chain([&FIO]);
+        return install(&wanted.collect::<Vec<_>>());
     }
     let cache = workspace.cache();
     fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
     let mut wanted: Vec<&Package> = FOR_ALL.iter().collect();
     if what == For::Tests {
-        wanted.extend(FOR_TESTS);
+        wanted.extend(GANESHA.iter().chain(FOR_TESTS));
     }
     install(&wanted)?;
     let newer = sid::kernel(&cache)?;

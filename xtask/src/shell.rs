@@ -1,6 +1,7 @@
 //! Running programs: as they are, or as root (through sudo where we are not root).
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -73,6 +74,19 @@ pub fn as_root(program: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// What root wrote below the target folder belongs to the user again, so that `cargo clean` works.
+pub fn give_back(folder: &Path) -> Result<()> {
+    if is_root()? || !folder.exists() {
+        return Ok(());
+    }
+    let owner = format!(
+        "{}:{}",
+        output("id", &["-u"])?.trim(),
+        output("id", &["-g"])?.trim()
+    );
+    must(as_root("chown")?.args(["-R", &owner]).arg(folder))
+}
+
 fn shown(command: &Command) -> String {
     let mut text = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -90,5 +104,5 @@ pub fn has_program(program: &str) -> bool {
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"]);
     folders
         .into_iter()
-        .any(|folder| std::path::Path::new(folder).join(program).exists())
+        .any(|folder| Path::new(folder).join(program).exists())
 }

@@ -1,9 +1,7 @@
 //! Load on a data server, and the same by fio on the disk itself.
 
-use super::{Place, full};
-use crate::load;
-use crate::rounds::Sample;
-use crate::servers::DataServer;
+use super::{Place, Size, full, loopback};
+use crate::rounds::{Rate, Sample};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use nfs_client::{Caller, Client, Options, SourcePort};
@@ -45,12 +43,19 @@ impl Transfer {
 const DEPTH: usize = 32;
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 const OBJECTS: u64 = 4;
-const OBJECT_BYTES: u64 = 256 << 20;
 /// Written between two COMMITs of a caller, as Linux does when a program calls fsync now and then.
 const COMMIT_EVERY_BYTES: u64 = 64 << 20;
 
+/// Of each object. All of them stay in the page cache.
+const fn object_bytes(size: Size) -> u64 {
+    match size {
+        Size::Full => 256 << 20,
+        Size::Quick => 64 << 20,
+    }
+}
+
 pub async fn run(transfer: Transfer, place: Place<'_>) -> Result<Sample> {
-    let server = DataServer::start(place.program, place.disk)?;
+    let server = place.side.data_server(place.disk)?;
     let options = Options {
         connections: CONNECTIONS,
         in_flight_max: NonZeroUsize::new(DEPTH).context("a depth")?,
@@ -59,20 +64,23 @@ pub async fn run(transfer: Transfer, place: Place<'_>) -> Result<Sample> {
     };
     let address = server.address;
     let caller = Caller::root("headrace-mds/1");
-    let port = Some(address.port());
-    let root = nfs_client::mount::mnt(address.ip(), port, "/data", &caller, &options)
+    let port = Some(server.mount_port);
+    let root = nfs_client::mount::mnt(address.ip(), port, &server.export, &caller, &options)
         .await?
         .fhandle;
     let client = Client::new(address, caller, &options);
     let data = Bytes::from(vec![7; 1 << 20]);
-    let objects: Arc<[Fh3]> = make_objects(&client, &root, &data).await?.into();
+    let objects: Arc<[Fh3]> = make_objects(&client, &root, &data, object_bytes(place.size))
+        .await?
+        .into();
     let bytes = u64::from(transfer.bytes);
     let data = data.slice(..transfer.bytes as usize);
+    let size = place.size;
     let one = move |caller: usize, turn: u64| {
         let (client, data, objects) = (client.clone(), data.clone(), Arc::clone(&objects));
         async move {
             let object = &objects[caller % objects.len()];
-            let offset = bytes * place_of(transfer, caller, turn);
+            let offset = bytes * place_of(transfer, object_bytes(size), caller, turn);
             if transfer.writes {
                 let written = client
                     .write(object, offset, StableHow::Unstable, data)
@@ -92,19 +100,28 @@ pub async fn run(transfer: Transfer, place: Place<'_>) -> Result<Sample> {
             Ok(())
         }
     };
-    let (closed, cost) = full(DEPTH, place.span, &[server.process()], one).await?;
+    let (closed, figures) = full(
+        DEPTH,
+        place,
+        &server.processes(),
+        Some(u64::from(transfer.bytes)),
+        one,
+    )
+    .await?;
     Ok(Sample {
-        per_second: closed.per_second(),
-        busy: closed.latencies,
-        easy: None,
-        cost: Some(cost),
-        bytes_each: Some(bytes),
+        rate: Some(Rate {
+            per_second: closed.per_second(),
+            busy: closed.latencies,
+            easy: None,
+            bytes_each: Some(bytes),
+        }),
+        figures,
     })
 }
 
 /// Which block of an object a caller takes next. Callers of one object share it out among them.
-fn place_of(transfer: Transfer, caller: usize, turn: u64) -> u64 {
-    let blocks = OBJECT_BYTES / u64::from(transfer.bytes);
+fn place_of(transfer: Transfer, object_bytes: u64, caller: usize, turn: u64) -> u64 {
+    let blocks = object_bytes / u64::from(transfer.bytes);
     let sharers = DEPTH as u64 / OBJECTS;
     let own = blocks / sharers;
     let at = if transfer.is_stream() {
@@ -116,7 +133,7 @@ fn place_of(transfer: Transfer, caller: usize, turn: u64) -> u64 {
     (caller as u64 / OBJECTS) * own + at % own
 }
 
-async fn make_objects(client: &Client, root: &Fh3, data: &Bytes) -> Result<Vec<Fh3>> {
+async fn make_objects(client: &Client, root: &Fh3, data: &Bytes, bytes: u64) -> Result<Vec<Fh3>> {
     let mut objects = Vec::new();
     for number in 0..OBJECTS {
         let name = Filename3::new(format!("{number:032x}").into_bytes()).context("a name")?;
@@ -126,7 +143,7 @@ async fn make_objects(client: &Client, root: &Fh3, data: &Bytes) -> Result<Vec<F
             .await?
             .obj
             .context("a handle")?;
-        for offset in (0..OBJECT_BYTES).step_by(data.len()) {
+        for offset in (0..bytes).step_by(data.len()) {
             let stable = StableHow::Unstable;
             client.write(&object, offset, stable, data.clone()).await?;
         }
@@ -142,7 +159,12 @@ pub fn bounds(transfer: Transfer, place: Place<'_>) -> Result<Vec<(&'static str,
     let folder = tempfile::tempdir_in(place.disk)?;
     let cached = fio(transfer, folder.path(), place, false)?;
     let direct = fio(transfer, folder.path(), place, true)?;
-    Ok(vec![("fio, page cache", cached), ("fio, O_DIRECT", direct)])
+    let mut bounds = vec![("fio, page cache", cached), ("fio, O_DIRECT", direct)];
+    if transfer.is_stream() {
+        let copied = loopback::copy(u64::from(transfer.bytes), place)?;
+        bounds.push(("TCP on loopback", copied));
+    }
+    Ok(bounds)
 }
 
 fn fio(transfer: Transfer, folder: &Path, place: Place<'_>, direct: bool) -> Result<Sample> {
@@ -161,7 +183,7 @@ fn fio(transfer: Transfer, folder: &Path, place: Place<'_>, direct: bool) -> Res
         .arg(format!("--bs={}", transfer.bytes))
         .arg(format!("--numjobs={OBJECTS}"))
         .arg(format!("--iodepth={}", DEPTH / OBJECTS as usize))
-        .arg(format!("--size={OBJECT_BYTES}"))
+        .arg(format!("--size={}", object_bytes(place.size)))
         .arg(format!("--direct={}", u8::from(direct)))
         .arg(format!("--ramp_time={}ms", warm_up.as_millis()))
         .arg(format!("--runtime={}ms", time.as_millis()))
@@ -187,13 +209,7 @@ fn fio(transfer: Transfer, folder: &Path, place: Place<'_>, direct: bool) -> Res
     let per_second = told["jobs"][0][side]["iops"]
         .as_f64()
         .context("fio tells no rate")?;
-    Ok(Sample {
-        per_second,
-        busy: load::histogram(),
-        easy: None,
-        cost: None,
-        bytes_each: Some(u64::from(transfer.bytes)),
-    })
+    Ok(Sample::bound(per_second, Some(u64::from(transfer.bytes))))
 }
 
 #[cfg(test)]
@@ -204,12 +220,13 @@ mod tests {
     #[test]
     fn callers_go_over_all_blocks_of_their_own_and_no_others() {
         for transfer in [Transfer::read(1 << 20), Transfer::write(4 << 10)] {
-            let blocks = OBJECT_BYTES / u64::from(transfer.bytes);
+            let bytes = object_bytes(Size::Full);
+            let blocks = bytes / u64::from(transfer.bytes);
             let own = blocks / (DEPTH as u64 / OBJECTS);
             let mut all = HashSet::new();
             for caller in (0..DEPTH).filter(|caller| caller % OBJECTS as usize == 0) {
                 let places: HashSet<u64> = (0..4 * own)
-                    .map(|turn| place_of(transfer, caller, turn))
+                    .map(|turn| place_of(transfer, bytes, caller, turn))
                     .collect();
                 assert!(places.iter().all(|place| *place < blocks));
                 assert!(all.is_disjoint(&places));

@@ -1,12 +1,13 @@
 //! Load on the metadata server: sessions of a few clients, each slot a caller.
 
-use super::{Place, full};
+use super::{Place, Size, full};
 use crate::load::{self, Pace};
-use crate::rounds::Sample;
-use crate::servers::{Servers, Settings};
+use crate::rounds::{Rate, Sample};
+use crate::servers::until_they_rest;
 use crate::session::{LATER, Session, at, create, layoutget, make, make_folder, open};
 use anyhow::{Result, bail};
 use bytes::Bytes;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use wire::nfs4::*;
@@ -25,8 +26,7 @@ pub enum Work {
 
 const CLIENTS: usize = 4;
 const SLOTS: usize = 16;
-const CALLERS: usize = CLIENTS * SLOTS;
-const FILES: usize = 10_000;
+pub const CALLERS: usize = CLIENTS * SLOTS;
 /// Of the rate that callers reach who wait for their answers: how long one takes where the server isn't full.
 const EASY: f64 = 0.5;
 
@@ -38,10 +38,26 @@ struct World {
     turns: Vec<AtomicU64>,
 }
 
+/// Files that are looked at, or opened.
+pub const fn files(size: Size) -> usize {
+    match size {
+        Size::Full => 10_000,
+        Size::Quick => 2_000,
+    }
+}
+
+impl Work {
+    /// Whether what is acknowledged has to be on disk.
+    pub const fn changes_names(self) -> bool {
+        matches!(self, Self::Create { .. } | Self::Rename | Self::Unlink)
+    }
+}
+
 pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
-    let servers = Servers::start(place.program, place.disk, Settings::default())?;
-    let world = Arc::new(prepare(work, &servers).await?);
-    servers.until_they_rest().await?;
+    let servers = place.side.metadata_server(place.disk, "")?;
+    let pids = servers.processes();
+    let world = Arc::new(prepare(work, servers.address, files(place.size)).await?);
+    until_they_rest(&pids).await?;
     let one = {
         let world = Arc::clone(&world);
         move |caller, _| {
@@ -49,26 +65,27 @@ pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
             async move { world.one(work, caller).await }
         }
     };
-    let pids = servers.processes();
-    let (closed, cost) = full(CALLERS, place.span, &pids, one.clone()).await?;
+    let (closed, figures) = full(CALLERS, place, &pids, None, one.clone()).await?;
     let easy = Pace::Open {
         per_second: closed.per_second() * EASY,
     };
     let open = load::run(CALLERS, easy, place.span.parts(), one).await?;
     Ok(Sample {
-        per_second: closed.per_second(),
-        busy: closed.latencies,
-        easy: Some(open.latencies),
-        cost: Some(cost),
-        bytes_each: None,
+        rate: Some(Rate {
+            per_second: closed.per_second(),
+            busy: closed.latencies,
+            easy: Some(open.latencies),
+            bytes_each: None,
+        }),
+        figures,
     })
 }
 
-async fn prepare(work: Work, servers: &Servers) -> Result<World> {
+async fn prepare(work: Work, address: SocketAddr, files: usize) -> Result<World> {
     let mut sessions = Vec::new();
     for client in 0..CLIENTS {
         let name = format!("client {client}");
-        let session = Session::mount(servers.address, &name, 1, SLOTS as u32).await?;
+        let session = Session::mount(address, &name, 1, SLOTS as u32).await?;
         anyhow::ensure!(session.slots() >= SLOTS, "{} slots", session.slots());
         sessions.push(session);
     }
@@ -89,7 +106,7 @@ async fn prepare(work: Work, servers: &Servers) -> Result<World> {
     let files = match work {
         Work::Create { .. } | Work::Unlink => 0,
         Work::Rename => CALLERS,
-        _ => FILES,
+        _ => files,
     };
     let makers = (0..SLOTS).map(|slot| {
         let world = &world;
@@ -109,7 +126,7 @@ async fn prepare(work: Work, servers: &Servers) -> Result<World> {
     Ok(world)
 }
 
-fn name_of(number: usize) -> String {
+pub fn name_of(number: usize) -> String {
     format!("f{number}")
 }
 

@@ -1,0 +1,115 @@
+//! Who is measured: this Headrace, another one, NFS-Ganesha. Each server is started anew for each round.
+
+use crate::costs::Process;
+use crate::ganesha::{Ganesha, Names};
+use crate::servers::{DataServer, Servers, Settings};
+use anyhow::Result;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// By its program, and lines for `[server]` of its configuration.
+    Headrace {
+        program: PathBuf,
+        settings: String,
+    },
+    Ganesha(Names),
+}
+
+#[derive(Debug, Clone)]
+pub struct Side {
+    pub name: String,
+    pub kind: Kind,
+}
+
+/// A server of NFSv3 that serves one export.
+pub struct DataEnd {
+    pub address: SocketAddr,
+    pub mount_port: u16,
+    pub export: String,
+    running: Data,
+}
+
+enum Data {
+    Headrace(DataServer),
+    Ganesha(Ganesha),
+}
+
+/// A server of NFSv4.2, whose root is where files are made.
+pub struct NamesEnd {
+    pub address: SocketAddr,
+    running: Metadata,
+}
+
+enum Metadata {
+    Headrace(Servers),
+    Ganesha(Ganesha),
+}
+
+impl Side {
+    pub fn data_server(&self, disk: &Path) -> Result<DataEnd> {
+        Ok(match &self.kind {
+            Kind::Headrace { program, .. } => {
+                let server = DataServer::start(program, disk)?;
+                DataEnd {
+                    address: server.address,
+                    mount_port: server.address.port(),
+                    export: "/data".to_owned(),
+                    running: Data::Headrace(server),
+                }
+            }
+            Kind::Ganesha(names) => {
+                let server = Ganesha::start(disk, *names)?;
+                DataEnd {
+                    address: server.address,
+                    mount_port: server.mount_port,
+                    export: server.export.clone(),
+                    running: Data::Ganesha(server),
+                }
+            }
+        })
+    }
+
+    pub fn metadata_server(&self, disk: &Path, more: &str) -> Result<NamesEnd> {
+        Ok(match &self.kind {
+            Kind::Headrace { program, settings } => {
+                let settings = Settings {
+                    server: settings,
+                    more,
+                };
+                let servers = Servers::start(program, disk, settings)?;
+                NamesEnd {
+                    address: servers.address,
+                    running: Metadata::Headrace(servers),
+                }
+            }
+            Kind::Ganesha(names) => {
+                let server = Ganesha::start(disk, *names)?;
+                NamesEnd {
+                    address: server.address,
+                    running: Metadata::Ganesha(server),
+                }
+            }
+        })
+    }
+}
+
+impl DataEnd {
+    pub fn processes(&self) -> Vec<Process> {
+        match &self.running {
+            Data::Headrace(server) => vec![server.process()],
+            Data::Ganesha(server) => server.processes(),
+        }
+    }
+}
+
+impl NamesEnd {
+    /// The one that is asked first.
+    pub fn processes(&self) -> Vec<Process> {
+        match &self.running {
+            Metadata::Headrace(servers) => servers.processes().to_vec(),
+            Metadata::Ganesha(server) => server.processes(),
+        }
+    }
+}
