@@ -262,7 +262,7 @@ impl Flood {
                 let mut place = slot;
                 loop {
                     place = (place + 37) % files.len();
-                    let layout = layoutget(Layoutiomode4::Rw, true);
+                    let layout = layoutget(Layoutiomode4::Rw, true, Stateid4::CURRENT);
                     let ops = vec![
                         at(&files[place]),
                         open(session.client, OpenClaim4::Fh, Openflag4::NoCreate),

@@ -1,7 +1,11 @@
 //! What can be measured. A case is one kind of load on one kind of server, made anew for each round.
 
+pub mod clients;
 mod data;
+mod disk;
 mod loopback;
+mod many;
+mod memory;
 mod names;
 mod store;
 
@@ -25,6 +29,8 @@ pub struct Place<'a> {
     pub disk: &'a Path,
     pub span: Span,
     pub size: Size,
+    /// What boots kernels as clients.
+    pub kernels: Option<&'a clients::Kernels>,
 }
 
 /// How much there is to work on.
@@ -109,30 +115,54 @@ pub struct Case {
     kind: Kind,
 }
 
+/// Why a side is missing in a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    Because(&'static str),
+    /// Two sides don't differ here, and the other stands for both.
+    AsTheOther,
+}
+
 enum Kind {
     Names(Work),
     Data(Transfer),
+    Memory,
+    Disk,
+    Clients,
 }
 
 impl Case {
     /// Why a side isn't measured here.
-    pub fn refuses(&self, side: &Side) -> Option<&'static str> {
+    pub fn absent(&self, side: &Side) -> Option<Absent> {
         match (&self.kind, &side.kind) {
-            (Kind::Names(Work::Layout), SideKind::Ganesha(_)) => {
-                Some("its back end for local folders gives no layouts")
-            }
             (Kind::Names(work), SideKind::Ganesha(Names::Durable)) if work.changes_names() => None,
-            (_, SideKind::Ganesha(Names::Durable)) => {
-                Some("it differs from the other in creates, renames and removals alone")
-            }
+            (_, SideKind::Ganesha(Names::Durable)) => Some(Absent::AsTheOther),
+            (Kind::Names(Work::Layout), SideKind::Ganesha(_)) => Some(Absent::Because(
+                "its back end for local folders gives no layouts",
+            )),
+            (Kind::Disk, SideKind::Ganesha(_)) => Some(Absent::Because(
+                "its names are the file system's own, and what they take can't be told apart",
+            )),
             _ => None,
         }
+    }
+
+    /// Whether a quick run has the time for it.
+    pub fn is_quick(&self) -> bool {
+        !self.wants_kernels()
+    }
+
+    pub fn wants_kernels(&self) -> bool {
+        matches!(self.kind, Kind::Clients)
     }
 
     pub fn run<'a>(&'a self, place: Place<'a>) -> BoxFuture<'a, Result<Sample>> {
         match &self.kind {
             Kind::Names(work) => Box::pin(names::run(*work, place)),
             Kind::Data(transfer) => Box::pin(data::run(*transfer, place)),
+            Kind::Memory => Box::pin(memory::run(place)),
+            Kind::Disk => Box::pin(disk::run(place)),
+            Kind::Clients => Box::pin(clients::run(place)),
         }
     }
 
@@ -144,6 +174,8 @@ impl Case {
                 None => Ok(Vec::new()),
             },
             Kind::Data(transfer) => data::bounds(*transfer, place),
+            Kind::Memory | Kind::Disk => Ok(Vec::new()),
+            Kind::Clients => clients::bounds(place).await,
         }
     }
 }
@@ -221,4 +253,19 @@ pub const ALL: &[Case] = &[
         "durable create and REMOVE of one name, 64 callers",
         Work::Unlink,
     ),
+    Case {
+        name: "memory",
+        what: "what a metadata server grows by for each inode, open, lock, layout and client: 100,000 files, 5,000 clients",
+        kind: Kind::Memory,
+    },
+    Case {
+        name: "disk",
+        what: "what 100,000 durable creates take of the catalog's disk, and what they write",
+        kind: Kind::Disk,
+    },
+    Case {
+        name: "clients",
+        what: "fio on one and two real kernels as clients, beside a plain NFSv3 mount of a data server and three data servers",
+        kind: Kind::Clients,
+    },
 ];

@@ -104,6 +104,16 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(kib.context("the kernel tells no VmRSS")? * 1024)
 }
 
+/// What a process has made the kernel write to disks so far.
+pub fn written_bytes(pid: u32) -> Result<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let bytes = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"));
+    let bytes = bytes.and_then(|bytes| bytes.trim().parse().ok());
+    bytes.context("the kernel tells no write_bytes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -86,6 +86,12 @@ impl Ganesha {
         })
     }
 
+    /// Kills it, and starts it on what lies in its folder.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = None;
+        self.begin()
+    }
+
     fn spawn(&self, config: &Path) -> Result<Child> {
         Command::new(PROGRAM)
             .arg("-F")

@@ -1,6 +1,6 @@
 //! What was measured, for people (Markdown), programs (JSON) and eyes (SVG).
 
-use crate::cases::Case;
+use crate::cases::{Absent, Case};
 use crate::costs;
 use crate::durability;
 use crate::plot;
@@ -27,8 +27,7 @@ pub struct Measured {
     pub name: String,
     /// One of each round; none where it can't be had.
     pub samples: Vec<Sample>,
-    /// Why there is none.
-    pub absent: Option<&'static str>,
+    pub absent: Option<Absent>,
 }
 
 /// What all cases of a run have in common.
@@ -46,7 +45,7 @@ impl Outcome {
         let sides = sides.iter().map(|side| Measured {
             name: side.name.clone(),
             samples: Vec::new(),
-            absent: case.refuses(side),
+            absent: case.absent(side),
         });
         Self {
             case,
@@ -208,7 +207,7 @@ pub fn lines(outcome: &Outcome) -> String {
     text.push('\n');
     text.push_str(&figures(outcome));
     for side in &outcome.sides {
-        if let Some(why) = side.absent {
+        if let Some(Absent::Because(why)) = side.absent {
             // Into a string: can't fail.
             let _ = writeln!(text, "{} isn't measured here: {why}.\n", side.name);
         }
@@ -259,7 +258,9 @@ fn figures(outcome: &Outcome) -> String {
             };
             let cell = spread.shown(digits(spread.median));
             match measured.ratio(&outcome.sides[0], value) {
-                Some(ratio) if place > 0 => format!("{cell}; headrace to it {}", ratio.shown(2)),
+                Some(ratio) if place > 0 && unit != Figure::COUNT => {
+                    format!("{cell}; headrace to it {}", ratio.shown(2))
+                }
                 _ => cell,
             }
         }));
@@ -351,7 +352,11 @@ fn as_json(outcome: &Outcome) -> Value {
     };
     let sides = outcome.sides.iter().chain(&outcome.bounds).map(|measured| {
         let rounds = measured.samples.iter().map(round);
-        json!({ "name": measured.name, "absent": measured.absent, "rounds": rounds.collect::<Vec<_>>() })
+        let absent = measured.absent.and_then(|absent| match absent {
+            Absent::Because(why) => Some(why),
+            Absent::AsTheOther => None,
+        });
+        json!({ "name": measured.name, "absent": absent, "rounds": rounds.collect::<Vec<_>>() })
     });
     json!({ "name": outcome.case.name, "what": outcome.case.what, "sides": sides.collect::<Vec<_>>() })
 }

@@ -1,5 +1,6 @@
 //! Cases in rounds, each side in turn, so that what else the machine does falls on both.
 
+use crate::cases::clients::Kernels;
 use crate::cases::{self, Case, Place, Size};
 use crate::durability;
 use crate::ganesha::Names;
@@ -50,6 +51,9 @@ pub struct Options {
     /// Measure although something isn't as durable as by default; the report tells what
     #[arg(long)]
     not_default: bool,
+    /// Folder that `cargo xtask provision` filled: kernels, for the case `clients`
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Already in a sandbox
     #[arg(long, hide = true)]
     pub inside: bool,
@@ -88,7 +92,7 @@ pub struct Rate {
     pub bytes_each: Option<u64>,
 }
 
-/// What isn't a rate: less of it is better.
+/// What is told beside rates, or without one.
 #[derive(Debug, Clone)]
 pub struct Figure {
     pub what: String,
@@ -97,6 +101,9 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// The unit of what was there, which is no result.
+    pub const COUNT: &str = "many";
+
     pub fn new(what: impl Into<String>, unit: &'static str, value: f64) -> Self {
         Self {
             what: what.into(),
@@ -145,8 +152,14 @@ pub async fn run(options: &Options) -> Result<()> {
         warm_up: Duration::from_millis(if options.quick { 250 } else { 500 }),
         time: Duration::from_secs(seconds),
     };
+    let kernels = kernels(options)?;
     let mut outcomes = Vec::new();
     for case in cases {
+        if let Some(why) = cannot(case, options, kernels.as_ref()) {
+            anyhow::ensure!(options.names.is_empty(), "{}: {why}", case.name);
+            notes.push(format!("{} was left out: {why}", case.name));
+            continue;
+        }
         if options.quick && began.elapsed() > QUICK_LIMIT {
             notes.push(format!(
                 "left out, since the time of a quick run was over: {}",
@@ -154,7 +167,7 @@ pub async fn run(options: &Options) -> Result<()> {
             ));
             continue;
         }
-        let outcome = measure(case, &sides, options, rounds, span).await?;
+        let outcome = measure(case, &sides, options, kernels.as_ref(), rounds, span).await?;
         print!("{}", report::lines(&outcome));
         outcomes.push(outcome);
     }
@@ -174,6 +187,7 @@ async fn measure(
     case: &'static Case,
     sides: &[Side],
     options: &Options,
+    kernels: Option<&Kernels>,
     rounds: u32,
     span: Span,
 ) -> Result<Outcome> {
@@ -182,6 +196,7 @@ async fn measure(
         side,
         disk: &options.disk,
         span,
+        kernels,
         size: if options.quick {
             Size::Quick
         } else {
@@ -193,7 +208,7 @@ async fn measure(
         for turn in 0..sides.len() {
             let number = (turn + round) % sides.len();
             let side = &sides[number];
-            if case.refuses(side).is_some() {
+            if case.absent(side).is_some() {
                 continue;
             }
             let sample = case
@@ -207,6 +222,23 @@ async fn measure(
         }
     }
     Ok(outcome)
+}
+
+/// What boots kernels: a program beside this one.
+fn kernels(options: &Options) -> Result<Option<Kernels>> {
+    let program = std::env::current_exe()?.with_file_name("interop-tests");
+    let cache = options.cache.clone().filter(|_| program.is_file());
+    Ok(cache.map(|cache| Kernels { cache, program }))
+}
+
+fn cannot(case: &Case, options: &Options, kernels: Option<&Kernels>) -> Option<&'static str> {
+    if options.quick && !case.is_quick() {
+        return Some("a quick run has no time for it");
+    }
+    if case.wants_kernels() && (!options.inside || kernels.is_none()) {
+        return Some("it wants root, `interop-tests` beside this program, and --cache");
+    }
+    None
 }
 
 /// Who is measured, and why others aren't.

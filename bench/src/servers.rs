@@ -5,7 +5,7 @@ use crate::costs::{self, Process};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -13,6 +13,9 @@ use tempfile::TempDir;
 pub struct Servers {
     pub address: SocketAddr,
     mds: Ended,
+    /// What the metadata server is started with.
+    program: PathBuf,
+    config: PathBuf,
     pub data: DataServer,
 }
 
@@ -29,12 +32,17 @@ impl Ended {
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
+
+    fn end(&mut self) {
+        // One that has ended already is what we want.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
     }
 }
 
@@ -70,8 +78,24 @@ impl Servers {
         Ok(Self {
             address,
             mds: Ended(process),
+            program: program.to_owned(),
+            config: mds,
             data,
         })
+    }
+
+    /// Kills the metadata server, and starts it on what it has on its disk.
+    pub fn restart(&mut self) -> Result<()> {
+        self.mds.end();
+        let mut process = begin(&self.program, "mds", &self.config)?;
+        until_it_listens(&mut process, self.address)?;
+        self.mds = Ended(process);
+        Ok(())
+    }
+
+    /// The folder of the metadata server's catalog.
+    pub fn catalog(&self) -> PathBuf {
+        self.data.folder.path().join("mds")
     }
 
     /// Of the metadata server and the data server.

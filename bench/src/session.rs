@@ -239,6 +239,14 @@ pub fn create(client: Clientid4, name: &str) -> ArgOp {
     open(client, claim, how)
 }
 
+/// CLOSE of what was opened before in the same request.
+pub fn close() -> ArgOp {
+    ArgOp::Close(Close4Args {
+        seqid: 0,
+        open_stateid: Stateid4::CURRENT,
+    })
+}
+
 /// An empty folder in the root.
 pub async fn make_folder(session: &Session, name: &str) -> Result<Fh4> {
     let attributes = Attributes {
@@ -263,8 +271,8 @@ pub async fn make_folder(session: &Session, name: &str) -> Result<Fh4> {
     }
 }
 
-/// LAYOUTGET of the whole file that was opened before in the same request; `signal`: to be told when there are layouts.
-pub fn layoutget(iomode: Layoutiomode4, signal: bool) -> ArgOp {
+/// LAYOUTGET of the whole file; `signal`: to be told when there are layouts.
+pub fn layoutget(iomode: Layoutiomode4, signal: bool, stateid: Stateid4) -> ArgOp {
     ArgOp::Layoutget(Layoutget4Args {
         signal_layout_avail: signal,
         layout_type: LAYOUT4_FLEX_FILES,
@@ -272,7 +280,7 @@ pub fn layoutget(iomode: Layoutiomode4, signal: bool) -> ArgOp {
         offset: 0,
         length: u64::MAX,
         minlength: 0,
-        stateid: Stateid4::CURRENT,
+        stateid,
         maxcount: 4096,
     })
 }

@@ -105,6 +105,22 @@ impl DataEnd {
 }
 
 impl NamesEnd {
+    /// Kills the server that is asked, and starts it on what it has on its disk.
+    pub fn restart(&mut self) -> Result<()> {
+        match &mut self.running {
+            Metadata::Headrace(servers) => servers.restart(),
+            Metadata::Ganesha(server) => server.restart(),
+        }
+    }
+
+    /// The folder of its catalog, where it has one.
+    pub fn catalog(&self) -> Option<PathBuf> {
+        match &self.running {
+            Metadata::Headrace(servers) => Some(servers.catalog()),
+            Metadata::Ganesha(_) => None,
+        }
+    }
+
     /// The one that is asked first.
     pub fn processes(&self) -> Vec<Process> {
         match &self.running {

@@ -41,9 +41,22 @@ pub struct Options {
     list: bool,
 }
 
+impl Options {
+    /// Whether the case is asked for that has kernels as clients: by its name, or among all.
+    fn boots_kernels(&self) -> bool {
+        let named = |name: &String| name == "clients";
+        let asked = self.names.is_empty() || self.names.iter().any(named);
+        asked && !self.quick && !self.alone && !self.list
+    }
+}
+
 pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     say("building headrace and the bench (release)");
-    let packages = ["-p", "headrace", "-p", "bench"];
+    let mut packages = vec!["-p", "headrace", "-p", "bench"];
+    let kernels = options.boots_kernels();
+    if kernels {
+        packages.extend(["-p", "interop-tests"]);
+    }
     let build = ["build", "--release", "--locked", "--bins"];
     shell::must(workspace.cargo(&build).args(packages))?;
     let bench = workspace.release_program("bench");
@@ -51,14 +64,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         shell::must(Command::new(bench).arg("list"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    provision::provide(
-        workspace,
-        if options.alone {
-            For::BenchAlone
-        } else {
-            For::Bench
-        },
-    )?;
+    if kernels {
+        provision::provide(workspace, For::Tests)?;
+    }
+    let what = if options.alone {
+        For::BenchAlone
+    } else {
+        For::Bench
+    };
+    provision::provide(workspace, what)?;
     let report = workspace.target.join("bench-report");
     let disk = workspace.target.join("bench-disk");
     fs::create_dir_all(&disk)?;
@@ -87,6 +101,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         if given {
             command.arg(word);
         }
+    }
+    if kernels {
+        command.arg("--cache").arg(workspace.cache());
     }
     if let Some(rounds) = options.rounds {
         command.args(["--rounds", &rounds.to_string()]);

@@ -4,7 +4,7 @@ use super::{Place, Size, full};
 use crate::load::{self, Pace};
 use crate::rounds::{Rate, Sample};
 use crate::servers::until_they_rest;
-use crate::session::{LATER, Session, at, create, layoutget, make, make_folder, open};
+use crate::session::{LATER, Session, at, close, create, layoutget, make, make_folder, open};
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -131,7 +131,7 @@ pub fn name_of(number: usize) -> String {
 }
 
 /// What Linux asks of a file it looks at.
-fn looked_at() -> ArgOp {
+pub fn looked_at() -> ArgOp {
     let asked = [
         Attr::Type,
         Attr::Change,
@@ -150,13 +150,6 @@ fn looked_at() -> ArgOp {
     ];
     ArgOp::Getattr(Getattr4Args {
         attr_request: asked.into_iter().collect(),
-    })
-}
-
-fn close() -> ArgOp {
-    ArgOp::Close(Close4Args {
-        seqid: 0,
-        open_stateid: Stateid4::CURRENT,
     })
 }
 
@@ -218,7 +211,7 @@ impl World {
                     mine(),
                     open,
                     kept,
-                    layoutget(Layoutiomode4::Read, false),
+                    layoutget(Layoutiomode4::Read, false, Stateid4::CURRENT),
                     layoutreturn(),
                     back,
                     close(),

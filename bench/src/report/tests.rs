@@ -25,7 +25,6 @@ fn outcome() -> Outcome {
     let sides = [
         side("headrace", Names::Unsynced),
         side("other", Names::Unsynced),
-        side("third", Names::Durable),
     ];
     let mut outcome = Outcome::new(&cases::ALL[0], &sides);
     outcome.sides[0].samples = vec![cost(100.0, 0.5), cost(300.0, 0.5), cost(200.0, 0.25)];
@@ -76,8 +75,16 @@ fn a_cost_stands_beside_that_of_the_other_side() {
 
 #[test]
 fn a_side_that_can_not_be_measured_is_told_with_the_reason() {
-    let text = lines(&outcome());
-    assert!(text.contains("third isn't measured here: "), "{text}");
+    let layouts = cases::ALL.iter().find(|case| case.name == "layout-read");
+    let ganesha = Side {
+        name: "ganesha".to_owned(),
+        kind: Kind::Ganesha(Names::Unsynced),
+    };
+    let text = lines(&Outcome::new(layouts.unwrap(), &[ganesha]));
+    assert!(
+        text.contains("ganesha isn't measured here: its back end"),
+        "{text}"
+    );
 }
 
 #[test]

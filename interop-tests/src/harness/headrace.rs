@@ -366,6 +366,19 @@ const DATA_SERVER_USER: u32 = 54_321;
 
 /// A data server of its own, which the metadata server's host may use.
 pub fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Result<Server> {
+    // The metadata server reaches an address of its own host from that same address.
+    let hosts = format!("\"{MDS}\", \"{address}\"");
+    data_server_of(program, state, index, address, &hosts)
+}
+
+/// One that takes `hosts`, quoted as in its configuration, for its metadata servers.
+pub fn data_server_of(
+    program: &Path,
+    state: &Path,
+    index: u8,
+    address: Ipv4Addr,
+    hosts: &str,
+) -> Result<Server> {
     // Where its user may go, whatever is above the folders of this run.
     let place = PathBuf::from(format!("/run/ds{index}"));
     let folder = state.join(format!("ds{index}"));
@@ -386,8 +399,7 @@ pub fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -
     fs::write(
         &file,
         format!(
-            // The metadata server reaches an address of its own host from that same address.
-            "[ds]\nlisten = \"{address}:{DS_PORT}\"\ndata_dir = \"{}\"\nexport = \"/data\"\nmds = [\"{MDS}\", \"{address}\"]\nmetrics_listen = \"{}\"\n",
+            "[ds]\nlisten = \"{address}:{DS_PORT}\"\ndata_dir = \"{}\"\nexport = \"/data\"\nmds = [{hosts}]\nmetrics_listen = \"{}\"\n",
             inside.display(),
             data_server_metrics(index),
         ),

@@ -7,6 +7,7 @@ mod delegations;
 pub mod fio;
 mod foreign;
 mod history;
+mod measure;
 mod million;
 mod options;
 mod peer;
@@ -102,6 +103,46 @@ pub const ALL: &[Scenario] = &[
             Kernels::Each,
             60,
             script::run,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-headrace",
+            "rates of fio through layouts, one data server",
+            Kernels::Newest,
+            20,
+            measure::one_data_server,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-headrace-3",
+            "rates of fio through layouts, three data servers",
+            Kernels::Newest,
+            20,
+            measure::three_data_servers,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-ganesha",
+            "the same on NFS-Ganesha by NFSv4.2",
+            Kernels::Newest,
+            20,
+            measure::ganesha,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-plain",
+            "the same on a plain NFSv3 mount of one data server",
+            Kernels::Newest,
+            20,
+            measure::plain,
         )
     },
     // Minutes of making names: more than each run should take.
