@@ -3,6 +3,7 @@
 pub mod clients;
 mod data;
 mod disk;
+mod held;
 mod loopback;
 mod many;
 mod memory;
@@ -12,7 +13,7 @@ mod store;
 use crate::costs::{self, Process, Spent};
 use crate::ganesha::Names;
 use crate::load::{self, Measured, Pace};
-use crate::rounds::{Figure, Sample, Span};
+use crate::rounds::{Figure, Rate, Sample, Span};
 use crate::sides::{Kind as SideKind, Side};
 use anyhow::Result;
 use data::Transfer;
@@ -77,6 +78,36 @@ where
     Ok((measured, figures))
 }
 
+/// Of the rate that callers reach who wait for their answers: how long one takes where the server isn't full.
+const EASY: f64 = 0.5;
+
+/// As [`full`], and then as often as half of that, by callers who don't wait.
+async fn full_and_half<F, Fut>(
+    callers: usize,
+    place: Place<'_>,
+    servers: &[Process],
+    one: F,
+) -> Result<Sample>
+where
+    F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let (closed, figures) = full(callers, place, servers, None, one.clone()).await?;
+    let easy = Pace::Open {
+        per_second: closed.per_second() * EASY,
+    };
+    let open = load::run(callers, easy, place.span.parts(), one).await?;
+    Ok(Sample {
+        rate: Some(Rate {
+            per_second: closed.per_second(),
+            busy: closed.latencies,
+            easy: Some(open.latencies),
+            bytes_each: None,
+        }),
+        figures,
+    })
+}
+
 /// System calls of all `servers` for one operation, under the same load. None where nobody can count them.
 async fn calls_of_each<F, Fut>(
     callers: usize,
@@ -128,6 +159,7 @@ enum Kind {
     Data(Transfer),
     Memory,
     Disk,
+    Held,
     Clients,
 }
 
@@ -136,10 +168,11 @@ impl Case {
     pub fn absent(&self, side: &Side) -> Option<Absent> {
         match (&self.kind, &side.kind) {
             (Kind::Names(work), SideKind::Ganesha(Names::Durable)) if work.changes_names() => None,
+            (Kind::Clients, _) => None,
             (_, SideKind::Ganesha(Names::Durable)) => Some(Absent::AsTheOther),
-            (Kind::Names(Work::Layout), SideKind::Ganesha(_)) => Some(Absent::Because(
-                "its back end for local folders gives no layouts",
-            )),
+            (Kind::Names(Work::Layout { .. }) | Kind::Held, SideKind::Ganesha(_)) => Some(
+                Absent::Because("its back end for local folders gives no layouts"),
+            ),
             (Kind::Disk, SideKind::Ganesha(_)) => Some(Absent::Because(
                 "its names are the file system's own, and what they take can't be told apart",
             )),
@@ -162,6 +195,7 @@ impl Case {
             Kind::Data(transfer) => Box::pin(data::run(*transfer, place)),
             Kind::Memory => Box::pin(memory::run(place)),
             Kind::Disk => Box::pin(disk::run(place)),
+            Kind::Held => Box::pin(held::run(place)),
             Kind::Clients => Box::pin(clients::run(place)),
         }
     }
@@ -174,7 +208,7 @@ impl Case {
                 None => Ok(Vec::new()),
             },
             Kind::Data(transfer) => data::bounds(*transfer, place),
-            Kind::Memory | Kind::Disk => Ok(Vec::new()),
+            Kind::Memory | Kind::Disk | Kind::Held => Ok(Vec::new()),
             Kind::Clients => clients::bounds(place).await,
         }
     }
@@ -241,8 +275,18 @@ pub const ALL: &[Case] = &[
     names(
         "layout-read",
         "OPEN, LAYOUTGET to read, LAYOUTRETURN and CLOSE, 64 callers",
-        Work::Layout,
+        Work::Layout { writes: false },
     ),
+    names(
+        "layout-write",
+        "OPEN, LAYOUTGET to write, LAYOUTRETURN and CLOSE, 64 callers",
+        Work::Layout { writes: true },
+    ),
+    Case {
+        name: "layout-held",
+        what: "LAYOUTGET to read of one of 1,000,000 layouts that 64 clients hold, by all of them",
+        kind: Kind::Held,
+    },
     names(
         "rename",
         "durable renames of one's own file in one folder, 64 callers",

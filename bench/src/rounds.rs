@@ -130,7 +130,7 @@ impl Sample {
 }
 
 /// Of a quick run, with some time left for the last case to end in.
-const QUICK_LIMIT: Duration = Duration::from_secs(265);
+const QUICK_LIMIT: Duration = Duration::from_secs(230);
 
 pub async fn run(options: &Options) -> Result<()> {
     let began = Instant::now();
@@ -153,7 +153,7 @@ pub async fn run(options: &Options) -> Result<()> {
         time: Duration::from_secs(seconds),
     };
     let kernels = kernels(options)?;
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     for case in cases {
         if let Some(why) = cannot(case, options, kernels.as_ref()) {
             anyhow::ensure!(options.names.is_empty(), "{}: {why}", case.name);
@@ -167,9 +167,18 @@ pub async fn run(options: &Options) -> Result<()> {
             ));
             continue;
         }
-        let outcome = measure(case, &sides, options, kernels.as_ref(), rounds, span).await?;
-        print!("{}", report::lines(&outcome));
-        outcomes.push(outcome);
+        match measure(case, &sides, options, kernels.as_ref(), rounds, span).await {
+            Ok(outcome) => {
+                print!("{}", report::lines(&outcome));
+                outcomes.push(outcome);
+            }
+            // What the others tell isn't lost for it.
+            Err(error) => {
+                eprintln!("{error:#}");
+                failed.push(case.name);
+                notes.push(format!("failed: {error:#}"));
+            }
+        }
     }
     let run = Run {
         disk: &options.disk,
@@ -180,6 +189,7 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     report::write(&options.report, &run, &outcomes)?;
     println!("{}", options.report.join("report.md").display());
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
 

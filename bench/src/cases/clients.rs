@@ -1,6 +1,7 @@
 //! Real kernels as clients, booted by `interop-tests` in a sandbox of each side; see its scenarios `measure-…`.
 
 use super::Place;
+use crate::ganesha::Names;
 use crate::rounds::{Figure, Sample};
 use crate::sides::Kind;
 use anyhow::{Context, Result, ensure};
@@ -18,7 +19,13 @@ pub struct Kernels {
 pub async fn run(place: Place<'_>) -> Result<Sample> {
     match &place.side.kind {
         Kind::Headrace { program, .. } => scenario("measure-headrace", program, place).await,
-        Kind::Ganesha(_) => scenario("measure-ganesha", Path::new("/none"), place).await,
+        Kind::Ganesha(names) => {
+            let name = match names {
+                Names::Unsynced => "measure-ganesha",
+                Names::Durable => "measure-ganesha-durable",
+            };
+            scenario(name, Path::new("/none"), place).await
+        }
     }
 }
 

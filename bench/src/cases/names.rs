@@ -1,8 +1,7 @@
 //! Load on the metadata server: sessions of a few clients, each slot a caller.
 
-use super::{Place, Size, full};
-use crate::load::{self, Pace};
-use crate::rounds::{Rate, Sample};
+use super::{Place, Size, full_and_half};
+use crate::rounds::Sample;
 use crate::servers::until_they_rest;
 use crate::session::{LATER, Session, at, close, create, layoutget, make, make_folder, open};
 use anyhow::{Result, bail};
@@ -19,7 +18,7 @@ pub enum Work {
     Stat,
     Lookup,
     Access,
-    Layout,
+    Layout { writes: bool },
     Rename,
     Unlink,
 }
@@ -27,8 +26,6 @@ pub enum Work {
 const CLIENTS: usize = 4;
 const SLOTS: usize = 16;
 pub const CALLERS: usize = CLIENTS * SLOTS;
-/// Of the rate that callers reach who wait for their answers: how long one takes where the server isn't full.
-const EASY: f64 = 0.5;
 
 struct World {
     sessions: Vec<Session>,
@@ -65,20 +62,7 @@ pub async fn run(work: Work, place: Place<'_>) -> Result<Sample> {
             async move { world.one(work, caller).await }
         }
     };
-    let (closed, figures) = full(CALLERS, place, &pids, None, one.clone()).await?;
-    let easy = Pace::Open {
-        per_second: closed.per_second() * EASY,
-    };
-    let open = load::run(CALLERS, easy, place.span.parts(), one).await?;
-    Ok(Sample {
-        rate: Some(Rate {
-            per_second: closed.per_second(),
-            busy: closed.latencies,
-            easy: Some(open.latencies),
-            bytes_each: None,
-        }),
-        figures,
-    })
+    full_and_half(CALLERS, place, &pids, one).await
 }
 
 async fn prepare(work: Work, address: SocketAddr, files: usize) -> Result<World> {
@@ -153,6 +137,13 @@ pub fn looked_at() -> ArgOp {
     })
 }
 
+/// Which file a caller takes next. No two callers of a client ever have the same: one would close what the other has open.
+fn own_of(caller: usize, turn: u64, files: usize) -> usize {
+    let (client, slot) = (caller / SLOTS, caller % SLOTS);
+    let next = client * 157 + turn as usize;
+    next % (files / SLOTS) * SLOTS + slot
+}
+
 fn component(name: &str) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
 }
@@ -162,7 +153,7 @@ impl World {
         let turn = self.turns[caller].fetch_add(1, Relaxed);
         let session = &self.sessions[caller / SLOTS];
         let folder = &self.folders[caller % self.folders.len()];
-        let mine = || at(&self.files[(caller * 157 + turn as usize) % self.files.len()]);
+        let mine = || at(&self.files[own_of(caller, turn, self.files.len())]);
         let ops = match work {
             Work::Create { .. } => {
                 let name = format!("c{caller}-{turn}");
@@ -203,7 +194,12 @@ impl World {
                 });
                 vec![mine(), access]
             }
-            Work::Layout => {
+            Work::Layout { writes } => {
+                let iomode = if writes {
+                    Layoutiomode4::Rw
+                } else {
+                    Layoutiomode4::Read
+                };
                 let open = open(session.client, OpenClaim4::Fh, Openflag4::NoCreate);
                 // CLOSE wants the stateid of OPEN, which goes along with the filehandle.
                 let (kept, back) = (ArgOp::Savefh, ArgOp::Restorefh);
@@ -211,7 +207,7 @@ impl World {
                     mine(),
                     open,
                     kept,
-                    layoutget(Layoutiomode4::Read, false, Stateid4::CURRENT),
+                    layoutget(iomode, false, Stateid4::CURRENT),
                     layoutreturn(),
                     back,
                     close(),
@@ -247,4 +243,28 @@ fn layoutreturn() -> ArgOp {
             body: xdr::to_bytes(&nothing),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn callers_of_a_client_open_no_file_of_each_other() {
+        let files = files(Size::Quick);
+        let of_caller = |caller| -> HashSet<usize> {
+            (0..3 * files as u64)
+                .map(|turn| own_of(caller, turn, files))
+                .collect()
+        };
+        let mut all = HashSet::new();
+        for caller in 0..SLOTS {
+            let own = of_caller(caller);
+            assert!(own.iter().all(|file| *file < files));
+            assert!(all.is_disjoint(&own));
+            all.extend(own);
+        }
+        assert_eq!(all.len(), files / SLOTS * SLOTS);
+    }
 }

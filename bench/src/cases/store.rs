@@ -20,7 +20,7 @@ pub fn bound_of(work: Work) -> Option<&'static str> {
     match work {
         Work::Create { .. } | Work::Rename | Work::Unlink => Some("the catalog alone, durable"),
         Work::Stat | Work::Lookup | Work::Access => Some("the catalog alone, gets"),
-        Work::Layout => None,
+        Work::Layout { .. } => None,
     }
 }
 
@@ -130,7 +130,7 @@ impl World {
                     .inode(entry.context("a name that was made")?.id)
                     .await?;
             }
-            Work::Stat | Work::Access | Work::Layout => {
+            Work::Stat | Work::Access | Work::Layout { .. } => {
                 let file = self.files[place % self.files.len()];
                 self.catalog.read().inode(file).await?;
             }

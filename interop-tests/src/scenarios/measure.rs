@@ -2,6 +2,7 @@
 //! down rates and judges none.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Verdict;
 use crate::harness::clock::say;
+use crate::harness::command;
 use crate::harness::ganesha::Ganesha;
 use crate::harness::guest::Guest;
 use crate::harness::headrace::{self, SplitOptions};
@@ -48,8 +50,24 @@ fn through_layouts(lab: &mut Lab, data_servers: u8) -> Result<Verdict> {
 }
 
 pub fn ganesha(lab: &mut Lab) -> Result<Verdict> {
-    let _peer = Ganesha::start(&lab.state, MDS, &lab.state.join("peer"))?;
-    measure(lab, JOBS, |client| {
+    let folder = lab.state.join("peer");
+    on_ganesha(lab, &folder, JOBS)
+}
+
+/// In a folder whose changes ext4 syncs each: what it makes of names is as durable as ours.
+pub fn durable_ganesha(lab: &mut Lab) -> Result<Verdict> {
+    let folder = lab.state.join("peer");
+    fs::create_dir_all(&folder)?;
+    command::run("chattr", &["+D", &folder.display().to_string()])?;
+    let of_names = JOBS
+        .iter()
+        .filter(|job| matches!(job.kind, Kind::SmallFiles));
+    on_ganesha(lab, &folder, &of_names.copied().collect::<Vec<_>>())
+}
+
+fn on_ganesha(lab: &mut Lab, folder: &Path, jobs: &[Job]) -> Result<Verdict> {
+    let _peer = Ganesha::start(&lab.state, MDS, folder)?;
+    measure(lab, jobs, |client| {
         mount_from(client, &format!("{MDS}:/peer"), "vers=4.2")
     })
 }

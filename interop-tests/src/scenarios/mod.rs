@@ -138,6 +138,16 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         only_by_name: true,
         ..scenario(
+            "measure-ganesha-durable",
+            "the same, of small files in a folder whose changes are synced each",
+            Kernels::Newest,
+            20,
+            measure::durable_ganesha,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
             "measure-plain",
             "the same on a plain NFSv3 mount of one data server",
             Kernels::Newest,

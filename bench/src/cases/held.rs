@@ -1,0 +1,85 @@
+//! Layouts where very many are held already: whoever asks again gets the answer as if there were few.
+
+use super::many::{self, Many};
+use super::{Place, Size, full_and_half};
+use crate::rounds::Sample;
+use crate::servers::until_they_rest;
+use crate::session::{LATER, Session, at, layoutget, open};
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use wire::nfs4::*;
+
+/// Each is a caller too.
+const CLIENTS: usize = 64;
+
+/// That each of the clients has a layout of.
+const fn files(size: Size) -> usize {
+    match size {
+        Size::Full => 15_625,
+        Size::Quick => 500,
+    }
+}
+
+struct World {
+    /// Each file once for each client: those of one client lie `CLIENTS` apart.
+    many: Many,
+    layouts: Vec<Mutex<Stateid4>>,
+}
+
+pub async fn run(place: Place<'_>) -> Result<Sample> {
+    let server = place.side.metadata_server(place.disk, "")?;
+    let files = many::make(server.address, files(place.size)).await?;
+    let shared = files.iter().flat_map(|file| vec![file.clone(); CLIENTS]);
+    let many = Many::of(server.address, CLIENTS, shared.collect()).await?;
+
+    let open = |session: &Session, _| open(session.client, OpenClaim4::Fh, Openflag4::NoCreate);
+    let opened = |result: &ResOp| match result {
+        ResOp::Open(Ok(opened)) => Some(opened.stateid),
+        _ => None,
+    };
+    let opens = many.each(open, opened).await?;
+    let layout = |_: &Session, file: usize| layoutget(Layoutiomode4::Read, false, opens[file]);
+    let layouts = many.each(layout, granted).await?;
+    let world = Arc::new(World {
+        many,
+        layouts: layouts.into_iter().map(Mutex::new).collect(),
+    });
+    let processes = server.processes();
+    until_they_rest(&processes).await?;
+    let one = move |caller, turn| {
+        let world = Arc::clone(&world);
+        async move { world.one(caller, turn).await }
+    };
+    full_and_half(CLIENTS, place, &processes, one).await
+}
+
+fn granted(result: &ResOp) -> Option<Stateid4> {
+    match result {
+        ResOp::Layoutget(Ok(granted)) => Some(granted.stateid),
+        _ => None,
+    }
+}
+
+impl World {
+    async fn one(&self, caller: usize, turn: u64) -> Result<()> {
+        let files = self.layouts.len() / CLIENTS;
+        let which = (caller * 157 + turn as usize) % files * CLIENTS + caller;
+        let session = &self.many.sessions[caller];
+        loop {
+            let held = *self.layouts[which].lock();
+            let again = layoutget(Layoutiomode4::Read, false, held);
+            let results = session
+                .call(0, vec![at(&self.many.files[which]), again])
+                .await?;
+            let result = results.last().context("no result")?;
+            if result.status() == Nfsstat4::Delay {
+                tokio::time::sleep(LATER).await;
+                continue;
+            }
+            let stateid = granted(result).with_context(|| format!("LAYOUTGET: {result:?}"))?;
+            *self.layouts[which].lock() = stateid;
+            return Ok(());
+        }
+    }
+}
