@@ -152,6 +152,15 @@ pub async fn run(options: &Options) -> Result<()> {
         warm_up: Duration::from_millis(if options.quick { 250 } else { 500 }),
         time: Duration::from_secs(seconds),
     };
+    let busy = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let busy: Vec<&str> = busy.split_whitespace().take(3).collect();
+    notes.push(format!(
+        "load of the machine before the run: {}",
+        busy.join(", ")
+    ));
+    if options.quick {
+        notes.push("a quick run: fewer files, layouts and clients than cases say, and system calls aren't counted".to_owned());
+    }
     let kernels = kernels(options)?;
     let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     for case in cases {
