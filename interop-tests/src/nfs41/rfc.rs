@@ -92,16 +92,9 @@ const LAYOUT: &[Nfsstat4] = &[
     WrongType,
 ];
 const RECLAIM: &[Nfsstat4] = &[Grace, NoGrace, ReclaimBad, ReclaimConflict];
-const XATTR: &[Nfsstat4] = &[
-    Access,
-    Badchar,
-    Inval,
-    Io,
-    Nametoolong,
-    Notsupp,
-    Perm,
-    WrongType,
-];
+/// NOTSUPP of all four by §8.4.
+const XATTR: &[Nfsstat4] = &[Access, Inval, Io, Nametoolong, Notsupp, Perm, WrongType];
+const XATTR_CHANGE: &[Nfsstat4] = &[Badchar, Dquot, Exist, Nospc, Noxattr, Rofs];
 
 /// With what any callback behind CB_SEQUENCE may be answered.
 const CALLED: &[Nfsstat4] = &[
@@ -246,9 +239,9 @@ operations! {
     Seek "7862 §15.11" Optional on [STATE, DATA, BYTES, &[Notsupp, Nxio, UnionNotsupp]];
     WriteSame "7862 §15.12" Optional on [STATE, DATA, BYTES, WRITING, &[Notsupp]];
     Clone "7862 §15.13" Optional on [STATE, DATA, WRITING, &[Notsupp, Openmode, Xdev]];
-    Getxattr "8276 §8.4.1" Optional on [XATTR, &[Noxattr, Toosmall]];
-    Setxattr "8276 §8.4.2" Optional on [XATTR, WRITING, &[Exist, Noxattr, Xattr2big]];
-    Listxattrs "8276 §8.4.3" Optional on [XATTR, &[BadCookie, NotSame, Toosmall]];
-    Removexattr "8276 §8.4.4" Optional on [XATTR, WRITING, &[Noxattr]];
+    Getxattr "8276 §8.4.1" Optional on [XATTR, &[Noxattr]];
+    Setxattr "8276 §8.4.2" Optional on [XATTR, XATTR_CHANGE, &[Xattr2big]];
+    Listxattrs "8276 §8.4.3" Optional on [XATTR, &[Noxattr, Toosmall]];
+    Removexattr "8276 §8.4.4" Optional on [XATTR, XATTR_CHANGE, &[Locked, OldStateid, Openmode]];
     Illegal "8881 §18.52" Required none [&[OpIllegal]];
 }

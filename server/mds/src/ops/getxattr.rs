@@ -14,7 +14,7 @@ pub(crate) async fn getxattr(
     args: Getxattr4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Getxattr4Ok, Refusal> {
-    let name = checked(args.name)?;
+    let name = checked(args.name).map_err(there_is_none)?;
     let file = cx.file()?;
     if !may_read_xattrs(cx).await? {
         return Err(Nfsstat4::Access.into());
@@ -23,6 +23,14 @@ pub(crate) async fn getxattr(
     Ok(Getxattr4Ok {
         value: value.ok_or(Nfsstat4::Noxattr)?,
     })
+}
+
+/// §8.4.5 has no BADCHAR here: a name that can't be set is one that isn't there.
+fn there_is_none(refusal: Refusal) -> Refusal {
+    match refusal.status {
+        Nfsstat4::Badchar => Nfsstat4::Noxattr.into(),
+        _ => refusal,
+    }
 }
 
 /// Files and folders have them, as `user.` attributes on Linux do.

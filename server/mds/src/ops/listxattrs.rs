@@ -18,8 +18,9 @@ pub(crate) async fn listxattrs(
     args: Listxattrs4Args,
     cx: &mut Compound<'_>,
 ) -> Result<Listxattrs4Ok, Refusal> {
+    // Of no list: §8.4.5 has no BAD_COOKIE.
     if args.cookie >= 1 << 63 {
-        return Err(Nfsstat4::BadCookie.into());
+        return Err(Nfsstat4::Inval.into());
     }
     let file = cx.file()?;
     if !may_read_xattrs(cx).await? {

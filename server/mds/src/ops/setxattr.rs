@@ -1,7 +1,7 @@
 //! SETXATTR, RFC 8276 §8.4.2.
 //!
-//! State: delegations of others are recalled first. Gate: none. Catalog: one transaction (inode, name, value), in which it is decided whether the
-//! attribute was there.
+//! State: delegations of others are recalled first. Gate: none. Catalog: one transaction (inode, name, value), in
+//! which it is decided whether the attribute was there, and whether it changes.
 //! Linux: `setxattr(2)` with XATTR_CREATE or XATTR_REPLACE comes as the option of that name.
 
 use super::getxattr::{checked, has_xattrs};
@@ -39,7 +39,17 @@ pub(crate) async fn setxattr(
         InodeChange,
         Refusal,
     > {
-        may_write_xattrs(&credential, &tx.inode(file.id).await?)?;
+        let inode = tx.inode(file.id).await?;
+        may_write_xattrs(&credential, &inode)?;
+        // §8.4.2.3: the same value again leaves caches as they are.
+        if how != SetXattr::Create && tx.xattr(file.id, &name).await?.as_ref() == Some(&args.value)
+        {
+            return Ok(InodeChange {
+                id: file.id,
+                before: inode.change,
+                after: inode.change,
+            });
+        }
         Ok(tx
             .xattr_set(file.id, &name, &args.value, how, &limits)
             .await?)
