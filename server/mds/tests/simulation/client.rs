@@ -1,13 +1,14 @@
 //! A model client: what the Linux client does with opens, locks and layouts, at random moments,
 //! and what it does when its messages, its server or itself fail.
 
+mod choose;
+mod partners;
 mod reclaim;
 mod writes;
 
 use mds::state::*;
 
-use crate::oracle::LOCK_BYTES;
-use crate::{Answer, FILES, Op, Packet, Refused, Request, Rng, SLOTS, Setup, SetupAnswer};
+use crate::{Answer, FILES, FOLDER, Op, Packet, Refused, Request, Rng, SLOTS, Setup, SetupAnswer};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -54,6 +55,8 @@ struct Held {
     delegation: Option<Delegated>,
     /// To be reclaimed: to write, or to read.
     redelegate: Option<bool>,
+    /// A copy-notify stateid that another server has.
+    lent: Option<Stateid>,
     /// A request for this file has no answer yet.
     busy: bool,
     reclaim: bool,
@@ -87,7 +90,7 @@ impl Client {
             id: None,
             session: None,
             slots: vec![ClientSlot::default(); SLOTS as usize],
-            files: vec![Held::default(); FILES],
+            files: vec![Held::default(); FILES + 1],
             connection: index as u64,
             asleep_until: Time::ZERO,
         }
@@ -174,9 +177,18 @@ impl Client {
                 ..request.clone()
             }));
         }
-        let file = rng.below(FILES);
+        let file = if rng.percent(10) {
+            FOLDER
+        } else {
+            rng.below(FILES)
+        };
         if self.phase == Phase::Reclaim {
             return self.reclaim(slot, next_id, net);
+        }
+        if rng.percent(8)
+            && let Some(packet) = self.partner(file, rng)
+        {
+            return net.push(packet);
         }
         if self.files[file].busy {
             return;
@@ -200,157 +212,13 @@ impl Client {
             self.files[file].delegation = None;
             return;
         }
-        if let Some(op) = self.choose(file, rng) {
-            self.send(slot, file, op, next_id, net);
-        }
-    }
-
-    fn choose(&self, file: usize, rng: &mut Rng) -> Option<Op> {
-        const ACCESS: [Access; 3] = [Access::Read, Access::Write, Access::Both];
-        const DENY: [Deny; 6] = [
-            Deny::None,
-            Deny::None,
-            Deny::None,
-            Deny::Read,
-            Deny::Write,
-            Deny::Both,
-        ];
-        let held = &self.files[file];
-        if let Some(layout) = &held.layout
-            && layout.leaving
-        {
-            // What is in flight comes to an end first, as a kernel sees to.
-            if layout.in_flight > 0 {
-                return None;
-            }
-            return Some(Op::LayoutReturn {
-                stateid: layout.stateid,
-            });
-        }
-        if let Some(delegation) = held.delegation
-            && delegation.leaving
-        {
-            // What was opened by it is opened at the server first.
-            let access = if delegation.write {
-                Access::Both
-            } else {
-                Access::Read
-            };
-            return Some(if held.open.is_none() && rng.percent(40) {
-                Op::Open {
-                    access,
-                    deny: Deny::None,
-                    reclaim: false,
-                    under: Some(delegation.stateid),
-                }
-            } else {
-                Op::DelegReturn {
-                    stateid: delegation.stateid,
-                }
-            });
-        }
-        if held.delegation.is_none() && rng.percent(15) {
-            return Some(Op::Delegate {
-                write: rng.percent(50),
-                reclaim: false,
-            });
-        }
-        if rng.percent(5) {
-            return Some(Op::Change);
-        }
-        let Some((open, access, _)) = held.open else {
-            let access = ACCESS[rng.below(3)];
-            let deny = DENY[rng.below(6)];
-            return Some(if rng.percent(5) {
-                Op::Renew
-            } else {
-                Op::Open {
-                    access,
-                    deny,
-                    reclaim: false,
-                    under: None,
-                }
-            });
+        let op = if file == FOLDER {
+            Some(self.in_the_folder(rng))
+        } else {
+            self.choose(file, rng)
         };
-        if let Some((range, kind)) = held.wanted
-            && (held.called || rng.percent(10))
-        {
-            return Some(Op::Lock {
-                open,
-                lock: held.lock,
-                range,
-                kind,
-                wait: true,
-            });
-        }
-        match rng.below(12) {
-            0 if held.bytes.is_empty() => Some(Op::Close { stateid: open }),
-            1 => Some(Op::Open {
-                access: ACCESS[rng.below(3)],
-                deny: Deny::None,
-                reclaim: false,
-                under: None,
-            }),
-            2 | 3 => {
-                let first = rng.below(LOCK_BYTES);
-                let length = 1 + rng.below(LOCK_BYTES - first);
-                let kind = if access.writes() {
-                    LockKind::Write
-                } else {
-                    LockKind::Read
-                };
-                Some(Op::Lock {
-                    open,
-                    lock: held.lock,
-                    range: LockRange::new(first as u64, length as u64)?,
-                    kind,
-                    wait: rng.percent(50),
-                })
-            }
-            4 | 5 => {
-                let (range, _) = *held.bytes.first()?;
-                Some(Op::Unlock {
-                    lock: held.lock?,
-                    range,
-                })
-            }
-            6 | 7 if held.layout.is_none() => Some(Op::LayoutGet {
-                stateid: open,
-                mode: if access.writes() {
-                    LayoutMode::Write
-                } else {
-                    LayoutMode::Read
-                },
-            }),
-            8 => {
-                let layout = held
-                    .layout
-                    .as_ref()
-                    .filter(|layout| layout.write && layout.end > 0)?;
-                Some(Op::LayoutCommit {
-                    stateid: layout.stateid,
-                    end: layout.end,
-                })
-            }
-            9 => {
-                let layout = held
-                    .layout
-                    .as_ref()
-                    .filter(|layout| layout.in_flight == 0)?;
-                Some(Op::LayoutReturn {
-                    stateid: layout.stateid,
-                })
-            }
-            11 if rng.percent(20) => {
-                let delegation = held.delegation?;
-                Some(Op::DelegReturn {
-                    stateid: delegation.stateid,
-                })
-            }
-            10 if rng.percent(60) => Some(Op::Truncate {
-                size: rng.next() % 500,
-            }),
-            _ => None,
+        if let Some(op) = op {
+            self.send(slot, file, op, next_id, net);
         }
     }
 
@@ -523,6 +391,7 @@ impl Client {
                 });
             }
             (Op::Delegate { .. }, _) => held.redelegate = None,
+            (Op::CopyNotify { .. }, Answer::Stateid(stateid)) => held.lent = Some(*stateid),
             // Also when it is refused: what was revoked or is not known is held no more.
             (Op::DelegReturn { .. }, _) => held.delegation = None,
             (Op::ReclaimComplete, Answer::Done) => self.phase = Phase::Ready,

@@ -1,9 +1,12 @@
 //! The model server's part of delegations: giving, taking back, opening under them, and changes that
 //! must wait for them.
 
+use std::collections::VecDeque;
+
 use catalog::Timestamp;
 use mds::state::*;
 
+use crate::folder::Owed;
 use crate::oracle::Oracle;
 use crate::server::{Server, Work};
 use crate::{Answer, Check, Packet, Refused, Sabotage, inode};
@@ -15,6 +18,7 @@ impl Server {
         (client, file): (ClientId, usize),
         write: bool,
         reclaim: bool,
+        notices: Notices,
         oracle: &mut Oracle,
     ) -> Result<Answer, String> {
         let asked = DelegationRequest {
@@ -30,7 +34,7 @@ impl Server {
             modified: Timestamp::default(),
             tag: 0,
             reclaim,
-            notices: Notices::NONE,
+            notices,
             unasked: false,
         };
         match self.state.delegate(now, asked) {
@@ -40,7 +44,8 @@ impl Server {
                 } else {
                     "delegations"
                 });
-                oracle.delegated(client, file, given.stateid, write)?;
+                let owed = (notices != Notices::NONE).then(VecDeque::new);
+                oracle.delegated(client, file, given.stateid, write, owed)?;
                 Ok(Answer::Stateid(given.stateid))
             }
             Err(NoDelegation::Grace(GraceRefusal::InGrace | GraceRefusal::NotComplete)) => {
@@ -159,12 +164,15 @@ impl Server {
 }
 
 /// A delegation that left the server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Delegated {
     pub client: ClientId,
     pub file: usize,
     write: bool,
     pub revoked: bool,
+    /// Of the folder: asked back.
+    pub leaving: bool,
+    pub owed: Owed,
 }
 
 impl Oracle {
@@ -174,6 +182,7 @@ impl Oracle {
         file: usize,
         stateid: Stateid,
         write: bool,
+        owed: Owed,
     ) -> Check {
         for other in self.delegates(file, client) {
             if write || other.write {
@@ -194,6 +203,8 @@ impl Oracle {
                 file,
                 write,
                 revoked: false,
+                leaving: false,
+                owed,
             },
         );
         Ok(())

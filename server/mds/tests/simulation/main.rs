@@ -1,13 +1,16 @@
 //! The state under every history that a seed can make: clients that lose, repeat and reorder
 //! messages, restart and fall asleep; a server that crashes between any two awaits; data servers
-//! that take late writes, restart and lose what was not committed. After each step the numbered invariants of docs/INVARIANTS.md are
+//! that take late writes, restart and lose what was not committed; another server that reads by what clients lent
+//! it; a folder whose changes are told. After each step the numbered invariants of docs/INVARIANTS.md are
 //! checked. It drives `mds::state` alone: the operations here are the smallest that use it right.
 
 mod client;
 mod delegations;
 mod disk;
+mod folder;
 mod operations;
 mod oracle;
+mod partners;
 mod server;
 mod tasks;
 mod world;
@@ -17,12 +20,14 @@ use std::fmt::Write as _;
 use catalog::InodeId;
 use mds::state::{
     Access, ClientId, ConnectionId, Delegation, Deny, GrantId, LayoutMode, LockKind, LockRange,
-    SessionId, Stateid,
+    Notices, SessionId, Stateid,
 };
 
 use world::World;
 
 const FILES: usize = 4;
+/// Behind the files, a folder.
+const FOLDER: usize = FILES;
 const CLIENTS: usize = 4;
 const SLOTS: u32 = 3;
 const STEPS: usize = 20_000;
@@ -56,6 +61,12 @@ enum Sabotage {
     KeepVerifier,
     /// Every record gives the right to reclaim, whether its client had completed or not.
     RecordsAlwaysCount,
+    /// Another server that was let read once is never asked again by what right.
+    PartnersReadOn,
+    /// A change of a folder counts as over before its holders' notes of it are made.
+    TellInAnyOrder,
+    /// Holders of the folder are told of nothing.
+    TellNothing,
 }
 
 /// SplitMix64.
@@ -130,12 +141,23 @@ enum Op {
     Delegate {
         write: bool,
         reclaim: bool,
+        notices: Notices,
     },
     DelegReturn {
         stateid: Stateid,
     },
     /// Of attributes, or of names.
     Change,
+    ChangeEntry {
+        added: bool,
+    },
+    CopyNotify {
+        stateid: Stateid,
+    },
+    /// OFFLOAD_CANCEL of a copy-notify stateid.
+    CallOff {
+        stateid: Stateid,
+    },
     ReclaimComplete,
     Renew,
 }
@@ -242,6 +264,11 @@ enum Packet {
     Disowned {
         boot: u32,
         delegation: Delegation,
+    },
+    /// READ by another server.
+    PartnerRead {
+        file: usize,
+        stateid: Stateid,
     },
     Write {
         client: usize,
@@ -416,4 +443,19 @@ fn a_data_server_that_keeps_its_verifier_over_a_restart_is_caught() {
 #[test]
 fn a_record_that_counts_before_its_reclaims_are_complete_is_caught() {
     caught(Sabotage::RecordsAlwaysCount, "invariant 7");
+}
+
+#[test]
+fn another_server_that_reads_on_without_a_right_is_caught() {
+    caught(Sabotage::PartnersReadOn, "invariant 2");
+}
+
+#[test]
+fn a_holder_of_a_folder_who_is_told_of_nothing_is_caught() {
+    caught(Sabotage::TellNothing, "invariant 3");
+}
+
+#[test]
+fn word_of_a_folder_in_another_order_than_its_changes_is_caught() {
+    caught(Sabotage::TellInAnyOrder, "invariant 3");
 }

@@ -248,9 +248,16 @@ impl Server {
             (work, Op::Truncate { size }) => {
                 Ok(self.truncate(now, &work, *size, task, file, client, oracle, net))
             }
-            (_, Op::Delegate { write, reclaim }) => {
+            (
+                _,
+                Op::Delegate {
+                    write,
+                    reclaim,
+                    notices,
+                },
+            ) => {
                 let who = (client, file);
-                let given = self.give_delegation(now, who, *write, *reclaim, oracle)?;
+                let given = self.give_delegation(now, who, *write, *reclaim, *notices, oracle)?;
                 Ok(Err(given))
             }
             (_, Op::DelegReturn { stateid }) => Ok(Err(self.return_delegation(
@@ -258,6 +265,13 @@ impl Server {
                 *stateid,
                 oracle,
             ))),
+            (_, Op::CopyNotify { stateid }) => {
+                Ok(Err(self.copy_notify(now, (client, file), *stateid, oracle)))
+            }
+            (_, Op::CallOff { stateid }) => Ok(Err(self.call_off(now, client, *stateid, oracle)?)),
+            (work, Op::ChangeEntry { added }) => {
+                self.change_entry(now, &work, (client, *added), oracle, net)
+            }
             (work, Op::Change) => self.change(now, &work, (client, file), oracle, net),
             (Work::Start, Op::ReclaimComplete) => match self.state.reclaim_complete(client) {
                 Ok(()) => Ok(Ok(Work::Complete)),

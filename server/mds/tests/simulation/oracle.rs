@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use mds::state::{Access, ClientId, Deny, LockKind, LockRange, State, Stateid, StateidRefusal};
 
 use crate::delegations::Delegated;
+use crate::partners::Lent;
 use crate::{Check, FILES, Rng};
 
 /// Locks of the model lie within these bytes.
@@ -30,6 +31,8 @@ struct Issued {
 pub struct Oracle {
     opens: BTreeMap<[u8; 12], Opened>,
     pub(super) delegations: BTreeMap<[u8; 12], Delegated>,
+    /// By copy-notify stateids.
+    pub(super) lent: BTreeMap<[u8; 12], Lent>,
     locks: Vec<BTreeMap<ClientId, [Option<LockKind>; LOCK_BYTES]>>,
     /// Stateids that must not be honoured any more.
     closed: VecDeque<(ClientId, Stateid)>,
@@ -60,6 +63,7 @@ impl Oracle {
     pub fn crashed(&mut self) {
         self.opens.clear();
         self.delegations.clear();
+        self.lent.clear();
         self.closed.clear();
         self.lapsed.clear();
         self.locks = vec![BTreeMap::new(); FILES];
@@ -116,6 +120,21 @@ impl Oracle {
             .values()
             .find(against)
             .map(|open| format!("{open:?}"))
+    }
+
+    pub fn open_of(&self, client: ClientId, file: usize) -> Option<[u8; 12]> {
+        let found = self
+            .opens
+            .iter()
+            .find(|(_, open)| open.client == client && open.file == file);
+        found.map(|(other, _)| *other)
+    }
+
+    /// Whether an open or a delegation stands, and lets its client read.
+    pub fn lets_read(&self, other: [u8; 12]) -> bool {
+        let open = self.opens.get(&other);
+        let delegation = self.delegations.get(&other);
+        open.is_some_and(|open| open.access.reads()) || delegation.is_some_and(|held| !held.revoked)
     }
 
     pub fn has_lapsed(&self, client: ClientId) -> bool {
@@ -219,6 +238,7 @@ impl Oracle {
             self.closed(client, Stateid { seqid: 0, other });
         }
         self.delegations.retain(|_, held| held.client != client);
+        self.lent.retain(|_, lent| !lent.is_of(client));
         for locks in &mut self.locks {
             locks.remove(&client);
         }

@@ -1,7 +1,7 @@
 //! The model server: requests become tasks that stop at every await, over a durable model of the
 //! catalog and of the data servers. A crash keeps the durable part alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +45,11 @@ pub(super) enum Work {
     Truncate(u8),
     /// Nobody else has a delegation any more.
     Change,
+    /// Holders of the folder are told, or have given it back: a ticket.
+    Entry(u64),
+    /// The change by that number is durable.
+    EntryChanged(u64, u64),
+    Tell(DelegationId),
     /// A RECLAIM_COMPLETE whose record is on its way to disk.
     Complete,
     Recording(usize, u64, CreatedSession),
@@ -82,12 +87,19 @@ pub struct Server {
     turns: Vec<LockNotice>,
     /// Changes under way, by file.
     pub(super) tickets: BTreeMap<usize, Vec<u64>>,
+    /// Of the folder's entries: its change attribute.
+    pub(super) entry_changes: u64,
+    /// Copy-notify stateids that were read by.
+    pub(super) let_through: BTreeSet<[u8; 12]>,
     pub(super) last_serial: u64,
 }
 
+/// In nanoseconds.
+pub const LEASE: u64 = 900;
+
 pub fn limits() -> Limits {
     Limits {
-        lease: Duration::from_nanos(900),
+        lease: Duration::from_nanos(LEASE),
         grace: Duration::from_nanos(900),
         courtesy: Duration::from_micros(4),
         recall: Duration::from_nanos(250),
@@ -96,6 +108,8 @@ pub fn limits() -> Limits {
         delegation_rest: Duration::from_nanos(60),
         slots: SLOTS,
         gate_queue: 4,
+        copy_notifies_per_client: 2,
+        notes_per_delegation: 2,
         ..Limits::default()
     }
 }
@@ -150,6 +164,8 @@ impl Server {
             tally: Tally::new(),
             sabotage,
             tickets: BTreeMap::new(),
+            entry_changes: 0,
+            let_through: BTreeSet::new(),
             tasks: Vec::new(),
             answers: BTreeMap::new(),
             turns: Vec::new(),
@@ -159,6 +175,16 @@ impl Server {
 
     pub fn count(&mut self, what: &'static str) {
         *self.tally.entry(what).or_default() += 1;
+    }
+
+    /// Whether a change of the folder, or word of one, is under way.
+    pub(super) fn folder_is_busy(&self) -> bool {
+        self.tasks.iter().any(|task| {
+            matches!(
+                task.work,
+                Work::Entry(_) | Work::EntryChanged(..) | Work::Tell(_)
+            )
+        })
     }
 
     pub fn is_idle(&self) -> bool {
@@ -242,7 +268,7 @@ impl Server {
         }
     }
 
-    fn push(&mut self, work: Work, request: Option<(Request, SlotRef, ClientId)>) {
+    pub(super) fn push(&mut self, work: Work, request: Option<(Request, SlotRef, ClientId)>) {
         self.tasks.push(Task {
             work,
             request,
@@ -475,7 +501,10 @@ impl Server {
                 }
             }
         } else {
-            let next = self.work(work, &mut task, oracle, net);
+            let next = match work {
+                Work::Tell(holder) => self.tell_holder(now, holder, rng, oracle, net)?,
+                work => self.work(work, &mut task, oracle, net),
+            };
             if next.is_none() {
                 self.leave(&mut task);
             }

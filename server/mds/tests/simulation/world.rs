@@ -57,6 +57,7 @@ impl World {
 
     fn check(&mut self) -> Check {
         self.server.check_sizes(&self.oracle)?;
+        self.server.check_word(&self.oracle)?;
         self.oracle
             .check_a_stateid(&self.server.state, &mut self.rng)
     }
@@ -233,6 +234,10 @@ impl World {
                     None => {}
                 }
             }
+            Packet::PartnerRead { file, stateid } => {
+                self.server
+                    .partner_read(self.now, file, stateid, &mut self.oracle)?;
+            }
             Packet::Disowned { boot, delegation } => {
                 self.server.disowned(boot, &delegation, &mut self.oracle);
             }
@@ -374,6 +379,16 @@ impl World {
             "revoked delegations freed",
             "opens taken over from a delegation",
             "changes",
+            "changes of entries",
+            "changes told",
+            "holders with too much to be told",
+            "word of changes lost",
+            "folders asked back",
+            "copy-notify stateids",
+            "copy-notify stateids called off",
+            "copy-notify stateids too many",
+            "reads by another server",
+            "reads refused to another server",
             "waits at a gate",
             "writes refused by a fence",
             "forgotten layouts",

@@ -1,5 +1,7 @@
 //! What a model client takes back after a restart of its server, one thing after the other.
 
+use mds::state::Notices;
+
 use super::Client;
 use crate::{FILES, Op, Packet};
 
@@ -22,6 +24,7 @@ impl Client {
             let op = Op::Delegate {
                 write,
                 reclaim: true,
+                notices: Notices::NONE,
             };
             return self.send(slot, file, op, next_id, net);
         }
