@@ -228,7 +228,7 @@ fn metadata_server_dies(
 ) -> Result<String> {
     let mut loads = Vec::new();
     for (seed, (client, _)) in (1..).zip(clients.iter_mut()) {
-        loads.push(start_load(client.as_mut(), seed)?);
+        loads.push(start_load(client.as_mut(), seed, 0)?);
     }
     for death in 1..=DEATHS {
         let_pass(Duration::from_secs(3));

@@ -1,6 +1,8 @@
 //! The load that a client runs while servers are killed, and the check of what must be left afterwards.
 //! Runs inside a guest. Every operation waits for its answer; what was acknowledged is written down and must be there.
 
+mod keeper;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+
+pub use keeper::{KEPT, peek};
 
 const MOST_FILES: usize = 60;
 
@@ -290,6 +294,8 @@ pub struct Plan {
     pub stop: PathBuf,
     pub seed: u64,
     pub workers: u64,
+    /// Files that one more worker keeps open; none: there is no such worker.
+    pub keep: u32,
     pub limit: Duration,
 }
 
@@ -303,6 +309,14 @@ pub fn run(plan: &Plan) -> Result<()> {
         let (stop, limit, all) = (plan.stop.clone(), plan.limit, Arc::clone(&all));
         running.push(thread::spawn(move || worker.run(&stop, limit, &all)));
     }
+    let keeper = (plan.keep > 0).then(|| {
+        let plan = plan.clone();
+        let told = plan.manifest.with_file_name(KEPT);
+        let dice = Dice(mix(plan.seed));
+        thread::spawn(move || {
+            keeper::run(&plan.folder, &told, plan.keep, dice, &plan.stop, plan.limit)
+        })
+    });
     let progress = plan.manifest.with_file_name("progress");
     while !running.iter().all(thread::JoinHandle::is_finished) {
         let told = progress.with_extension("part");
@@ -310,7 +324,8 @@ pub fn run(plan: &Plan) -> Result<()> {
         fs::rename(&told, &progress)?;
         thread::sleep(Duration::from_millis(100));
         // One that failed ends the others, so that it is told.
-        if running.iter().any(thread::JoinHandle::is_finished) {
+        let keeper_ended = keeper.as_ref().is_some_and(thread::JoinHandle::is_finished);
+        if keeper_ended || running.iter().any(thread::JoinHandle::is_finished) {
             fs::write(&plan.stop, "")?;
         }
     }
@@ -332,6 +347,10 @@ pub fn run(plan: &Plan) -> Result<()> {
                 worker.name, content.key, content.length
             )?;
         }
+    }
+    if let Some(keeper) = keeper {
+        let kept = keeper.join();
+        manifest.push_str(&kept.map_err(|_| anyhow!("what keeps files open panicked"))??);
     }
     fs::write(&plan.manifest, manifest)
         .with_context(|| format!("writing {}", plan.manifest.display()))?;
@@ -375,16 +394,15 @@ pub fn check_twice(file: &Path, bytes: u64) -> Result<()> {
     }
 }
 
-/// Compares a folder with what a load wrote down: the same names, and every byte.
-pub fn verify(folder: &Path, manifest: &Path) -> Result<()> {
-    let text =
-        fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
+/// What was written down: names, and what each file must hold.
+fn manifest(file: &Path) -> Result<BTreeMap<String, Content>> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let mut expected = BTreeMap::new();
     for line in text.lines() {
         let mut fields = line.split('\t');
         let (Some(path), Some(key), Some(length)) = (fields.next(), fields.next(), fields.next())
         else {
-            bail!("{}: not a line of a manifest: {line}", manifest.display());
+            bail!("{}: not a line of a manifest: {line}", file.display());
         };
         let content = Content {
             key: key.parse()?,
@@ -392,6 +410,12 @@ pub fn verify(folder: &Path, manifest: &Path) -> Result<()> {
         };
         expected.insert(path.to_owned(), content);
     }
+    Ok(expected)
+}
+
+/// Compares a folder with what a load wrote down: the same names, and every byte.
+pub fn verify(folder: &Path, manifest: &Path) -> Result<()> {
+    let expected = self::manifest(manifest)?;
     let mut faults = Vec::new();
     let mut bytes = 0;
     for worker in fs::read_dir(folder)? {
@@ -456,6 +480,7 @@ mod tests {
             stop: folder.join("stop"),
             seed: 11,
             workers: 2,
+            keep: 2,
             limit: Duration::from_millis(300),
         }
     }

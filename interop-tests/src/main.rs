@@ -75,9 +75,14 @@ enum Verb {
         seed: u64,
         #[arg(long, default_value_t = 2)]
         workers: u64,
+        #[arg(long, default_value_t = 0)]
+        keep: u32,
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
     },
+    /// Reads the files that another client's load keeps open; called inside a guest
+    #[command(hide = true)]
+    Peek { folder: PathBuf, told: PathBuf },
     /// Writes and fsyncs a file in two halves, the second once it is told; called inside a guest
     #[command(hide = true)]
     Twice {
@@ -179,6 +184,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             stop,
             seed,
             workers,
+            keep,
             seconds,
         } => {
             load::run(&load::Plan {
@@ -187,8 +193,13 @@ fn obey(verb: Verb) -> Result<ExitCode> {
                 stop,
                 seed,
                 workers,
+                keep,
                 limit: Duration::from_secs(seconds),
             })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Peek { folder, told } => {
+            load::peek(&folder, &told)?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Twice {

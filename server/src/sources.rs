@@ -97,6 +97,16 @@ impl Source for MetadataSource {
                     &metrics.delegations_given,
                 ),
                 counter(
+                    "delegations_reclaimed",
+                    "Those of them that clients had before the server restarted",
+                    &metrics.delegations_reclaimed,
+                ),
+                counter(
+                    "delegation_reclaims_refused",
+                    "Delegations that clients had before the server restarted and were not given back",
+                    &metrics.delegation_reclaims_refused,
+                ),
+                counter(
                     "delegations_recalled",
                     "Delegations recalled",
                     &metrics.delegations_recalled,

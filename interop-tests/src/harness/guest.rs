@@ -311,6 +311,17 @@ impl Guest {
         Ok(())
     }
 
+    /// Stops the kernel between two instructions, until [`Guest::thaw`]. What is sent to it waits.
+    pub fn freeze(&mut self) -> Result<()> {
+        command::run("kill", &["-STOP", &self.child.id().to_string()])?;
+        Ok(())
+    }
+
+    pub fn thaw(&mut self) -> Result<()> {
+        command::run("kill", &["-CONT", &self.child.id().to_string()])?;
+        Ok(())
+    }
+
     /// The client's crash: the kernel stops between two instructions.
     pub fn kill9(mut self) -> Recipe {
         self.kill_group();

@@ -20,6 +20,16 @@ use super::net::{self, DS_PORT, MDS, MDS_PORT};
 
 pub const METRICS: SocketAddrV4 = SocketAddrV4::new(MDS, 9090);
 
+/// One export of everything to everybody, of which clients are given files and folders to manage by themselves.
+pub const DELEGATING: &str = r#"
+[[export]]
+path = "/"
+clients = "10.99.0.0/24"
+squash = "none"
+file_delegations = "write"
+folder_delegations = "on"
+"#;
+
 /// Where data server `index` of a [`Split`] answers /metrics.
 pub fn data_server_metrics(index: u8) -> SocketAddrV4 {
     SocketAddrV4::new(net::data_server(index), 9650)
@@ -107,6 +117,13 @@ impl Server {
         if status.signal() != Some(9) {
             bail!("{} ended with {status}:\n{}", self.name, tail(&self.log));
         }
+        Ok(())
+    }
+
+    /// Has it read its file again.
+    pub fn reload(&mut self) -> Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        command::run("kill", &["-HUP", &child.id().to_string()])?;
         Ok(())
     }
 
@@ -309,6 +326,17 @@ pub fn demo(program: &Path, state: &Path, options: DemoOptions) -> Result<Server
 pub struct Split {
     pub mds: Server,
     pub data_servers: Vec<Server>,
+    /// The metadata server's file, and what it says before its exports.
+    file: PathBuf,
+    head: String,
+}
+
+impl Split {
+    /// Other `[[export]]` tables, from the metadata server's next start or reload on.
+    pub fn export(&self, exports: &str) -> Result<()> {
+        fs::write(&self.file, format!("{}{exports}", self.head))
+            .with_context(|| format!("writing {}", self.file.display()))
+    }
 }
 
 /// What the metadata server's file says beside its data servers.
@@ -342,23 +370,28 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
     } else {
         &options.exports
     };
-    let text = format!(
-        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\nmetrics_listen = \"{METRICS}\"\n\n{listed}{}\n{exports}",
+    let head = format!(
+        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\nmetrics_listen = \"{METRICS}\"\n\n{listed}{}\n",
         folder.display(),
         options.lease_seconds,
         options.grace_seconds,
         options.foreign,
     );
     let file = state.join("mds.toml");
-    fs::write(&file, text)?;
     let arguments = vec![
         "mds".to_owned(),
         "--config".to_owned(),
         file.display().to_string(),
     ];
-    let mut mds = Server::new("mds", program, arguments, Serves::WhenItSays, state);
-    mds.start()?;
-    Ok(Split { mds, data_servers })
+    let mut split = Split {
+        mds: Server::new("mds", program, arguments, Serves::WhenItSays, state),
+        data_servers,
+        file,
+        head,
+    };
+    split.export(exports)?;
+    split.mds.start()?;
+    Ok(split)
 }
 
 /// An account of nobody's: a data server needs no privilege.

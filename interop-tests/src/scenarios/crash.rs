@@ -1,6 +1,9 @@
 //! Servers and clients that die between two instructions, under load: clients go on by themselves, and what was
 //! acknowledged is there.
 
+mod delegated;
+pub mod mds;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +14,13 @@ use super::fio::Work;
 use crate::harness::client::Client;
 use crate::harness::clock::{self, let_pass, say};
 use crate::harness::guest::{Guest, Job};
-use crate::harness::headrace::{self, Split, SplitOptions};
+use crate::harness::headrace::{self, DELEGATING, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh, unmount};
 use crate::harness::metrics::Scrape;
 
-const MDS_DEATHS: u32 = 50;
 const DATA_SERVER_DEATHS: u32 = 12;
+/// Files that a load beside dying data servers keeps open.
+const KEPT_OPEN: u32 = 3;
 const LOAD: &str = "/run/shared/interop load";
 
 fn three_data_servers(lab: &Lab) -> Result<Split> {
@@ -34,10 +38,11 @@ fn three_data_servers(lab: &Lab) -> Result<Split> {
     Ok(split)
 }
 
-pub fn start_load(guest: &mut dyn Client, seed: u32) -> Result<Job> {
+/// `keep`: so many files stay open and locked all the time.
+pub fn start_load(guest: &mut dyn Client, seed: u32, keep: u32) -> Result<Job> {
     let folder = format!("{MOUNT}/load-{}", guest.name());
     guest.spawn(&format!(
-        "rm -f /run/stop; mkdir -p {folder} && {LOAD} {folder} /run/shared/manifest /run/stop --seed {seed} --workers 3"
+        "rm -f /run/stop; mkdir -p {folder} && {LOAD} {folder} /run/shared/manifest /run/stop --seed {seed} --workers 3 --keep {keep}"
     ))
 }
 
@@ -86,152 +91,12 @@ impl Left {
     }
 }
 
-/// How many operations a client's load has done.
-fn progress(worker: &dyn Client) -> u64 {
-    let said = std::fs::read_to_string(worker.shared().join("progress")).unwrap_or_default();
-    said.trim().parse().unwrap_or(0)
-}
-
 /// Tells a load that the metadata server is about to die (odd), or serves again (even).
 pub fn tell_deaths(worker: &dyn Client, deaths: u32, serves: bool) -> Result<()> {
     let said = worker.shared().join("deaths");
     let part = said.with_extension("part");
     std::fs::write(&part, (2 * deaths - u32::from(!serves)).to_string())?;
     std::fs::rename(part, said)?;
-    Ok(())
-}
-
-/// Where the metadata server dies.
-enum Death {
-    /// Wherever it is when SIGKILL comes.
-    Anywhere,
-    /// At a step of its catalog.
-    Step(String),
-}
-
-/// All steps in turn among deaths anywhere.
-fn death(number: u32, pace: &mut Pace) -> Death {
-    const STEPS: [&str; 3] = ["before-write", "before-sync", "before-answer"];
-    if !number.is_multiple_of(4) {
-        return Death::Anywhere;
-    }
-    let step = STEPS[(number / 4) as usize % STEPS.len()];
-    Death::Step(format!("{step}:{}", 12 + pace.below(60)))
-}
-
-pub fn mds(lab: &mut Lab) -> Result<Verdict> {
-    let mut split = three_data_servers(lab)?;
-    let (mut a, mut b) = lab.two_mounted()?;
-    between_commit_and_layoutcommit(&mut split, &mut a, &mut b)?;
-    between_commit_and_layoutcommit(&mut split, &mut b, &mut a)?;
-    tell_deaths(&a, 0, true)?;
-    tell_deaths(&b, 0, true)?;
-    let loads = (start_load(&mut a, 1)?, start_load(&mut b, 2)?);
-    let mut pace = Pace::new(3);
-    let mut at_steps = 0;
-    for number in 1..=MDS_DEATHS {
-        let_pass(pace.between(100, 2500));
-        let death = death(number, &mut pace);
-        tell_deaths(&a, number, false)?;
-        tell_deaths(&b, number, false)?;
-        split
-            .mds
-            .kill9()
-            .with_context(|| format!("before death {number}"))?;
-        if let Death::Step(step) = &death {
-            split.mds.start_to_die_at(step)?;
-            split
-                .mds
-                .wait_until_it_dies(MINUTE)
-                .with_context(|| format!("death {number} at {step}"))?;
-            at_steps += 1;
-        }
-        let_pass(pace.between(0, 1000));
-        split.mds.start()?;
-        tell_deaths(&a, number, true)?;
-        tell_deaths(&b, number, true)?;
-        if number % 10 == 0 {
-            say(format!("the metadata server died {number} times"));
-        }
-        // Every fifth one dies again while its clients are still reclaiming.
-        let before = (progress(&a), progress(&b));
-        let goes_on = clock::wait_for(
-            format!("operations of both clients after death {number}"),
-            MINUTE * 2,
-            || {
-                let both = progress(&a) > before.0 && progress(&b) > before.1;
-                let ended = a.is_done(&loads.0) || b.is_done(&loads.1);
-                Ok((both || ended || number % 5 == 0).then_some(()))
-            },
-        );
-        goes_on?;
-        ensure!(
-            !a.is_done(&loads.0) && !b.is_done(&loads.1),
-            "a load ended by itself after death {number}: {:?} {:?}",
-            a.wait(&loads.0, Duration::from_secs(1)).map(|o| o.stderr),
-            b.wait(&loads.1, Duration::from_secs(1)).map(|o| o.stderr)
-        );
-    }
-    let said = (end_load(&mut a, &loads.0)?, end_load(&mut b, &loads.1)?);
-    Left::by(&a).verify(&mut b)?;
-    Left::by(&b).verify(&mut a)?;
-    Ok(Verdict::Held(vec![
-        format!("{MDS_DEATHS} deaths, and {at_steps} more at the catalog's steps"),
-        format!("{}: {}", a.release(), said.0),
-        format!("{}: {}", b.release(), said.1),
-    ]))
-}
-
-/// The metadata server dies after a client's data is committed at the data servers, and before it was told of it.
-/// The client's fsync succeeds all the same, and every byte is there.
-fn between_commit_and_layoutcommit(
-    split: &mut Split,
-    writer: &mut Guest,
-    reader: &mut Guest,
-) -> Result<()> {
-    const BYTES: u64 = 8 << 20;
-    let file = format!("{MOUNT}/twice-{}", writer.name());
-    let twice = writer.spawn(&format!(
-        "rm -f /run/ready /run/go; /run/shared/interop twice {file} {BYTES} /run/ready /run/go"
-    ))?;
-    writer.sh("until [ -e /run/ready ]; do sleep 0.1; done", MINUTE)?;
-    let commits = || -> Result<f64> {
-        let mut all = 0.0;
-        for index in 0..3 {
-            let scrape = Scrape::of(headrace::data_server_metrics(index))?;
-            all += scrape.sum("headrace_operations_total", &["operation=\"COMMIT\""]);
-        }
-        Ok(all)
-    };
-    let before = commits()?;
-    split.mds.freeze()?;
-    writer.sh(": >/run/go", MINUTE)?;
-    clock::wait_for("the COMMIT of a client", MINUTE, || {
-        Ok((commits()? > before).then_some(()))
-    })?;
-    // Of a striped file there are several: no more come.
-    let mut seen = 0.0;
-    clock::wait_for("the last COMMIT", MINUTE, || {
-        let_pass(Duration::from_millis(300));
-        let now = commits()?;
-        Ok((std::mem::replace(&mut seen, now) >= now).then_some(()))
-    })?;
-    ensure!(
-        !Guest::is_done(writer, &twice),
-        "the fsync ended without the metadata server"
-    );
-    split.mds.kill9()?;
-    split.mds.start()?;
-    writer.must(&twice, MINUTE * 2)?;
-    mount_afresh(reader, "vers=4.2")?;
-    reader.sh(
-        &format!("/run/shared/interop check-twice {file} {BYTES}"),
-        MINUTE,
-    )?;
-    say(format!(
-        "Linux {}: what was committed when the metadata server died is there",
-        writer.release()
-    ));
     Ok(())
 }
 
@@ -327,11 +192,15 @@ pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
     let (mut a, mut b) = lab.two_mounted()?;
     let again = unstable_data_is_sent_again(&mut split, &mut a)?;
     say(&again);
-    let load = start_load(&mut a, 3)?;
+    let load = start_load(&mut a, 3, KEPT_OPEN)?;
     let file = format!("{MOUNT}/stream");
     let streaming = start_stream(&mut b, &file)?;
     let mut pace = Pace::new(4);
     for death in 0..DATA_SERVER_DEATHS {
+        if death == DATA_SERVER_DEATHS / 2 {
+            split.export(DELEGATING)?;
+            split.mds.reload()?;
+        }
         let_pass(pace.between(500, 4000));
         let server = &mut split.data_servers[death as usize % 3];
         server.kill9()?;
@@ -346,6 +215,7 @@ pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
         );
     }
     say(format!("data servers died {DATA_SERVER_DEATHS} times"));
+    let delegations = delegated::given_and_none_revoked()?;
     let said = end_load(&mut a, &load)?;
     let rounds = end_stream(&mut b, &streaming)?;
     Left::by(&a).verify(&mut b)?;
@@ -355,6 +225,7 @@ pub fn data_server(lab: &mut Lab) -> Result<Verdict> {
     split.mds.still_runs()?;
     Ok(Verdict::Held(vec![
         format!("{DATA_SERVER_DEATHS} deaths"),
+        delegations,
         again,
         said,
         format!("{rounds} rounds of a stream"),

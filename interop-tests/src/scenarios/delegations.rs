@@ -12,15 +12,6 @@ use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh};
 use crate::harness::metrics::Scrape;
 
-const EXPORT: &str = r#"
-[[export]]
-path = "/"
-clients = "10.99.0.0/24"
-squash = "none"
-file_delegations = "write"
-folder_delegations = "on"
-"#;
-
 const LEASE_SECONDS: u32 = 10;
 /// After a holder's death: its lease, the recall that nobody answers, and what this machine takes.
 const DEAD_HOLDER: Duration = Duration::from_secs(2 * LEASE_SECONDS as u64 + 15);
@@ -65,7 +56,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         &lab.state,
         &SplitOptions {
             own_data_servers: 2,
-            exports: EXPORT.to_owned(),
+            exports: headrace::DELEGATING.to_owned(),
             lease_seconds: LEASE_SECONDS,
             grace_seconds: LEASE_SECONDS,
             ..SplitOptions::default()

@@ -297,10 +297,10 @@ pub const ALL: &[Scenario] = &[
     ),
     scenario(
         "mds-kill",
-        "the metadata server is killed 50 times under load",
+        "the metadata server is killed 50 times under load, half of the times with delegations out",
         Kernels::Newest,
         25,
-        crash::mds,
+        crash::mds::run,
     ),
 ];
 

@@ -3,6 +3,7 @@
 
 mod folders;
 mod notifications;
+mod reclaims;
 mod times;
 mod wishes;
 mod writers;
@@ -15,7 +16,7 @@ use interop_tests::nfs41::{
 };
 use wire::nfs4::*;
 
-use crate::world::{World, at_last, kernel};
+use crate::world::{World, at_last};
 
 pub const READ: u32 = OPEN4_SHARE_ACCESS_READ;
 pub const BOTH: u32 = OPEN4_SHARE_ACCESS_BOTH;
@@ -484,45 +485,6 @@ async fn delegpurge_and_claims_from_before_a_clients_own_restart_are_not_support
         );
     }
     world.ends_without_leak().await
-}
-
-#[tokio::test]
-async fn a_delegation_is_reclaimed_after_a_restart_and_keeps_others_out() -> Result<()> {
-    let mut world = World::with(1, |spec| spec.limits.grace = Duration::from_mins(5)).await?;
-    let (a, b) = (world.client("a").await?, world.client("b").await?);
-    let (root, fh) = made(&a, "f").await?;
-    let (_, old) = a.open_delegated(&root, "f", BOTH).await?;
-    world.crash_and_restart().await?;
-    let again = |name| kernel(name, "Linux 6.1.0").mount_without_reclaim_complete(world.address);
-    let (a, b) = (again("a").await?, {
-        drop(b);
-        again("b").await?
-    });
-    let mut args = a.open_args("", Openflag4::NoCreate);
-    args.share_access = BOTH;
-    args.claim = OpenClaim4::Previous(OpenDelegationType4::Write);
-    let file = a.open_with(&fh, args).await?;
-    let Some((stateid, true)) = delegated(&file.opened.delegation) else {
-        panic!("{:?}", file.opened.delegation)
-    };
-    assert_ne!(stateid, old);
-    for client in [&a, &b] {
-        let complete = ReclaimComplete4Args { one_fs: false };
-        client.ok([ArgOp::ReclaimComplete(complete)]).await?;
-    }
-    let opening = at_last(
-        "an open after grace",
-        &[Nfsstat4::Grace, Nfsstat4::Delay],
-        async || b.open_to_read(&root, "f").await,
-    );
-    let returning = async {
-        assert_eq!(recalled(&a).await?.stateid, stateid);
-        a.delegreturn(&fh, stateid).await
-    };
-    let (opened, returned) = tokio::join!(opening, returning);
-    opened?;
-    returned?;
-    Ok(())
 }
 
 #[tokio::test]

@@ -120,6 +120,9 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
             rflags |= OPEN4_RESULT_MAY_NOTIFY_LOCK;
         }
         cx.server.after_delegation(client, file.id, &given);
+        if matches!(&args.claim, OpenClaim4::Previous(kind) if Ground::reclaimed(*kind).is_some()) {
+            cx.server.reclaimed_delegation(&given);
+        }
         cx.set_current(file);
         let stateid = match (opened, &given) {
             (None, Ok(delegation)) => {

@@ -148,6 +148,9 @@ impl Wish {
             unasked: self.what == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE && !reclaim,
         };
         let given = state.delegate(now, request);
+        if let (true, Err(why)) = (reclaim, &given) {
+            tracing::info!(client = client.0, inode = ?file.id, %why, "a delegation is not given back after a restart");
+        }
         given.map_err(|why| match why {
             NoDelegation::Contended
             | NoDelegation::LayoutOut
@@ -248,6 +251,15 @@ impl Server {
             Err(OpenNoneDelegation4::Contention(_)) => self.recall_idle_layouts(client, inode),
             Err(_) => {}
         }
+    }
+
+    /// Counts what a client that had one before a restart got.
+    pub(crate) fn reclaimed_delegation(&self, given: &Given) {
+        let counter = match given {
+            Ok(_) => &self.metrics.delegations_reclaimed,
+            Err(_) => &self.metrics.delegation_reclaims_refused,
+        };
+        counter.fetch_add(1, Relaxed);
     }
 
     /// Counts it, and asks holders of many for some of theirs.
