@@ -14,7 +14,7 @@ async fn what_a_writer_never_told_of_shows_once_it_returned_its_layout() -> Resu
     let a = world.client("a").await?;
     let file = a.open_create(&a.root().await?, "f").await?;
     for (size, whole) in [(5000, false), (7000, true)] {
-        let held = world.to_write(&a, &file).await?;
+        let held = world.to_write_at_last(&a, &file).await?;
         held.write(0, vec![1; size as usize]).await?;
         let returned = if whole {
             Layoutreturn4::All
