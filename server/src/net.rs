@@ -78,6 +78,10 @@ impl Default for Limits {
     }
 }
 
+/// One write takes so many replies together, or fewer of so many bytes.
+const TOGETHER: usize = 32;
+const TOGETHER_BYTES: usize = 64 << 10;
+
 /// A request up to this size waits for nobody else's: it has this much of its own.
 const SMALL_BYTES: usize = 4 << 10;
 
@@ -174,13 +178,13 @@ struct Shared {
 /// A record to be sent, with what it holds until it is.
 struct Outgoing {
     frame: Frame,
-    _held: Option<(OwnedSemaphorePermit, ReplyRoom)>,
+    held: Option<(OwnedSemaphorePermit, ReplyRoom)>,
 }
 
 impl Outgoing {
     /// One that no request asked for.
     fn unasked(frame: Frame) -> Self {
-        Self { frame, _held: None }
+        Self { frame, held: None }
     }
 }
 
@@ -331,13 +335,15 @@ async fn connection(
     shared.server.connection_opened(&connection);
     let broken = CancellationToken::new();
     let going = Part::new(&shared.going, id, broken.clone());
-    let writer = tokio::spawn(write(
-        output,
-        to_send,
+    let slots = Arc::new(Semaphore::new(limits.requests_per_connection));
+    let writing = Writing {
         going,
-        limits.send_timeout,
-        broken.clone(),
-    ));
+        slots: Arc::clone(&slots),
+        most: limits.requests_per_connection,
+        patience: limits.send_timeout,
+        broken: broken.clone(),
+    };
+    let writer = tokio::spawn(writing.run(output, to_send));
     let requests = TaskTracker::new();
     let mut share = shared.shares.of_connection();
     let coming = Part::new(&shared.coming, id, broken.clone());
@@ -347,6 +353,7 @@ async fn connection(
         back: &back,
         frames: &frames,
         requests: &requests,
+        slots: &slots,
     };
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -369,6 +376,7 @@ struct Reading<'a> {
     back: &'a Arc<Back>,
     frames: &'a mpsc::Sender<Outgoing>,
     requests: &'a TaskTracker,
+    slots: &'a Arc<Semaphore>,
 }
 
 impl Reading<'_> {
@@ -382,14 +390,13 @@ impl Reading<'_> {
         let mut reader = RecordReader::new(limits.record_bytes);
         let mut buffer = BytesMut::new();
         let mut taken = 0;
-        let slots = Arc::new(Semaphore::new(limits.requests_per_connection));
         let mut record_began = None;
         loop {
             while let Some(record) = reader.next(&mut buffer)? {
                 record_began = None;
                 taken = buffer.len();
                 let part = coming.hand_over();
-                self.record(record, part, &slots, share).await?;
+                self.record(record, part, share).await?;
             }
             let missing = reader.missing_bytes(&buffer);
             let room = if taken + missing <= SMALL_BYTES {
@@ -426,14 +433,13 @@ impl Reading<'_> {
         &self,
         record: Bytes,
         part: Option<OwnedSemaphorePermit>,
-        slots: &Arc<Semaphore>,
         share: &mut Share,
     ) -> anyhow::Result<()> {
         let length = record.len();
         let mut decoder = Decoder::new(record);
         match Message::decode(&mut decoder)? {
             Message::Call(header) => {
-                let slot = Arc::clone(slots).acquire_owned().await?;
+                let slot = Arc::clone(self.slots).acquire_owned().await?;
                 let of_all = Arc::clone(&self.shared.requests).acquire_owned().await?;
                 let (server, connection, frames) = (
                     Arc::clone(&self.shared.server),
@@ -454,7 +460,7 @@ impl Reading<'_> {
                     }
                     let reply = Outgoing {
                         frame,
-                        _held: Some((slot, room)),
+                        held: Some((slot, room)),
                     };
                     // A closed connection: the reply stays in its slot for the retry.
                     let _ = frames.send(reply).await;
@@ -479,34 +485,51 @@ impl Reading<'_> {
     }
 }
 
-async fn write(
-    mut output: OwnedWriteHalf,
-    mut frames: mpsc::Receiver<Outgoing>,
-    mut going: Part,
+/// The sending side of a connection.
+struct Writing {
+    going: Part,
+    /// One is held by each request that is worked on or whose reply isn't sent; there are `most`.
+    slots: Arc<Semaphore>,
+    most: usize,
     patience: Duration,
     broken: CancellationToken,
-) {
-    while let Some(mut outgoing) = frames.recv().await {
-        going.waits_for_peer();
-        while outgoing.frame.has_remaining() {
-            let sending = timeout(patience, output.write_buf(&mut outgoing.frame));
-            let sent = tokio::select! {
-                sent = sending => sent,
-                // Others need what this peer doesn't take.
-                () = broken.cancelled() => return,
-            };
-            match sent {
-                Ok(Ok(sent)) if sent > 0 => {}
-                _ => {
-                    broken.cancel();
-                    return;
+}
+
+impl Writing {
+    async fn run(mut self, mut output: OwnedWriteHalf, mut frames: mpsc::Receiver<Outgoing>) {
+        let mut held = Vec::with_capacity(TOGETHER);
+        while let Some(mut first) = frames.recv().await {
+            if self.most - self.slots.available_permits() > 1 {
+                // The others' replies may be there after everybody's turn, and go by the same call of the kernel.
+                yield_now().await;
+            }
+            held.push(first.held.take());
+            let mut frame = first.frame;
+            while held.len() < TOGETHER
+                && frame.remaining() < TOGETHER_BYTES
+                && let Ok(mut next) = frames.try_recv()
+            {
+                held.push(next.held.take());
+                frame.append(next.frame);
+            }
+            self.going.waits_for_peer();
+            while frame.has_remaining() {
+                let sending = timeout(self.patience, output.write_buf(&mut frame));
+                let sent = tokio::select! {
+                    sent = sending => sent,
+                    // Others need what this peer doesn't take.
+                    () = self.broken.cancelled() => return,
+                };
+                match sent {
+                    Ok(Ok(sent)) if sent > 0 => {}
+                    _ => {
+                        self.broken.cancel();
+                        return;
+                    }
                 }
             }
-        }
-        going.peer_is_done();
-        if !frames.is_empty() {
-            // Whose replies are many lets others have a turn between two of them.
-            yield_now().await;
+            self.going.peer_is_done();
+            held.clear();
         }
     }
 }
