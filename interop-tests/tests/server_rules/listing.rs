@@ -152,7 +152,7 @@ async fn entries_show_the_same_attributes_as_getattr() -> Result<()> {
         } else {
             &file.fh
         };
-        assert_eq!(entry.attrs, a.getattr(fh, &wanted).await?);
+        assert_eq!(*entry.attrs, a.getattr(fh, &wanted).await?);
     }
     world.ends_without_leak().await
 }

@@ -124,6 +124,21 @@ impl Catalog {
         Reader::new(self.core.clone())
     }
 
+    /// The inode as it is now; [`Error::Stale`] when it is gone. What else is read is of another moment: who needs
+    /// several things of one moment takes a [`Reader`].
+    pub async fn inode(&self, id: InodeId) -> Result<Arc<Inode>, Error> {
+        let cache = self.core.inodes.as_ref();
+        if let Some(inode) = cache.and_then(|cache| cache.get(id)) {
+            return Ok(inode);
+        }
+        let reader = self.read();
+        let inode = Arc::new(reader.inode(id).await?);
+        if let (Some(cache), Some(version)) = (cache, reader.version()) {
+            cache.put(version, &inode);
+        }
+        Ok(inode)
+    }
+
     /// [`Reader::counts`] of now.
     pub async fn counts(&self) -> Result<Counts, Error> {
         self.read().counts().await
@@ -258,7 +273,7 @@ async fn boot(
     }
 }
 
-fn root(options: &Options) -> Inode {
+pub(crate) fn root(options: &Options) -> Inode {
     Inode {
         id: InodeId::ROOT,
         kind: FileKind::Directory,

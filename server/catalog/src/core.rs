@@ -1,9 +1,10 @@
 //! What every reader and transaction of one catalog shares: the store, the hash of names, and the two
 //! counters whose values are never given twice. Never a record of the namespace.
 
+use crate::cache::InodeCache;
 use crate::error::Error;
 use crate::keys::{self, NameHash};
-use crate::store::{IdempotencyKey, Outcome, Store, Transaction, Write};
+use crate::store::{IdempotencyKey, Outcome, Store, Transaction, Watcher, Write};
 use bytes::Bytes;
 use std::fs::File;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(crate) struct Core {
     pub store: Arc<dyn Store>,
     pub names: NameHash,
     pub boot_epoch: u64,
+    /// Absent where the engine doesn't tell of changes.
+    pub inodes: Option<Arc<InodeCache>>,
     changes: AtomicU64,
     /// The next boot begins after all changes of this epoch.
     durable_epoch: AtomicU64,
@@ -41,8 +44,11 @@ impl Core {
         boot_epoch: u64,
         first_number: u64,
     ) -> Self {
+        let inodes = Arc::new(InodeCache::new());
+        let told = store.watch(Arc::clone(&inodes) as Arc<dyn Watcher>);
         Core {
             store,
+            inodes: told.then_some(inodes),
             names: NameHash::new(secret),
             boot_epoch,
             changes: AtomicU64::new(boot_epoch << CHANGES_BITS),

@@ -8,6 +8,7 @@
 
 mod acl;
 mod attempts;
+mod cache;
 mod catalog;
 mod check;
 mod codec;

@@ -145,8 +145,8 @@ impl Compound<'_> {
     }
 
     /// The current file's inode, as committed.
-    pub async fn inode(&self) -> Result<Inode, Refusal> {
-        Ok(self.server.catalog.read().inode(self.file()?.id).await?)
+    pub async fn inode(&self) -> Result<Arc<Inode>, Refusal> {
+        Ok(self.server.catalog.inode(self.file()?.id).await?)
     }
 
     /// The current filehandle as a folder in which names can change.

@@ -132,7 +132,7 @@ impl Server {
     }
 
     async fn fence_moves_objects(&self, id: InodeId) -> Result<bool, Refusal> {
-        match self.catalog.read().inode(id).await {
+        match self.catalog.inode(id).await {
             Ok(inode) => Ok(self.objects.fence_moves(&inode.extents)?),
             Err(catalog::Error::Stale) => Ok(false),
             Err(error) => Err(error.into()),
@@ -142,7 +142,7 @@ impl Server {
     /// Gives every object of `id` a new owner, or another in its place, so that no layout handed out
     /// before can write.
     async fn fence(&self, id: InodeId) -> Result<(), Refusal> {
-        let inode = match self.catalog.read().inode(id).await {
+        let inode = match self.catalog.inode(id).await {
             Ok(inode) => inode,
             // Reaped meanwhile: its objects go, and with them every grant.
             Err(catalog::Error::Stale) => {

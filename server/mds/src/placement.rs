@@ -7,6 +7,7 @@ use catalog::{DataStamp, Inode, InodeId, transact};
 use layout::{Capability, ClientKernel, DataServerId, Extent};
 use objects::{Health, Placement};
 use std::net::IpAddr;
+use std::sync::Arc;
 use wire::nfs4::Nfsstat4;
 
 /// What a client's kernel proved by the name in its EXCHANGE_ID; an unknown one gets no stripes,
@@ -34,12 +35,12 @@ impl Server {
         id: InodeId,
         client: ClientId,
         writer: IpAddr,
-    ) -> Result<Inode, Refusal> {
+    ) -> Result<Arc<Inode>, Refusal> {
         let placement = self
             .objects
             .bind(self.stripes(client), Some(writer))
             .await?;
-        let size = self.catalog.read().inode(id).await?.size;
+        let size = self.catalog.inode(id).await?.size;
         let stamp = if size > 0 {
             self.objects.pad(&placement.extents(), size).await?
         } else {
@@ -65,7 +66,7 @@ impl Server {
         } else {
             placement.unused();
         }
-        Ok(inode)
+        Ok(Arc::new(inode))
     }
 
     /// Whether there is one to wait for at all.
@@ -87,7 +88,7 @@ impl Server {
     ) -> Result<T, Refusal> {
         match answer {
             Err(refusal) if refusal.status == Nfsstat4::Delay => {
-                let inode = self.catalog.read().inode(id).await?;
+                let inode = self.catalog.inode(id).await?;
                 Err(if self.is_given_up(&inode.extents) {
                     Refusal::client(Nfsstat4::Io, "its data server has been away for too long")
                 } else {

@@ -162,7 +162,7 @@ impl Server {
 
     /// The objects of a file without names go, whoever may write them.
     async fn goes(&self, inode: InodeId) -> bool {
-        let inode = self.catalog.read().inode(inode).await;
+        let inode = self.catalog.inode(inode).await;
         inode.is_ok_and(|inode| inode.nlink == 0)
     }
 

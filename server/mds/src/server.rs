@@ -80,7 +80,7 @@ pub struct Server {
     pub(crate) gates: Waiters,
     pub(crate) writing: Writing,
     /// Files whose data servers are being asked for size and times.
-    pub(crate) refreshing: Rounds<InodeId, Result<Inode, Refusal>>,
+    pub(crate) refreshing: Rounds<InodeId, Result<Arc<Inode>, Refusal>>,
     pub(crate) reports: Reports,
     pub(crate) asking: crate::recalls::Asking,
     pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,

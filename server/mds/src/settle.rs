@@ -24,16 +24,16 @@ impl Server {
     ///
     /// One round after another, shared by those who ask: a state committed after a newer one would tell of a write that
     /// nobody did, and undo times that were set by hand since.
-    pub(crate) async fn refresh(self: &Arc<Self>, id: InodeId) -> Result<Inode, Refusal> {
+    pub(crate) async fn refresh(self: &Arc<Self>, id: InodeId) -> Result<Arc<Inode>, Refusal> {
         let server = Arc::clone(self);
         let round = async move { server.refresh_in_turn(id).await };
         self.refreshing.share(id, round).await
     }
 
-    async fn refresh_in_turn(&self, id: InodeId) -> Result<Inode, Refusal> {
+    async fn refresh_in_turn(&self, id: InodeId) -> Result<Arc<Inode>, Refusal> {
         for _ in 0..ATTEMPTS {
             let doubt = self.writing.doubt(id);
-            let inode = self.catalog.read().inode(id).await?;
+            let inode = self.catalog.inode(id).await?;
             if inode.kind != FileKind::Regular || inode.extents.is_empty() {
                 self.writing.settled(id, doubt);
                 return Ok(inode);
@@ -74,7 +74,7 @@ impl Server {
             })?;
             if let Some(settled) = done.value {
                 self.writing.settled(id, doubt);
-                return Ok(settled);
+                return Ok(Arc::new(settled));
             }
         }
         Err(Nfsstat4::Delay.into())
@@ -85,8 +85,8 @@ impl Server {
     /// and not yet committed it when another opens the file, and believes the size that it is told
     /// then (fact 40). While a truncate or fence holds the gate the catalog's
     /// answer stands, as if the question had come before it.
-    pub(crate) async fn fresh_inode(self: &Arc<Self>, id: InodeId) -> Result<Inode, Refusal> {
-        let inode = self.catalog.read().inode(id).await?;
+    pub(crate) async fn fresh_inode(self: &Arc<Self>, id: InodeId) -> Result<Arc<Inode>, Refusal> {
+        let inode = self.catalog.inode(id).await?;
         if inode.kind != FileKind::Regular {
             return Ok(inode);
         }
@@ -95,9 +95,15 @@ impl Server {
             Suspicion::Unsettled => true,
             Suspicion::Holders => self.state.lock().has_rw_holder(id, None),
         };
-        if !ask {
-            return Ok(inode);
+        if ask {
+            Box::pin(self.asked_inode(inode)).await
+        } else {
+            Ok(inode)
         }
+    }
+
+    async fn asked_inode(self: &Arc<Self>, inode: Arc<Inode>) -> Result<Arc<Inode>, Refusal> {
+        let id = inode.id;
         // Who clears an intent or reaps is out in a moment: a size committed before the question was
         // asked must be in the answer (invariant 9).
         match self.enter_within(id, GateMode::Shared, MOMENT).await {

@@ -55,7 +55,7 @@ impl Server {
         // Those that were given a layout meanwhile.
         self.withdraw(id, RecallWhat::Writers, asker).await?;
         let doubt = self.writing.doubt(id);
-        let inode = self.catalog.read().inode(id).await?;
+        let inode = self.catalog.inode(id).await?;
         if inode.kind != FileKind::Regular {
             return Err(Nfsstat4::Inval.into());
         }

@@ -96,7 +96,7 @@ impl Server {
     }
 
     pub(crate) async fn reap(self: &Arc<Self>, id: InodeId) -> Result<(), Refusal> {
-        if self.must_outlive_its_names(id) || self.catalog.read().inode(id).await?.nlink > 0 {
+        if self.must_outlive_its_names(id) || self.catalog.inode(id).await?.nlink > 0 {
             return Ok(());
         }
         let _alone = self.enter(id, GateMode::Exclusive).await?;

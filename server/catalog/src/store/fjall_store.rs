@@ -7,7 +7,7 @@ use super::failpoint::{Armed, Failpoint, Step};
 use super::resolver::{ANSWERS, Base, Resolver};
 use super::{
     Direction, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError, StoreStats,
-    Transaction, Version,
+    Transaction, Version, Watcher,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Reada
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -150,6 +150,7 @@ pub(crate) struct Disk {
     kept: VecDeque<(Version, usize)>,
     kept_answers: usize,
     published: Arc<RwLock<Arc<Durable>>>,
+    watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
     /// After a write failed nothing is known of the journal's end: only a restart reads it again.
     broken: Option<String>,
 }
@@ -185,8 +186,19 @@ impl Disk {
             self.broken = Some(broken.clone());
             return Err(Ok(Outcome::Unknown(broken)));
         }
+        self.tell_watcher(&resolved.batch);
         *self.published.write() = self.durable(resolved.batch.version);
         Ok(resolved.outcomes)
+    }
+
+    fn tell_watcher(&self, batch: &Batch) {
+        let Some(watcher) = self.watcher.get() else {
+            return;
+        };
+        for operation in &batch.operations {
+            let (Operation::Set(key, _) | Operation::Delete(key)) = operation;
+            watcher.changes(key, batch.version);
+        }
     }
 
     fn durable(&self, version: Version) -> Arc<Durable> {
@@ -241,6 +253,7 @@ impl Disk {
 pub struct FjallStore {
     queue: Option<mpsc::Sender<Waiting>>,
     published: Arc<RwLock<Arc<Durable>>>,
+    watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
     counters: Arc<Counters>,
     database: Database,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -282,6 +295,7 @@ impl FjallStore {
             snapshot: database.snapshot(),
             version: resolver.version(),
         })));
+        let watcher = Arc::default();
         let disk = Disk {
             database: database.clone(),
             rows,
@@ -290,6 +304,7 @@ impl FjallStore {
             kept_answers: kept.iter().map(|(_, count)| count).sum(),
             kept,
             published: published.clone(),
+            watcher: Arc::clone(&watcher),
             broken: None,
         };
         let (queue, receiver) = mpsc::channel(QUEUE_TRANSACTIONS);
@@ -307,6 +322,7 @@ impl FjallStore {
         Ok(FjallStore {
             queue: Some(queue),
             published,
+            watcher,
             counters,
             database,
             committer: Mutex::new(Some(thread)),
@@ -316,6 +332,10 @@ impl FjallStore {
 
 #[async_trait]
 impl Store for FjallStore {
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.watcher.set(watcher).is_ok()
+    }
+
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
         Ok(self.published.read().clone())
     }

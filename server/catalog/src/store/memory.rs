@@ -5,7 +5,7 @@ use super::batch::Operation;
 use super::resolver::{Base, Resolver};
 use super::{
     Direction, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError, StoreStats,
-    Transaction, Version, batch_bucket,
+    Transaction, Version, Watcher, batch_bucket,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub struct Faults {
     pub switch_tasks: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Rows {
     /// Each key's values, oldest first; `None` is a deletion.
     values: BTreeMap<Bytes, Vec<(Version, Option<Bytes>)>>,
@@ -41,6 +41,7 @@ struct Rows {
     clock: Duration,
     crashed: bool,
     stats: StoreStats,
+    watchers: Vec<Arc<dyn Watcher>>,
 }
 
 impl Rows {
@@ -84,7 +85,7 @@ impl Base for Newest<'_> {
 }
 
 /// A store without a disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct MemoryStore {
     rows: Arc<Mutex<Rows>>,
 }
@@ -260,6 +261,11 @@ fn page(
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.rows.lock().watchers.push(watcher);
+        true
+    }
+
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
         self.switch().await;
         let rows = self.rows.lock();
@@ -305,6 +311,9 @@ impl Store for MemoryStore {
                 Operation::Set(key, value) => (key, Some(value)),
                 Operation::Delete(key) => (key, None),
             };
+            for watcher in &rows.watchers {
+                watcher.changes(&key, resolved.batch.version);
+            }
             rows.values
                 .entry(key)
                 .or_default()

@@ -226,8 +226,18 @@ pub trait Snapshot: Send + Sync {
     ) -> Result<Page, StoreError>;
 }
 
+/// Who keeps something of what was read.
+pub trait Watcher: Send + Sync {
+    /// The value of `key` is another one from `version` on.
+    fn changes(&self, key: &[u8], version: Version);
+}
+
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Tells `watcher` of each change from now on, whoever makes it, before anybody can read it. False: this engine
+    /// can't, and nothing may be kept.
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool;
+
     /// Of everything acknowledged before the call, and of nothing that isn't durable.
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError>;
 

@@ -1,6 +1,8 @@
-//! Many commits, few syncs.
+//! Many commits, few syncs, and who sees which.
 
 use crate::world::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 #[test]
 fn commits_that_wait_together_share_a_sync() {
@@ -47,5 +49,41 @@ fn a_snapshot_does_not_see_later_commits() {
         calls(&catalog).make(ROOT, "a", file()).await;
         assert!(names_in(&early, ROOT).await.is_empty());
         assert_eq!(names_in(&catalog.read(), ROOT).await, ["a"]);
+    });
+}
+
+#[test]
+fn a_look_at_an_inode_never_shows_less_than_was_acknowledged_before() {
+    const CHANGES: u32 = 200;
+    run_on_threads(async {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = in_folder(folder.path()).await;
+        let id = calls(&catalog).make(ROOT, "f", file()).await;
+        let acknowledged = Arc::new(AtomicU32::new(0));
+        let looking: Vec<_> = (0..3)
+            .map(|_| {
+                let (catalog, acknowledged) = (catalog.clone(), acknowledged.clone());
+                tokio::spawn(async move {
+                    let mut looks = 0_u32;
+                    while acknowledged.load(SeqCst) < CHANGES {
+                        let least = acknowledged.load(SeqCst);
+                        let seen = catalog.inode(id).await.unwrap().uid;
+                        assert!(seen >= least, "{seen} after {least} was acknowledged");
+                        looks += 1;
+                        tokio::task::yield_now().await;
+                    }
+                    looks
+                })
+            })
+            .collect();
+        for change in 1..=CHANGES {
+            let mut inode = catalog.read().inode(id).await.unwrap();
+            inode.uid = change;
+            calls(&catalog).put(&inode).await.unwrap();
+            acknowledged.store(change, SeqCst);
+        }
+        for looked in looking {
+            assert!(looked.await.unwrap() > CHANGES);
+        }
     });
 }

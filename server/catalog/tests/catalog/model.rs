@@ -409,6 +409,15 @@ impl Pair {
         }
     }
 
+    /// A look at one inode shows what a snapshot taken then shows.
+    async fn compare_looks(&self) {
+        let reader = self.catalog.read();
+        for id in &self.ids {
+            let looked = self.catalog.inode(*id).await;
+            assert_eq!(looked.map(Arc::unwrap_or_clone), reader.inode(*id).await);
+        }
+    }
+
     async fn compare(&self) {
         assert_sound(&self.catalog).await;
         let reader = self.catalog.read();
@@ -461,6 +470,7 @@ proptest! {
             let mut pair = Pair::new(on(&store).await);
             for step in &steps {
                 pair.step(step).await;
+                pair.compare_looks().await;
                 if matches!(step, Step::Restart) {
                     store = store.crash();
                     pair.catalog = on(&store).await;
@@ -481,6 +491,7 @@ proptest! {
             let mut pair = Pair::new(in_folder(folder.path()).await);
             for step in &steps {
                 pair.step(step).await;
+                pair.compare_looks().await;
             }
             let Pair { catalog, model, ids, changes } = pair;
             drop(catalog);

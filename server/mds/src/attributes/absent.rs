@@ -53,12 +53,12 @@ impl Compound<'_> {
         file: &File,
         inode: &Inode,
         asked: Bitmap4,
-    ) -> Result<Attributes, Refusal> {
+    ) -> Result<Box<Attributes>, Refusal> {
         let locates = asked.contains(Attr::FsLocations);
         if !locates && !asked.contains(Attr::RdattrError) {
             return Err(Nfsstat4::Moved.into());
         }
-        let mut told = Attributes {
+        let mut told = Box::new(Attributes {
             fsid: Some(self.fsid_of(file)),
             rdattr_error: Some(if locates {
                 Nfsstat4::Ok
@@ -68,7 +68,7 @@ impl Compound<'_> {
             fs_locations: Some(Box::new(locations(&file.export))),
             mounted_on_fileid: Some(inode.id.number),
             ..Attributes::default()
-        };
+        });
         told.retain(asked.intersection(set_of(TOLD)));
         Ok(told)
     }

@@ -59,7 +59,7 @@ impl Compound<'_> {
         file: &File,
         inode: &Inode,
         asked: Bitmap4,
-    ) -> Result<Attributes, Refusal> {
+    ) -> Result<Box<Attributes>, Refusal> {
         let mut shown = self.numbered_attributes(file, inode, asked).await?;
         self.put_names(&mut shown).await;
         Ok(shown)
@@ -71,13 +71,14 @@ impl Compound<'_> {
         file: &File,
         inode: &Inode,
         asked: Bitmap4,
-    ) -> Result<Attributes, Refusal> {
+    ) -> Result<Box<Attributes>, Refusal> {
         let asked = self.readable(asked)?;
         if file.export.elsewhere.is_some() {
             return self.absent_attributes(file, inode, asked);
         }
         self.seen(file, inode, asked)?;
-        let mut shown = Attributes::default();
+        // In its place from the start: it is large, and goes through many hands.
+        let mut shown = Box::<Attributes>::default();
         for attribute in asked.difference(set_of(COUNTS)).attributes() {
             self.show(&mut shown, attribute, file, inode);
         }

@@ -36,7 +36,7 @@ impl Server {
         id: InodeId,
         asker: Option<ClientId>,
         asked: Bitmap4,
-    ) -> Result<Inode, Refusal> {
+    ) -> Result<Arc<Inode>, Refusal> {
         let concerned = HOLDERS.iter().any(|attribute| asked.contains(*attribute));
         let holder = concerned
             .then(|| self.state.lock().writing_delegate(id, asker))
@@ -44,6 +44,15 @@ impl Server {
         let Some(holder) = holder else {
             return self.fresh_inode(id).await;
         };
+        Box::pin(self.told_inode(id, asker, holder)).await
+    }
+
+    async fn told_inode(
+        self: &Arc<Self>,
+        id: InodeId,
+        asker: Option<ClientId>,
+        holder: Delegation,
+    ) -> Result<Arc<Inode>, Refusal> {
         if let Some(told) = self.ask_holder(holder).await {
             let inode = self.fresh_inode(id).await?;
             self.counted(inode, &holder, told).await
@@ -57,10 +66,10 @@ impl Server {
     /// everybody must see: a new change attribute, each time it is asked for (§10.4.3).
     async fn counted(
         &self,
-        inode: Inode,
+        inode: Arc<Inode>,
         holder: &Delegation,
         told: Told,
-    ) -> Result<Inode, Refusal> {
+    ) -> Result<Arc<Inode>, Refusal> {
         // Of two times of one write, that of its arrival here and the holder's, the holder's counts
         // (RFC 9754 §5): it sets it on its way back, and nobody must see time go backwards then.
         let known = if holder.times {
@@ -72,7 +81,7 @@ impl Server {
         let changed = told.change != holder.change
             || told.size > inode.size
             || (told.modified.is_some() && modified(self.clock.wall()) != inode.mtime);
-        let mut shown = inode;
+        let mut shown = Arc::unwrap_or_clone(inode);
         if changed {
             let now = self.clock.wall();
             let done = transact!(self.catalog, now, |tx| -> Result<Inode, Refusal> {
@@ -89,7 +98,7 @@ impl Server {
         if let Some(accessed) = told.accessed {
             shown.atime = within(accessed, shown.atime, self.clock.wall());
         }
-        Ok(shown)
+        Ok(Arc::new(shown))
     }
 }
 

@@ -24,8 +24,8 @@ const COPY_BYTES: u64 = 256 << 20;
 
 /// The new content of the target: a range of the source, and around it what was there.
 struct Content {
-    from: Inode,
-    to: Inode,
+    from: Arc<Inode>,
+    to: Arc<Inode>,
     source_offset: u64,
     range: Range<u64>,
 }
@@ -33,7 +33,7 @@ struct Content {
 pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Refusal> {
     let server = cx.server;
     let source = cx.saved_file()?.clone();
-    let inode = server.catalog.read().inode(source.id).await?;
+    let inode = server.catalog.inode(source.id).await?;
     regular(&inode)?;
     let from = cx.saved_or(args.src_stateid)?;
     allowed(from, IoKind::Read, &source, &inode, cx).await?;
@@ -84,7 +84,7 @@ impl Content {
 
     /// Objects with all of the new content, durable, that no file has yet.
     async fn build(&self, server: &Server) -> Result<Placement, Refusal> {
-        let is_bound = |inode: &&Inode| inode.extents.iter().any(Extent::is_bound);
+        let is_bound = |inode: &&Arc<Inode>| inode.extents.iter().any(Extent::is_bound);
         let like = Some(&self.from).filter(is_bound).unwrap_or(&self.to);
         let placement = server.objects.bind_like(&like.extents).await?;
         let new = placement.extents();

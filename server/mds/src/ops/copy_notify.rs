@@ -25,7 +25,7 @@ pub(crate) async fn copy_notify(
     if rules.destinations.is_empty() {
         return Err(Nfsstat4::Notsupp.into());
     }
-    regular(&cx.inode().await?)?;
+    regular(&*cx.inode().await?)?;
     let (client, of) = (cx.client()?, cx.resolve(args.src_stateid)?);
     match address(&args.destination_server) {
         Some(destination) if rules.is_destination(destination.ip()) => {}

@@ -50,7 +50,7 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
         return Err(Nfsstat4::Inval.into());
     }
     // Who may not add to it recalls nothing.
-    in_directory(&credential, &cx.inode().await?, Want::to_add(kind))?;
+    in_directory(&credential, &*cx.inode().await?, Want::to_add(kind))?;
     let entries = cx
         .server
         .entries_undelegated(directory.id, Notices::ADDED, cx.client().ok())

@@ -27,7 +27,7 @@ async fn file_of(args: &Putfh4Args, cx: &Compound<'_>) -> Result<File, Refusal> 
     let file = cx.named(&args.object)?;
     cx.enter(&file.export).await?;
     // A deleted file's handle is STALE at once (RFC 8881 §4.2.3), whatever comes next.
-    cx.server.catalog.read().inode(file.id).await?;
+    cx.server.catalog.inode(file.id).await?;
     Ok(file)
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn restorefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     // RFC 8881 §18.27.4: nothing saved is NOFILEHANDLE since 4.1, not RESTOREFH.
     let file = cx.saved_file()?.clone();
     // An operation in between may have removed it, and what comes next may not look.
-    cx.server.catalog.read().inode(file.id).await?;
+    cx.server.catalog.inode(file.id).await?;
     cx.current = Some(file);
     cx.stateid = cx.saved_stateid;
     Ok(())

@@ -20,6 +20,6 @@ pub(crate) async fn getattr(
         .shown_inode(file.id, asker, args.attr_request)
         .await?;
     Ok(Getattr4Ok {
-        obj_attributes: Box::new(cx.attributes(&file, &inode, args.attr_request).await?),
+        obj_attributes: cx.attributes(&file, &inode, args.attr_request).await?,
     })
 }

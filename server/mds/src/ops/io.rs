@@ -108,7 +108,7 @@ impl Writer {
     }
 
     /// The inode with its objects, its write intent durable. The caller is inside the gate.
-    pub async fn bound(&self, file: InodeId) -> Result<Inode, Refusal> {
+    pub async fn bound(&self, file: InodeId) -> Result<Arc<Inode>, Refusal> {
         if self.server.writer_lingers(file, self.client) {
             // What it still writes directly would undo this (invariant 5).
             return Err(Nfsstat4::Delay.into());

@@ -103,7 +103,7 @@ impl Server {
 
     /// Whether a data server that is there has lost what it had of the file. One that is away hasn't.
     pub(crate) async fn has_lost_objects(&self, file: InodeId) -> bool {
-        let Ok(inode) = self.catalog.read().inode(file).await else {
+        let Ok(inode) = self.catalog.inode(file).await else {
             self.reports.found(file);
             return false;
         };

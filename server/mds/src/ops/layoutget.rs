@@ -14,6 +14,7 @@ use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
 use layout::{DataServerId, DeviceId, NoOffer, ObjectRef};
+use std::sync::Arc;
 use std::time::Duration;
 use wire::nfs4::{
     Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
@@ -254,8 +255,8 @@ impl crate::Server {
         id: catalog::InodeId,
         client: ClientId,
         writer: std::net::IpAddr,
-    ) -> Result<Inode, Refusal> {
-        let inode = self.catalog.read().inode(id).await?;
+    ) -> Result<Arc<Inode>, Refusal> {
+        let inode = self.catalog.inode(id).await?;
         match inode.kind {
             FileKind::Regular => {}
             _ => return Err(Nfsstat4::WrongType.into()),

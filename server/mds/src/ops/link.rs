@@ -20,7 +20,7 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
     let name = Name::checked(args.newname)?;
     let credential = cx.credential(&directory);
     // Who may not add to it recalls nothing.
-    in_path(&credential, &cx.inode().await?, Want::ADD_FILE)?;
+    in_path(&credential, &*cx.inode().await?, Want::ADD_FILE)?;
     let entries = cx
         .server
         .entries_undelegated(directory.id, Notices::ADDED, cx.client().ok())

@@ -35,12 +35,9 @@ pub(super) async fn find(
             export: Arc::clone(&step.export),
         });
     }
+    let folder = cx.server.catalog.inode(directory.id).await?;
+    in_path(&cx.credential(directory), &folder, Want::EXECUTE)?;
     let reader = cx.server.catalog.read();
-    in_path(
-        &cx.credential(directory),
-        &reader.inode(directory.id).await?,
-        Want::EXECUTE,
-    )?;
     let entry = reader
         .lookup(directory.id, &name)
         .await?

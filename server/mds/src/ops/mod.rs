@@ -57,7 +57,8 @@ use wire::nfs4::{
     Setattr4Error,
 };
 
-/// Runs one operation. The executor has checked its row already.
+/// Runs one operation. The executor has checked its row already. What looks at files most often is polled in its place;
+/// the others are boxed, so that a request's future isn't as large as the largest of them.
 pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
     let opnum = operation.opnum();
     let server = cx.server;
@@ -72,88 +73,87 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
     match operation {
         ArgOp::Access(args) => ResOp::Access(access::access(args, cx).await.map_err(no)),
         ArgOp::Close(args) => ResOp::Close(close::close(&args, cx).map_err(no)),
-        ArgOp::Commit(_) => ResOp::Commit(io::commit(cx).await.map_err(no)),
-        ArgOp::Create(args) => ResOp::Create(create::create(args, cx).await.map_err(no)),
+        ArgOp::Commit(_) => ResOp::Commit(Box::pin(io::commit(cx)).await.map_err(no)),
+        ArgOp::Create(args) => ResOp::Create(Box::pin(create::create(args, cx)).await.map_err(no)),
         ArgOp::Getattr(args) => ResOp::Getattr(getattr::getattr(args, cx).await.map_err(no)),
         ArgOp::Getfh => ResOp::Getfh(filehandles::getfh(cx).map_err(no)),
-        ArgOp::Link(args) => ResOp::Link(link::link(args, cx).await.map_err(no)),
-        ArgOp::Lock(args) => ResOp::Lock(lock::lock(args, cx).await.map_err(|failure| failure.into_wire(|r| told(opnum, r)))),
-        ArgOp::Lockt(args) => ResOp::Lockt(lock::lockt(args, cx).await.map_err(|failure| failure.into_wire(|r| told(opnum, r)))),
+        ArgOp::Link(args) => ResOp::Link(Box::pin(link::link(args, cx)).await.map_err(no)),
+        ArgOp::Lock(args) => ResOp::Lock(Box::pin(lock::lock(args, cx)).await.map_err(|failure| failure.into_wire(|r| told(opnum, r)))),
+        ArgOp::Lockt(args) => ResOp::Lockt(Box::pin(lock::lockt(args, cx)).await.map_err(|failure| failure.into_wire(|r| told(opnum, r)))),
         ArgOp::Locku(args) => ResOp::Locku(lock::locku(&args, cx).map_err(no)),
         ArgOp::Lookup(args) => ResOp::Lookup(lookup::lookup(args, cx).await.map_err(no)),
         ArgOp::Lookupp => ResOp::Lookupp(lookup::lookupp(cx).await.map_err(no)),
-        ArgOp::Nverify(args) => ResOp::Nverify(verify::nverify(args.obj_attributes, cx).await.map_err(no)),
-        ArgOp::Open(args) => ResOp::Open(open::open(args, cx).await.map_err(no)),
+        ArgOp::Nverify(args) => ResOp::Nverify(Box::pin(verify::nverify(args.obj_attributes, cx)).await.map_err(no)),
+        ArgOp::Open(args) => ResOp::Open(Box::pin(open::open(args, cx)).await.map_err(no)),
         ArgOp::OpenDowngrade(args) => ResOp::OpenDowngrade(close::open_downgrade(&args, cx).map_err(no)),
         ArgOp::Putfh(args) => ResOp::Putfh(filehandles::putfh(args, cx).await.map_err(no)),
         ArgOp::Putpubfh => ResOp::Putpubfh(filehandles::putrootfh(cx).await.map_err(no)),
         ArgOp::Putrootfh => ResOp::Putrootfh(filehandles::putrootfh(cx).await.map_err(no)),
-        ArgOp::Read(args) => ResOp::Read(io::read(&args, cx).await.map_err(no)),
-        ArgOp::Readdir(args) => ResOp::Readdir(readdir::readdir(args, cx).await.map_err(no)),
-        ArgOp::Readlink => ResOp::Readlink(readlink::readlink(cx).await.map_err(no)),
-        ArgOp::Remove(args) => ResOp::Remove(remove::remove(args, cx).await.map_err(no)),
-        ArgOp::Rename(args) => ResOp::Rename(rename::rename(args, cx).await.map_err(no)),
+        ArgOp::Read(args) => ResOp::Read(Box::pin(io::read(&args, cx)).await.map_err(no)),
+        ArgOp::Readdir(args) => ResOp::Readdir(Box::pin(readdir::readdir(args, cx)).await.map_err(no)),
+        ArgOp::Readlink => ResOp::Readlink(Box::pin(readlink::readlink(cx)).await.map_err(no)),
+        ArgOp::Remove(args) => ResOp::Remove(Box::pin(remove::remove(args, cx)).await.map_err(no)),
+        ArgOp::Rename(args) => ResOp::Rename(Box::pin(rename::rename(args, cx)).await.map_err(no)),
         ArgOp::Restorefh => ResOp::Restorefh(filehandles::restorefh(cx).await.map_err(no)),
         ArgOp::Savefh => ResOp::Savefh(filehandles::savefh(cx).map_err(no)),
-        ArgOp::Secinfo(args) => ResOp::Secinfo(secinfo::secinfo(args, cx).await.map_err(no)),
-        ArgOp::SecinfoNoName(args) => ResOp::SecinfoNoName(secinfo::secinfo_no_name(args, cx).await.map_err(no)),
+        ArgOp::Secinfo(args) => ResOp::Secinfo(Box::pin(secinfo::secinfo(args, cx)).await.map_err(no)),
+        ArgOp::SecinfoNoName(args) => ResOp::SecinfoNoName(Box::pin(secinfo::secinfo_no_name(args, cx)).await.map_err(no)),
         ArgOp::Setattr(args) => ResOp::Setattr(
-            setattr::setattr(args, cx)
-                .await
+            Box::pin(setattr::setattr(args, cx)).await
                 .map_err(|refusal| Setattr4Error { status: no(refusal), attrsset: Bitmap4::EMPTY }),
         ),
-        ArgOp::Verify(args) => ResOp::Verify(verify::verify(args.obj_attributes, cx).await.map_err(no)),
-        ArgOp::Write(args) => ResOp::Write(io::write(args, cx).await.map_err(no)),
+        ArgOp::Verify(args) => ResOp::Verify(Box::pin(verify::verify(args.obj_attributes, cx)).await.map_err(no)),
+        ArgOp::Write(args) => ResOp::Write(Box::pin(io::write(args, cx)).await.map_err(no)),
         ArgOp::BackchannelCtl(args) => ResOp::BackchannelCtl(sessions::backchannel_ctl(&args, cx).map_err(no)),
         ArgOp::BindConnToSession(args) => {
             ResOp::BindConnToSession(sessions::bind_conn_to_session(&args, cx).map_err(no))
         }
-        ArgOp::ExchangeId(args) => ResOp::ExchangeId(exchange_id::exchange_id(args, cx).await.map_err(no)),
-        ArgOp::CreateSession(args) => ResOp::CreateSession(sessions::create_session(args, cx).await.map_err(no)),
+        ArgOp::ExchangeId(args) => ResOp::ExchangeId(Box::pin(exchange_id::exchange_id(args, cx)).await.map_err(no)),
+        ArgOp::CreateSession(args) => ResOp::CreateSession(Box::pin(sessions::create_session(args, cx)).await.map_err(no)),
         ArgOp::DestroySession(args) => ResOp::DestroySession(sessions::destroy_session(&args, cx).map_err(no)),
         ArgOp::DestroyClientid(args) => {
-            ResOp::DestroyClientid(exchange_id::destroy_clientid(args, cx).await.map_err(no))
+            ResOp::DestroyClientid(Box::pin(exchange_id::destroy_clientid(args, cx)).await.map_err(no))
         }
         ArgOp::FreeStateid(args) => ResOp::FreeStateid(lock::free_stateid(&args, cx).map_err(no)),
         ArgOp::TestStateid(args) => ResOp::TestStateid(lock::test_stateid(&args, cx).map_err(no)),
         ArgOp::ReclaimComplete(args) => {
-            ResOp::ReclaimComplete(sessions::reclaim_complete(args, cx).await.map_err(no))
+            ResOp::ReclaimComplete(Box::pin(sessions::reclaim_complete(args, cx)).await.map_err(no))
         }
         ArgOp::Delegreturn(args) => ResOp::Delegreturn(delegreturn::delegreturn(&args, cx).map_err(no)),
         ArgOp::WantDelegation(args) => {
-            ResOp::WantDelegation(want_delegation::want_delegation(args, cx).await.map_err(no))
+            ResOp::WantDelegation(Box::pin(want_delegation::want_delegation(args, cx)).await.map_err(no))
         }
         ArgOp::GetDirDelegation(args) => {
-            ResOp::GetDirDelegation(get_dir_delegation::get_dir_delegation(args, cx).await.map_err(no))
+            ResOp::GetDirDelegation(Box::pin(get_dir_delegation::get_dir_delegation(args, cx)).await.map_err(no))
         }
         ArgOp::Getdeviceinfo(args) => ResOp::Getdeviceinfo(
             getdeviceinfo::getdeviceinfo(&args, cx).map_err(|failure| failure.into_wire(|r| told(opnum, r))),
         ),
         ArgOp::Getdevicelist(args) => ResOp::Getdevicelist(getdeviceinfo::getdevicelist(&args, cx).map_err(no)),
-        ArgOp::Layoutcommit(args) => ResOp::Layoutcommit(layoutcommit::layoutcommit(args, cx).await.map_err(no)),
+        ArgOp::Layoutcommit(args) => ResOp::Layoutcommit(Box::pin(layoutcommit::layoutcommit(args, cx)).await.map_err(no)),
         ArgOp::Layoutget(args) => ResOp::Layoutget(
-            layoutget::layoutget(args, cx).await.map_err(|refusal| Layoutget4Error::from_status(no(refusal))),
+            Box::pin(layoutget::layoutget(args, cx)).await.map_err(|refusal| Layoutget4Error::from_status(no(refusal))),
         ),
-        ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(layoutreturn::layoutreturn(args, cx).await.map_err(no)),
-        ArgOp::Layouterror(args) => ResOp::Layouterror(layouterror::layouterror(&args, cx).await.map_err(no)),
+        ArgOp::Layoutreturn(args) => ResOp::Layoutreturn(Box::pin(layoutreturn::layoutreturn(args, cx)).await.map_err(no)),
+        ArgOp::Layouterror(args) => ResOp::Layouterror(Box::pin(layouterror::layouterror(&args, cx)).await.map_err(no)),
         ArgOp::Layoutstats(args) => ResOp::Layoutstats(layoutstats::layoutstats(&args, cx).map_err(no)),
-        ArgOp::Getxattr(args) => ResOp::Getxattr(getxattr::getxattr(args, cx).await.map_err(no)),
-        ArgOp::Setxattr(args) => ResOp::Setxattr(setxattr::setxattr(args, cx).await.map_err(no)),
-        ArgOp::Listxattrs(args) => ResOp::Listxattrs(listxattrs::listxattrs(args, cx).await.map_err(no)),
-        ArgOp::Removexattr(args) => ResOp::Removexattr(removexattr::removexattr(args, cx).await.map_err(no)),
-        ArgOp::Allocate(args) => ResOp::Allocate(allocate::allocate(&args, cx).await.map_err(no)),
-        ArgOp::Deallocate(args) => ResOp::Deallocate(allocate::deallocate(&args, cx).await.map_err(no)),
-        ArgOp::Clone(args) => ResOp::Clone(clone::clone(&args, cx).await.map_err(no)),
+        ArgOp::Getxattr(args) => ResOp::Getxattr(Box::pin(getxattr::getxattr(args, cx)).await.map_err(no)),
+        ArgOp::Setxattr(args) => ResOp::Setxattr(Box::pin(setxattr::setxattr(args, cx)).await.map_err(no)),
+        ArgOp::Listxattrs(args) => ResOp::Listxattrs(Box::pin(listxattrs::listxattrs(args, cx)).await.map_err(no)),
+        ArgOp::Removexattr(args) => ResOp::Removexattr(Box::pin(removexattr::removexattr(args, cx)).await.map_err(no)),
+        ArgOp::Allocate(args) => ResOp::Allocate(Box::pin(allocate::allocate(&args, cx)).await.map_err(no)),
+        ArgOp::Deallocate(args) => ResOp::Deallocate(Box::pin(allocate::deallocate(&args, cx)).await.map_err(no)),
+        ArgOp::Clone(args) => ResOp::Clone(Box::pin(clone::clone(&args, cx)).await.map_err(no)),
         ArgOp::Copy(args) => ResOp::Copy(
-            copy::copy(&args, cx).await.map_err(|refusal| Copy4Error::from_status(no(refusal))),
+            Box::pin(copy::copy(&args, cx)).await.map_err(|refusal| Copy4Error::from_status(no(refusal))),
         ),
-        ArgOp::CopyNotify(args) => ResOp::CopyNotify(copy_notify::copy_notify(&args, cx).await.map_err(no)),
-        ArgOp::IoAdvise(args) => ResOp::IoAdvise(io_advise::io_advise(&args, cx).await.map_err(no)),
+        ArgOp::CopyNotify(args) => ResOp::CopyNotify(Box::pin(copy_notify::copy_notify(&args, cx)).await.map_err(no)),
+        ArgOp::IoAdvise(args) => ResOp::IoAdvise(Box::pin(io_advise::io_advise(&args, cx)).await.map_err(no)),
         ArgOp::OffloadCancel(args) => ResOp::OffloadCancel(offload::cancel(&args, cx).map_err(no)),
         ArgOp::OffloadStatus(args) => ResOp::OffloadStatus(offload::status(&args, cx).map_err(no)),
-        ArgOp::ReadPlus(args) => ResOp::ReadPlus(read_plus::read_plus(&args, cx).await.map_err(no)),
-        ArgOp::Seek(args) => ResOp::Seek(seek::seek(&args, cx).await.map_err(no)),
-        ArgOp::WriteSame(args) => ResOp::WriteSame(write_same::write_same(&args, cx).await.map_err(no)),
+        ArgOp::ReadPlus(args) => ResOp::ReadPlus(Box::pin(read_plus::read_plus(&args, cx)).await.map_err(no)),
+        ArgOp::Seek(args) => ResOp::Seek(Box::pin(seek::seek(&args, cx)).await.map_err(no)),
+        ArgOp::WriteSame(args) => ResOp::WriteSame(Box::pin(write_same::write_same(&args, cx)).await.map_err(no)),
         // The executor answers these three by itself.
         ArgOp::Sequence(_) => ResOp::failed(opnum, Nfsstat4::SequencePos),
         ArgOp::Illegal(_) => ResOp::failed(Opnum::Illegal, Nfsstat4::OpIllegal),

@@ -150,7 +150,7 @@ async fn truncated(
     client: ClientId,
     credential: &Credential,
     cx: &Compound<'_>,
-) -> Result<Inode, Refusal> {
+) -> Result<Arc<Inode>, Refusal> {
     let asked = Resize {
         size,
         asker: Some(client),
@@ -158,7 +158,7 @@ async fn truncated(
         credential,
     };
     cx.server.truncate(id, asked).await?;
-    Ok(cx.server.catalog.read().inode(id).await?)
+    Ok(cx.server.catalog.inode(id).await?)
 }
 
 /// The delegation under which the client has opened the file already.
@@ -177,13 +177,13 @@ async fn reserve(
     target: &Target,
     claim: &OpenClaim4,
     cx: &Compound<'_>,
-) -> Result<Option<(OpenReservation, Inode)>, Refusal> {
+) -> Result<Option<(OpenReservation, Arc<Inode>)>, Refusal> {
     let (file, client) = (&target.file, request.client);
     let credential = cx.credential(file);
     loop {
         let touch = {
             let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
-            let inode = match cx.server.catalog.read().inode(file.id).await {
+            let inode = match cx.server.catalog.inode(file.id).await {
                 Ok(inode) => inode,
                 Err(catalog::Error::Stale) if matches!(claim, OpenClaim4::Null(_)) => {
                     return Ok(None);
@@ -398,7 +398,7 @@ async fn taken(
             // Of the attributes only a size counts, and of sizes only 0 (RFC 8881 §18.16.3).
             target.truncate_to = changes.size.filter(|size| *size == 0);
             if target.truncate_to.is_some() {
-                let inode = cx.server.catalog.read().inode(target.file.id).await?;
+                let inode = cx.server.catalog.inode(target.file.id).await?;
                 openable(
                     &inode,
                     Access::Write,
@@ -419,7 +419,7 @@ async fn taken(
         }
         Createhow4::Guarded(_) => Err(Nfsstat4::Exist.into()),
         Createhow4::Exclusive(_) | Createhow4::Exclusive41(_) => {
-            let inode = match cx.server.catalog.read().inode(target.file.id).await {
+            let inode = match cx.server.catalog.inode(target.file.id).await {
                 Ok(inode) => inode,
                 Err(catalog::Error::Stale) => return Ok(None),
                 Err(error) => return Err(error.into()),

@@ -124,6 +124,7 @@ impl Page {
                     && cx.server.writing.suspicion(inode.id) != Suspicion::Nobody
             };
             let batch = stream::iter(batch).map(|(entry, inode)| async {
+                let inode = Arc::new(inode);
                 if !written(&inode) {
                     return (entry, inode);
                 }
@@ -193,10 +194,10 @@ async fn shown(
     };
     let attrs = match cx.attributes(&file, inode, asked).await {
         // A client that can be told of one file's refusal gets the other files (§18.23.3).
-        Err(refusal) if asked.contains(Attr::RdattrError) => Attributes {
+        Err(refusal) if asked.contains(Attr::RdattrError) => Box::new(Attributes {
             rdattr_error: Some(refusal.status),
             ..Attributes::default()
-        },
+        }),
         attrs => attrs?,
     };
     Ok(Entry4 {

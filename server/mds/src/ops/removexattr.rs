@@ -17,7 +17,7 @@ pub(crate) async fn removexattr(
     let name = checked(args.name)?;
     let credential = cx.credential(&file);
     // Who may not change it recalls nothing.
-    may_write_xattrs(&credential, &cx.inode().await?)?;
+    may_write_xattrs(&credential, &*cx.inode().await?)?;
     let _undelegated = cx.server.undelegated(file.id, cx.client().ok()).await?;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         InodeChange,

@@ -25,7 +25,7 @@ pub(crate) async fn setattr(
     let changes = Changes::of_old(asked, cx).await?;
     let credential = cx.credential(&file);
     // Who may not change it recalls nothing.
-    changes.permitted(&credential, &cx.inode().await?)?;
+    changes.permitted(&credential, &*cx.inode().await?)?;
     let _undelegated = cx.server.undelegated(file.id, cx.client().ok()).await?;
     if let Some(size) = changes.size {
         let inode = cx.inode().await?;

@@ -26,7 +26,7 @@ async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> 
     // As numbers, so that one owner is the same however he is written. RFC 8881 §15.2: an owner whom
     // nobody knows has no error here, and is nobody's.
     match cx.take_names(&mut expected).await {
-        Ok(()) => Ok(cx.numbered_attributes(&file, &inode, mask).await? == *expected),
+        Ok(()) => Ok(cx.numbered_attributes(&file, &inode, mask).await? == expected),
         Err(Unnamed::Nobody) => Ok(false),
         Err(Unnamed::NotNow) => Err(Nfsstat4::Delay.into()),
     }

@@ -278,7 +278,7 @@ impl Xdr for SecinfoFlavor4 {
 pub struct Entry4 {
     pub cookie: u64,
     pub name: Component4,
-    pub attrs: Attributes,
+    pub attrs: Box<Attributes>,
 }
 
 impl Entry4 {
@@ -335,7 +335,7 @@ impl Xdr for Readdir4Ok {
             entries.push(Entry4 {
                 cookie,
                 name,
-                attrs: Attributes::decode(input)?,
+                attrs: Box::new(Attributes::decode(input)?),
             });
         }
         Ok(Self {

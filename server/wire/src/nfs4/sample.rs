@@ -153,7 +153,7 @@ samples! {
     Entry4: |source| Entry4 {
         cookie: source.word(),
         name: Bytes::sample_bounded(source, NAME_LIMIT),
-        attrs: Sample::sample(source),
+        attrs: Box::new(Sample::sample(source)),
     };
     Readdir4Ok: |source| Readdir4Ok {
         cookieverf: Sample::sample(source),

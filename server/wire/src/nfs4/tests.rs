@@ -282,7 +282,7 @@ fn a_readdir_entry_knows_what_it_adds_to_the_answer() {
     let entry = Entry4 {
         cookie: 3,
         name: Bytes::from_static(b"name1"),
-        attrs,
+        attrs: Box::new(attrs),
     };
     assert_eq!(entry.dircount_len(), 8 + 4 + 8);
     let mut listing = Readdir4Ok {

@@ -332,7 +332,7 @@ async fn hollow(target: InodeId, hole: CopiedRange, writer: &Writer) -> Result<(
 async fn commit(target: InodeId, writer: &Writer) -> Result<[u8; 8], Refusal> {
     let server = &writer.server;
     let _inside = server.enter(target, GateMode::Shared).await?;
-    let inode = server.catalog.read().inode(target).await?;
+    let inode = server.catalog.inode(target).await?;
     let verifier = server.objects.commit(&inode.extents).await?;
     server.refresh(target).await?;
     Ok(verifier)
