@@ -38,7 +38,7 @@ fn three_data_servers(lab: &Lab) -> Result<Split> {
     Ok(split)
 }
 
-/// `keep`: so many files stay open and locked all the time.
+/// `keep`: so many files stay open all the time.
 pub fn start_load(guest: &mut dyn Client, seed: u32, keep: u32) -> Result<Job> {
     let folder = format!("{MOUNT}/load-{}", guest.name());
     guest.spawn(&format!(
