@@ -57,6 +57,7 @@ macro_rules! conformance_tests {
             a_hole_reads_as_zeros_past_4_gib,
             what_a_truncate_cut_never_comes_back,
             padding_makes_zeros_that_can_be_read,
+            a_length_that_no_object_has_is_too_large,
             padding_never_cuts_what_a_racing_writer_wrote,
             a_commit_has_the_verifier_of_the_writes_before_it,
             durable_bytes_survive_a_restart_and_the_verifier_tells_of_it,
@@ -282,6 +283,20 @@ pub async fn what_a_truncate_cut_never_comes_back(subject: &dyn Subject) {
     let mut expected = pattern(10_000, 3).to_vec();
     expected[5000..].fill(0);
     assert_eq!(read_all(&*server, &handle, 0, 10_000).await, expected);
+}
+
+pub async fn a_length_that_no_object_has_is_too_large(subject: &dyn Subject) {
+    let server = subject.server();
+    let handle = object(&*server, 43).await;
+    let past = server.capabilities().largest_object_bytes + 1;
+    for refused in [
+        server.set_size(&handle, past).await,
+        server.extend(&handle, past).await,
+    ] {
+        assert_eq!(kind(refused), ErrorKind::TooLarge);
+    }
+    let kept = server.stat(&handle).await.expect("the object is there");
+    assert_eq!(kept.size, 0);
 }
 
 pub async fn padding_makes_zeros_that_can_be_read(subject: &dyn Subject) {

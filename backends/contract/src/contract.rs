@@ -76,6 +76,8 @@ pub enum ErrorKind {
     Fenced,
     /// No space, or over quota.
     Full,
+    /// No object of the server can be so long.
+    TooLarge,
     /// The server can't do that, ever.
     Unsupported,
     /// Broken: I/O error, nonsense in a reply.

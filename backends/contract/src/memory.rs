@@ -209,7 +209,7 @@ impl MemoryServer {
             .checked_add(take as u64)
             .is_none_or(|end| end > self.capabilities.largest_object_bytes)
         {
-            return Err(self.error(ErrorKind::Unsupported, "WRITE past the largest object"));
+            return Err(self.error(ErrorKind::TooLarge, "WRITE past the largest object"));
         }
         let range = offset..offset + take as u64;
         if moment.free < object.current.needs(&range) {
@@ -301,7 +301,7 @@ impl DataServer for MemoryServer {
     async fn set_size(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error> {
         if size > self.capabilities.largest_object_bytes {
             return Err(self.error(
-                ErrorKind::Unsupported,
+                ErrorKind::TooLarge,
                 "SETATTR of a size past the largest object",
             ));
         }
@@ -324,7 +324,7 @@ impl DataServer for MemoryServer {
     async fn extend(&self, handle: &Bytes, size: u64) -> Result<ObjectStat, Error> {
         if size > self.capabilities.largest_object_bytes {
             return Err(self.error(
-                ErrorKind::Unsupported,
+                ErrorKind::TooLarge,
                 "SETATTR of a size past the largest object",
             ));
         }

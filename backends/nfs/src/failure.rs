@@ -26,11 +26,12 @@ fn kind_of(status: Nfsstat3) -> ErrorKind {
         Stale | Badhandle | Noent => ErrorKind::Gone,
         Acces => ErrorKind::Fenced,
         Nospc | Dquot => ErrorKind::Full,
+        Fbig => ErrorKind::TooLarge,
         Jukebox => ErrorKind::Retry {
             after: AFTER_JUKEBOX,
         },
         // REMOTE: a PULL from where that server can't read.
-        Perm | Fbig | Inval | Notsupp | Badtype | Rofs | Remote => ErrorKind::Unsupported,
+        Perm | Inval | Notsupp | Badtype | Rofs | Remote => ErrorKind::Unsupported,
         Io | Nxio | Exist | Xdev | Nodev | Notdir | Isdir | Mlink | Nametoolong | Notempty
         | NotSync | BadCookie | Toosmall | Serverfault => ErrorKind::Broken,
     }

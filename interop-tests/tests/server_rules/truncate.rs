@@ -173,6 +173,26 @@ async fn a_truncate_that_lengthens_backs_every_byte_with_objects() -> Result<()>
 }
 
 #[tokio::test]
+async fn a_length_that_the_disk_cannot_have_is_too_large_and_leaves_the_file() -> Result<()> {
+    /// More than ext4 takes; others take it.
+    const LENGTH: u64 = 999_999_999_999_999;
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let file = a.open_create(&a.root().await?, "f").await?;
+    let told = a.truncate(&file.fh, file.stateid, LENGTH).await.status();
+    let expected = match told {
+        Nfsstat4::Ok => LENGTH,
+        Nfsstat4::Fbig => 0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(a.size_of(&file.fh).await?, expected);
+    // Whatever came of it, the next goes well.
+    a.truncate(&file.fh, file.stateid, 1000).await?;
+    assert_eq!(a.size_of(&file.fh).await?, 1000);
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
 async fn no_layout_is_given_while_one_is_being_recalled() -> Result<()> {
     // RFC 8881 §18.43.3: RECALLCONFLICT, or a wait that ends before a recall's.
     let world = World::start().await?;

@@ -109,10 +109,11 @@ impl From<backend::Error> for Refusal {
             Retry { .. } | Fenced => Nfsstat4::Delay,
             Full => Nfsstat4::Nospc,
             Gone | Broken => Nfsstat4::Io,
+            TooLarge => Nfsstat4::Fbig,
             Unsupported => Nfsstat4::Notsupp,
         };
         let blame = match error.kind {
-            Retry { .. } | Fenced | Full => Blame::Nobody,
+            Retry { .. } | Fenced | Full | TooLarge => Blame::Nobody,
             Gone | Unsupported | Broken => Blame::Server,
         };
         Self {

@@ -151,6 +151,7 @@ impl Desk {
                 ErrorKind::Full => self.doubt.notify_one(),
                 ErrorKind::Gone
                 | ErrorKind::Fenced
+                | ErrorKind::TooLarge
                 | ErrorKind::Unsupported
                 | ErrorKind::Broken => {}
             },

@@ -268,7 +268,7 @@ pub async fn space_set_aside_changes_no_byte_and_no_size(subject: &dyn Subject) 
     let kept = server.stat(&handle).await.expect("the object is there");
     assert_eq!(kept.used, after.used, "padding gives none of it back");
     let past = server.allocate(&handle, 0..u64::MAX, stripe).await;
-    assert_eq!(kind(past), ErrorKind::Unsupported, "no object is so long");
+    assert_eq!(kind(past), ErrorKind::TooLarge, "no object is so long");
 }
 
 pub async fn a_clone_holds_the_same_bytes_and_lives_on_its_own(subject: &dyn Subject) {

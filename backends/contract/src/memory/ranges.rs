@@ -94,7 +94,7 @@ impl MemoryServer {
         stripe: Stripe,
     ) -> Result<u64, Error> {
         if range.end > self.capabilities.largest_object_bytes {
-            return Err(self.error(ErrorKind::Unsupported, "past the largest object"));
+            return Err(self.error(ErrorKind::TooLarge, "past the largest object"));
         }
         self.on(handle, |object, moment| {
             let reached = range.end.min(range.start.saturating_add(STEP_BYTES));
