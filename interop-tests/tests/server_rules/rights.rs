@@ -220,6 +220,67 @@ async fn a_set_id_bit_goes_with_a_change_of_hands_and_with_a_write() -> Result<(
     assert_eq!(alice.set(&file.fh, mode(0o6777)).await?, Nfsstat4::Ok);
     assert_eq!(root_user.set(&file.fh, owner(BOB)).await?, Nfsstat4::Ok);
     assert_eq!(told().await?, Some(0o777));
+    // A pipe's bits as well; those of a folder stay.
+    for (entry, kind, left) in [
+        ("pipe", Createtype4::Fifo, 0o555),
+        ("folder", Createtype4::Dir, 0o6555),
+    ] {
+        let fh = client.create(&root, entry, kind).await?;
+        assert_eq!(root_user.set(&fh, owner(ALICE)).await?, Nfsstat4::Ok);
+        assert_eq!(root_user.set(&fh, mode(0o6555)).await?, Nfsstat4::Ok);
+        assert_eq!(alice.set(&fh, group(ALICE)).await?, Nfsstat4::Ok);
+        let shown = client.getattr(&fh, &[Attr::Mode]).await?.mode;
+        assert_eq!(shown, Some(left), "{entry}");
+    }
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_set_id_bit_goes_with_a_write_by_a_layout_whoever_tells_of_it() -> Result<()> {
+    // Linux sends LAYOUTGET and LAYOUTCOMMIT in the right of whoever opened the file first (fact 57).
+    let world = World::start().await?;
+    let client = world.client("a").await?;
+    let (alice, bob) = (As(&client, ALICE), As(&client, BOB));
+    let root = client.root().await?;
+    let file = alice.create(&root, "f", 0o666).await?;
+    client.close(&file).await?;
+    let of_root = client.open(&root, "f").await?;
+    let held = world.to_write(&client, &of_root).await?;
+    let told = async || anyhow::Ok(client.getattr(&file.fh, &[Attr::Mode]).await?.mode);
+    assert_eq!(alice.set(&file.fh, mode(0o6777)).await?, Nfsstat4::Ok);
+    held.write(0, "by root").await?;
+    client.layoutcommit(&file.fh, held.stateid, Some(6)).await?;
+    assert_eq!(told().await?, Some(0o6777));
+    assert_eq!(
+        bob.open(&root, "f", OPEN4_SHARE_ACCESS_WRITE).await?,
+        Nfsstat4::Ok
+    );
+    held.write(7, "by bob").await?;
+    client
+        .layoutcommit(&file.fh, held.stateid, Some(12))
+        .await?;
+    assert_eq!(told().await?, Some(0o777));
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_set_id_bit_that_is_set_after_a_write_stays_though_the_write_is_told_of_later()
+-> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("a").await?;
+    let alice = As(&client, ALICE);
+    let file = alice.create(&client.root().await?, "f", 0o700).await?;
+    let held = world.to_write(&client, &file).await?;
+    held.write(0, "first").await?;
+    assert_eq!(alice.set(&file.fh, mode(0o4755)).await?, Nfsstat4::Ok);
+    client.layoutcommit(&file.fh, held.stateid, Some(4)).await?;
+    let told = async || anyhow::Ok(client.getattr(&file.fh, &[Attr::Mode]).await?.mode);
+    assert_eq!(told().await?, Some(0o4755));
+    held.write(5, "and then").await?;
+    client
+        .layoutcommit(&file.fh, held.stateid, Some(12))
+        .await?;
+    assert_eq!(told().await?, Some(0o755));
     world.ends_without_leak().await
 }
 

@@ -4,6 +4,7 @@
 //! The objects are the truth about a file's size: every truncate reaches them before it is
 //! answered, so that the largest of them ends where the last write since then ended (invariant 6).
 
+use crate::attributes::without_set_id;
 use crate::faults::Met;
 use crate::gate::MOMENT;
 use crate::server::Server;
@@ -51,6 +52,10 @@ impl Server {
             } else {
                 observed.stamp
             };
+            // By whose right it was written isn't told: Linux commits in that of whoever opened the file first.
+            let loses_set_id = written
+                && inode.mode != without_set_id(inode.mode)
+                && self.state.lock().is_open_to_write_without_privilege(id);
             let now = self.clock.wall();
             let done = transact!(self.catalog, now, |tx| -> Result<Option<Inode>, Refusal> {
                 let mut current = tx.inode(id).await?;
@@ -63,6 +68,9 @@ impl Server {
                 if written {
                     current.mtime = now;
                     current.ctime = now;
+                }
+                if loses_set_id {
+                    current.mode = without_set_id(current.mode);
                 }
                 // Who says that it wrote did: a data server with a coarse clock dates two writes alike. The times stay
                 // as they are then, for they may have been set by hand since.

@@ -75,6 +75,11 @@ impl Changes {
         }
     }
 
+    /// Whether set-id bits are to be there, which a write after this takes away again and none before it.
+    pub fn sets_id(&self) -> bool {
+        self.mode.is_some_and(|mode| mode.of(0) & 0o6000 != 0)
+    }
+
     /// Of SETATTR.
     pub async fn of_old(fattr: Fattr4, cx: &Compound<'_>) -> Result<Self, Refusal> {
         let changes = Self::from_wire(fattr, cx).await?;
@@ -232,9 +237,11 @@ impl Changes {
         let owner_changes = self.uid.is_some() || self.gid.is_some();
         inode.uid = self.uid.unwrap_or(inode.uid);
         inode.gid = self.gid.unwrap_or(inode.gid);
-        // A changed owner must not inherit the old one's set-id bits; Linux leaves that to the server.
+        // A changed owner must not inherit the old one's set-id bits; Linux leaves that to the server, and takes them
+        // from everything but folders.
         let runnable = inode.mode & 0o111 != 0;
-        if owner_changes && inode.kind == FileKind::Regular && (runnable || !credential.is_root()) {
+        if owner_changes && inode.kind != FileKind::Directory && (runnable || !credential.is_root())
+        {
             inode.mode = without_set_id(inode.mode);
         }
         if let Some(new) = self.mode {

@@ -52,7 +52,7 @@ pub(crate) async fn layoutcommit(
     usable?;
     let credential = cx.credential(&file);
     if !credential.is_root()
-        && after.kind == FileKind::Regular
+        && after.data_stamp != before.data_stamp
         && after.mode != without_set_id(after.mode)
     {
         cx.server.drop_set_id(file.id, cx.now).await?;

@@ -99,6 +99,9 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
         let (opened, given, may_notify) = {
             let mut state = cx.server.state.lock();
             let stateid = state.open_confirm(reservation)?;
+            if access.writes() && !cx.credential(&file).is_root() {
+                state.open_without_privilege(client, stateid)?;
+            }
             let given = wish.grant(ground, client, &file, &inode, cx.time, &mut state);
             if let Ok(delegation) = &given {
                 cx.gave(&mut state, delegation.stateid);

@@ -51,8 +51,8 @@ pub(crate) async fn setattr(
         };
         cx.server.truncate(file.id, asked).await?;
     } else {
-        // Times set now must not be overtaken by writes that came before them and are not counted yet.
-        if changes.mtime.is_some() {
+        // Times and set-id bits of now must not be overtaken by writes that came before and are not counted yet.
+        if changes.mtime.is_some() || changes.sets_id() {
             cx.server.absorb_writes(file.id).await?;
         }
         transact!(cx.server.catalog, cx.now, |tx| -> Result<(), Refusal> {

@@ -111,6 +111,8 @@ pub(super) struct Open {
     /// Confirmed. None: the open exists by reservations alone.
     pairs: Pairs,
     reservations: u16,
+    /// Its user may not keep set-id bits of what is written.
+    unprivileged: bool,
 }
 
 #[derive(Debug)]
@@ -431,6 +433,7 @@ impl Opens {
             seqid: 0,
             pairs: Pairs::default(),
             reservations: 0,
+            unprivileged: false,
         });
         held.opens.insert(index);
         self.files

@@ -1,6 +1,7 @@
 //! The delegation part of OPEN, RFC 8881 §10.4 and §18.16.3, RFC 9754: what the client wishes for, what
 //! it may have, and how it is told. Whether one does harm is decided in `state::delegation`.
 
+use crate::attributes::without_set_id;
 use crate::compound::File;
 use crate::delegations::times::may_tell;
 use crate::identity::{Credential, Want, may};
@@ -132,6 +133,10 @@ impl Wish {
             }
             DelegationKind::Write if !allowed.write => {
                 return Err(OpenNoneDelegation4::WriteDelegNotSuppFtype);
+            }
+            // By a delegation its client opens it for whom it likes, and whose writes take the bits away isn't told.
+            DelegationKind::Write if inode.mode != without_set_id(inode.mode) => {
+                return Err(OpenNoneDelegation4::Resource(false));
             }
             _ => {}
         }
