@@ -160,7 +160,10 @@ async fn an_unfit_data_server_is_shown_as_such_gets_no_file_and_is_taken_in_once
             shows(&world, "stranger", "unfit").await
         })
         .await?;
-        assert!(shows(&world, "ds0", "up").await?, "{fault:?}");
+        until("the other is in use", async || {
+            shows(&world, "ds0", "up").await
+        })
+        .await?;
         let a = world.client("a").await?;
         let root = a.root().await?;
         for number in 0..4 {

@@ -140,6 +140,7 @@ fn start(folder: &Path, seed: u64, failpoint: Option<Failpoint>, text: &str) -> 
     if failpoint.is_some() {
         command.env(FAILPOINT, text);
     }
+    let _starting = STARTING.write();
     command.spawn().unwrap()
 }
 

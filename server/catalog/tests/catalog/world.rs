@@ -6,6 +6,7 @@ use catalog::{
     Catalog, Done, Error, FileKind, Inode, InodeChange, InodeId, NewInode, Options, Reader,
     RemoveWhat, Removed, Renamed, SetXattr, Timestamp, XattrLimits, transact,
 };
+use parking_lot::RwLock;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,7 +45,12 @@ pub async fn on(store: &MemoryStore) -> Arc<Catalog> {
         .unwrap()
 }
 
+/// Held while a process is started: between fork and exec the child has every file of ours open, and so the lock of a
+/// catalog that is dropped meanwhile.
+pub static STARTING: RwLock<()> = RwLock::new(());
+
 pub async fn in_folder(path: &Path) -> Arc<Catalog> {
+    drop(STARTING.read());
     Catalog::open(path, options()).await.unwrap()
 }
 
