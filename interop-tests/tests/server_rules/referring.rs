@@ -18,6 +18,15 @@ fn is_layoutrecall(callback: &CbArgOp) -> bool {
     matches!(callback, CbArgOp::Layoutrecall(_))
 }
 
+/// Two clients with one file open.
+async fn shared(world: &World) -> Result<(Client, OpenFile, Client, OpenFile)> {
+    let (a, b) = (world.client("a").await?, world.client("b").await?);
+    let root = a.root().await?;
+    let file = a.open_create(&root, "f").await?;
+    let other = b.open(&root, "f").await?;
+    Ok((a, file, b, other))
+}
+
 async fn truncated(client: &Client, file: &OpenFile) -> Result<()> {
     let again = [Nfsstat4::Delay];
     at_last("a truncate", &again, async || {
@@ -29,10 +38,7 @@ async fn truncated(client: &Client, file: &OpenFile) -> Result<()> {
 #[tokio::test]
 async fn the_recall_of_a_layout_names_the_layoutget_until_its_client_went_on() -> Result<()> {
     let world = World::start().await?;
-    let (a, b) = (world.client("a").await?, world.client("b").await?);
-    let root = a.root().await?;
-    let file = a.open_create(&root, "f").await?;
-    let other = b.open(&root, "f").await?;
+    let (a, file, b, other) = shared(&world).await?;
     for went_on in [false, true] {
         let again = [Nfsstat4::Delay, Nfsstat4::Recallconflict];
         let (layout, _) = at_last("a layout", &again, async || {
@@ -58,10 +64,7 @@ async fn the_recall_of_a_layout_names_the_layoutget_until_its_client_went_on() -
 #[tokio::test]
 async fn who_asks_for_time_until_the_reply_is_there_keeps_the_layout_so_long() -> Result<()> {
     let world = World::start().await?;
-    let (a, b) = (world.client("a").await?, world.client("b").await?);
-    let root = a.root().await?;
-    let file = a.open_create(&root, "f").await?;
-    let other = b.open(&root, "f").await?;
+    let (a, file, b, other) = shared(&world).await?;
     let (layout, _) = a
         .layoutget(&file.fh, file.stateid, Layoutiomode4::Rw)
         .await?;

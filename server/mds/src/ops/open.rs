@@ -96,16 +96,14 @@ pub(crate) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
         };
         let ground = ground.unwrap_or(Ground::No(OpenNoneDelegation4::Contention(false)));
         let mut rflags = OPEN4_RESULT_LOCKTYPE_POSIX | OPEN4_RESULT_PRESERVE_UNLINKED;
+        let unprivileged = access.writes() && !cx.credential(&file).is_root();
         let (opened, given, may_notify) = {
             let mut state = cx.server.state.lock();
             let stateid = state.open_confirm(reservation)?;
-            if access.writes() && !cx.credential(&file).is_root() {
+            if unprivileged {
                 state.open_without_privilege(client, stateid)?;
             }
-            let given = wish.grant(ground, client, &file, &inode, cx.time, &mut state);
-            if let Ok(delegation) = &given {
-                cx.gave(&mut state, delegation.stateid);
-            }
+            let given = wish.grant(ground, client, &file, &inode, cx, &mut state);
             // RFC 9754 §4: a delegation that covers the open stands for it, if it is the owner's first.
             let needless = wish.no_open
                 && given.as_ref().is_ok_and(|delegation| {

@@ -61,11 +61,7 @@ pub(crate) async fn want_delegation(
     };
     let given = {
         let mut state = cx.server.state.lock();
-        let given = wish.grant(ground, client, &file, &inode, cx.time, &mut state);
-        if let Ok(delegation) = &given {
-            cx.gave(&mut state, delegation.stateid);
-        }
-        given
+        wish.grant(ground, client, &file, &inode, cx, &mut state)
     };
     cx.server.after_delegation(client, file.id, &given);
     let delegation = wish.answer(&given);

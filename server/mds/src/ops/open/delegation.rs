@@ -2,13 +2,13 @@
 //! it may have, and how it is told. Whether one does harm is decided in `state::delegation`.
 
 use crate::attributes::without_set_id;
-use crate::compound::File;
+use crate::compound::{Compound, File};
 use crate::delegations::times::may_tell;
 use crate::identity::{Credential, Want, may};
 use crate::server::Server;
 use crate::state::{
     Access, ClientId, Delegation, DelegationKind, DelegationRequest, NoDelegation, Notices,
-    RecallWhat, State, Time,
+    RecallWhat, State,
 };
 use crate::status::Refusal;
 use catalog::{Inode, InodeId};
@@ -110,7 +110,7 @@ impl Wish {
         client: ClientId,
         file: &File,
         inode: &Inode,
-        now: Time,
+        cx: &Compound<'_>,
         state: &mut State,
     ) -> Given {
         let (kind, times, reclaim) = match ground {
@@ -152,7 +152,10 @@ impl Wish {
             notices: Notices::NONE,
             unasked: self.what == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE && !reclaim,
         };
-        let given = state.delegate(now, request);
+        let given = state.delegate(cx.time, request);
+        if let Ok(delegation) = &given {
+            cx.gave(state, delegation.stateid);
+        }
         if let (true, Err(why)) = (reclaim, &given) {
             tracing::info!(client = client.0, inode = ?file.id, %why, "a delegation is not given back after a restart");
         }
