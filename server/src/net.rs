@@ -498,18 +498,18 @@ struct Writing {
 impl Writing {
     async fn run(mut self, mut output: OwnedWriteHalf, mut frames: mpsc::Receiver<Outgoing>) {
         let mut held = Vec::with_capacity(TOGETHER);
-        while let Some(mut first) = frames.recv().await {
+        while let Some(first) = frames.recv().await {
             if self.most - self.slots.available_permits() > 1 {
                 // The others' replies may be there after everybody's turn, and go by the same call of the kernel.
                 yield_now().await;
             }
-            held.push(first.held.take());
+            held.push(first.held);
             let mut frame = first.frame;
             while held.len() < TOGETHER
                 && frame.remaining() < TOGETHER_BYTES
-                && let Ok(mut next) = frames.try_recv()
+                && let Ok(next) = frames.try_recv()
             {
-                held.push(next.held.take());
+                held.push(next.held);
                 frame.append(next.frame);
             }
             self.going.waits_for_peer();
