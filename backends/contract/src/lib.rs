@@ -1,5 +1,6 @@
-//! What Headrace asks of a data server, whoever made it: a trait, its capabilities, few kinds of
-//! error, an in-memory one for tests, a wrapper that injects faults, and the suite that each passes.
+//! What Headrace asks of a data server, and of whoever keeps a namespace of his own: a trait each, its
+//! capabilities, few kinds of error, an in-memory one for tests, a wrapper that injects faults, and
+//! the suite that each passes.
 //!
 //! Never here: NFS status codes, policy.
 
@@ -10,6 +11,7 @@ mod contract;
 mod faulty;
 mod memory;
 pub mod ranges;
+pub mod tree;
 
 pub use contract::{
     Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
