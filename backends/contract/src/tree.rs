@@ -10,6 +10,10 @@ use layout::{Device, Owner};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod memory;
+
+pub use memory::MemoryTree;
+
 /// Bytes that a node's handle can have: what is left of a filehandle of NFSv4 beside our own part.
 pub const NODE_MAX_BYTES: usize = 64;
 /// The smallest cookie of an entry: 0 begins a listing, 1 and 2 are "." and ".." (RFC 8881 §18.23.3).
@@ -134,7 +138,7 @@ pub struct NodeChanges {
 /// How a file is created where the name may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateHow {
-    /// What is there is opened as it is; only a size of 0 is applied to it.
+    /// What is there is answered as it is, of whatever kind; only a size of 0 is applied to a file.
     Unchecked,
     /// [`TreeErrorKind::Exists`] where the name is taken.
     Guarded,
@@ -201,7 +205,9 @@ pub struct Direct {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TreeErrorKind {
     /// Busy or away: the same call may succeed after the given time.
-    Retry { after: Duration },
+    Retry {
+        after: Duration,
+    },
     /// The handle's node isn't there any more.
     Gone,
     /// No such name.
