@@ -10,6 +10,7 @@ use layout::{Device, Owner};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod conformance;
 mod memory;
 
 pub use memory::MemoryTree;
