@@ -8,6 +8,7 @@ mod chance;
 pub mod conformance;
 mod content;
 mod contract;
+mod fate;
 mod faulty;
 mod memory;
 pub mod ranges;
@@ -17,6 +18,7 @@ pub use contract::{
     Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
     Stability, WriteVerifier, Written,
 };
-pub use faulty::{Faults, Faulty};
+pub use fate::Faults;
+pub use faulty::Faulty;
 pub use memory::{LateWrite, MemoryServer, Rack};
 pub use ranges::{Origin, RangeAbilities, Seek, Sought};

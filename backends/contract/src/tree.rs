@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub mod conformance;
+mod faulty;
 mod memory;
 
+pub use faulty::FaultyTree;
 pub use memory::MemoryTree;
 
 /// Bytes that a node's handle can have: what is left of a filehandle of NFSv4 beside our own part.
