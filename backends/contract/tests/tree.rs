@@ -53,6 +53,20 @@ mod memory {
     backend::tree_conformance_tests!(subject());
 }
 
+mod judging {
+    use super::*;
+
+    fn subject() -> Ready<InMemory> {
+        let memory = MemoryTree::new("memory").judging();
+        ready(InMemory {
+            front: Arc::new(memory.clone()),
+            memory,
+        })
+    }
+
+    backend::tree_conformance_tests!(subject());
+}
+
 mod short_transfers_and_delays {
     use super::*;
 

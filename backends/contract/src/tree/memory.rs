@@ -1,7 +1,7 @@
 //! A tree in memory, for tests: names, attributes and bytes as a POSIX file system has them, and a
 //! restart that loses what a real one may lose.
 //!
-//! Never here: who may (it judges nobody), and faults that a healthy keeper doesn't have.
+//! Never here: faults that a healthy keeper doesn't have.
 
 use super::{
     Caller, CreateHow, FolderChange, Listing, Make, Node, NodeChanges, NodeKind, NodeStat, Rights,
@@ -10,6 +10,7 @@ use super::{
 use crate::{Fetched, Space, Stability, WriteVerifier, Written};
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
+use judge::{ENTER, READ, WRITE};
 use node::{Body, File, Folder, Inode};
 use parking_lot::Mutex;
 use state::Inner;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
+mod judge;
 mod names;
 mod node;
 mod state;
@@ -80,6 +82,13 @@ impl MemoryTree {
     pub fn with_transfer_bytes(mut self, bytes: u32) -> Self {
         self.abilities.read_bytes = bytes;
         self.abilities.write_bytes = bytes;
+        self
+    }
+
+    /// One that asks of each caller whether he may, by mode bits, as a filer does.
+    #[must_use]
+    pub fn judging(mut self) -> Self {
+        self.abilities.judges = true;
         self
     }
 
@@ -216,37 +225,44 @@ impl Tree for MemoryTree {
         self.with(handle, |inner, fileid| Ok(self.node(inner, fileid)?.stat))
     }
 
-    async fn rights(&self, _caller: &Caller, _handle: &Bytes) -> Result<Rights, TreeError> {
-        cannot("judge callers")
+    async fn rights(&self, caller: &Caller, handle: &Bytes) -> Result<Rights, TreeError> {
+        if !self.abilities.judges {
+            return cannot("judge callers");
+        }
+        self.with(handle, |inner, fileid| self.judged(inner, caller, fileid))
     }
 
     async fn lookup(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         folder: &Bytes,
         name: &Bytes,
     ) -> Result<Node, TreeError> {
         self.with(folder, |inner, folder| {
             let found = self.at(inner, folder, name)?;
+            self.may(inner, caller, folder, ENTER)?;
             self.node(inner, found.ok_or_else(|| self.no_entry())?)
         })
     }
 
-    async fn parent(&self, _caller: &Caller, folder: &Bytes) -> Result<Node, TreeError> {
+    async fn parent(&self, caller: &Caller, folder: &Bytes) -> Result<Node, TreeError> {
         self.with(folder, |inner, folder| {
-            self.node(inner, self.folder(inner, folder)?.parent)
+            let parent = self.folder(inner, folder)?.parent;
+            self.may(inner, caller, folder, ENTER)?;
+            self.node(inner, parent)
         })
     }
 
     async fn list(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         folder: &Bytes,
         after: u64,
         _verifier: [u8; 8],
         most: usize,
     ) -> Result<Listing, TreeError> {
         self.with(folder, |inner, folder| {
+            self.may(inner, caller, folder, READ)?;
             let mut rest = self.folder(inner, folder)?.behind(after).peekable();
             let mut entries = Vec::new();
             while entries.len() < most.max(1)
@@ -277,13 +293,14 @@ impl Tree for MemoryTree {
 
     async fn read(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         offset: u64,
         count: u32,
     ) -> Result<Fetched, TreeError> {
         let count = count.min(self.abilities.read_bytes);
         self.with(handle, |inner, fileid| {
+            self.may(inner, caller, fileid, READ)?;
             let inode = self.inode(inner, fileid)?;
             let content = &self.file(inode)?.current;
             let data = Bytes::from(content.read(offset, count));
@@ -294,7 +311,7 @@ impl Tree for MemoryTree {
 
     async fn write(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         offset: u64,
         data: Bytes,
@@ -305,6 +322,7 @@ impl Tree for MemoryTree {
         let end = end.filter(|end| *end <= self.abilities.largest_file_bytes);
         self.with(handle, |inner, fileid| {
             let free = inner.capacity_bytes.saturating_sub(inner.used());
+            self.may(inner, caller, fileid, WRITE)?;
             let inode = self.inode(inner, fileid)?;
             let file = self.file(inode)?;
             let Some(end) = end else {
@@ -350,11 +368,14 @@ impl Tree for MemoryTree {
         born: &NodeChanges,
     ) -> Result<(Node, FolderChange), TreeError> {
         self.with(folder, |inner, folder| {
-            if let Some(there) = self.at(inner, folder, name)? {
+            let taken = self.at(inner, folder, name)?;
+            self.may(inner, caller, folder, ENTER)?;
+            if let Some(there) = taken {
                 let inode = self.inode(inner, there)?;
                 let is_file = matches!(inode.body, Body::File(_));
                 match how {
                     CreateHow::Unchecked if is_file && born.size == Some(0) => {
+                        self.may(inner, caller, there, WRITE)?;
                         self.resize(inner, there, 0)?;
                         inner.touch(there, true);
                     }
@@ -369,6 +390,7 @@ impl Tree for MemoryTree {
                 };
                 return Ok((self.node(inner, there)?, unchanged));
             }
+            self.may(inner, caller, folder, WRITE)?;
             let made_by = match how {
                 CreateHow::Exclusive(verifier) => Some(verifier),
                 _ => None,
@@ -398,6 +420,7 @@ impl Tree for MemoryTree {
             if self.at(inner, folder, name)?.is_some() {
                 return self.refuse(TreeErrorKind::Exists, "the name is taken");
             }
+            self.may(inner, caller, folder, WRITE | ENTER)?;
             let body = match what {
                 Make::Folder => Body::Folder(Folder::within(folder)),
                 Make::Symlink(target) if target.is_empty() => {
@@ -420,13 +443,14 @@ impl Tree for MemoryTree {
 
     async fn remove(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         folder: &Bytes,
         name: &Bytes,
     ) -> Result<FolderChange, TreeError> {
         self.with(folder, |inner, folder| {
             let there = self.at(inner, folder, name)?;
             let there = there.ok_or_else(|| self.no_entry())?;
+            self.may_take(inner, caller, folder, there)?;
             if let Body::Folder(entries) = &self.inode(inner, there)?.body
                 && !entries.is_empty()
             {
@@ -438,16 +462,16 @@ impl Tree for MemoryTree {
 
     async fn rename(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         from: (&Bytes, &Bytes),
         to: (&Bytes, &Bytes),
     ) -> Result<(FolderChange, FolderChange), TreeError> {
-        self.turn(|inner| self.move_name(inner, from, to))
+        self.turn(|inner| self.move_name(inner, caller, from, to))
     }
 
     async fn link(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         folder: &Bytes,
         name: &Bytes,
@@ -455,6 +479,7 @@ impl Tree for MemoryTree {
         self.with(handle, |inner, fileid| {
             let folder = self.find(inner, folder)?;
             let taken = self.at(inner, folder, name)?.is_some();
+            self.may(inner, caller, folder, WRITE | ENTER)?;
             let inode = self.inode(inner, fileid)?;
             if inode.kind() == NodeKind::Folder {
                 return self.refuse(TreeErrorKind::IsFolder, "a folder has one name");
@@ -473,11 +498,12 @@ impl Tree for MemoryTree {
 
     async fn set(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         changes: &NodeChanges,
     ) -> Result<NodeStat, TreeError> {
         self.with(handle, |inner, fileid| {
+            self.may_set(inner, caller, fileid, changes)?;
             if let Some(size) = changes.size {
                 self.resize(inner, fileid, size)?;
             }
@@ -500,25 +526,27 @@ impl Tree for MemoryTree {
 
     async fn xattr(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         name: &Bytes,
     ) -> Result<Bytes, TreeError> {
         self.with(handle, |inner, fileid| {
+            self.may(inner, caller, fileid, READ)?;
             let value = self.inode(inner, fileid)?.xattrs.get(name).cloned();
             value.ok_or_else(|| self.no_entry())
         })
     }
 
-    async fn xattrs(&self, _caller: &Caller, handle: &Bytes) -> Result<Vec<Bytes>, TreeError> {
+    async fn xattrs(&self, caller: &Caller, handle: &Bytes) -> Result<Vec<Bytes>, TreeError> {
         self.with(handle, |inner, fileid| {
+            self.may(inner, caller, fileid, READ)?;
             Ok(self.inode(inner, fileid)?.xattrs.keys().cloned().collect())
         })
     }
 
     async fn set_xattr(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         name: &Bytes,
         value: &Bytes,
@@ -526,6 +554,7 @@ impl Tree for MemoryTree {
     ) -> Result<(), TreeError> {
         self.with(handle, |inner, fileid| {
             self.checked(name)?;
+            self.may(inner, caller, fileid, WRITE)?;
             if value.len() > XATTR_MAX_BYTES {
                 return self.refuse(TreeErrorKind::TooLarge, "the value is too long");
             }
@@ -545,11 +574,12 @@ impl Tree for MemoryTree {
 
     async fn remove_xattr(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         handle: &Bytes,
         name: &Bytes,
     ) -> Result<(), TreeError> {
         self.with(handle, |inner, fileid| {
+            self.may(inner, caller, fileid, WRITE)?;
             let taken = self.inode(inner, fileid)?.xattrs.remove(name);
             taken.ok_or_else(|| self.no_entry())?;
             inner.touch(fileid, false);

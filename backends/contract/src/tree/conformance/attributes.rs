@@ -197,7 +197,7 @@ pub async fn strangers_get_what_the_mode_gives(subject: &dyn Subject) {
         (caller(STRANGER, STRANGER), false, false),
     ];
     let denied = TreeErrorKind::Denied;
-    for (who, reads, writes) in cases {
+    for (number, (who, reads, writes)) in cases.into_iter().enumerate() {
         let tree = &work.tree;
         let read = tree.read(&who, &file.handle, 0, 8).await;
         let data = pattern(8, 1);
@@ -205,7 +205,8 @@ pub async fn strangers_get_what_the_mode_gives(subject: &dyn Subject) {
             .write(&who, &file.handle, 0, data, Stability::Unstable)
             .await;
         let listed = tree.list(&who, &folder.handle, 0, [0; 8], 10).await;
-        let (name, how) = (text("made"), CreateHow::Guarded);
+        let name = text(&format!("made{number}"));
+        let how = CreateHow::Guarded;
         let made = tree
             .create(&who, &folder.handle, &name, how, &mode(0o644))
             .await;
@@ -227,7 +228,7 @@ pub async fn strangers_get_what_the_mode_gives(subject: &dyn Subject) {
         let is = (rights.read, rights.lookup, rights.extend, rights.delete);
         assert_eq!(is, (reads, reads, writes, writes), "{who:?}");
     }
-    let made = work.inside(&folder).found("made").await;
+    let made = work.inside(&folder).found("made0").await;
     assert_eq!(made.stat.uid, OWNER, "it belongs to who made it");
 }
 

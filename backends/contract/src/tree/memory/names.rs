@@ -5,7 +5,7 @@
 use super::MemoryTree;
 use super::node::{Body, Folder};
 use super::state::Inner;
-use crate::tree::{FolderChange, NodeKind, TreeError, TreeErrorKind};
+use crate::tree::{Caller, FolderChange, NodeKind, TreeError, TreeErrorKind};
 use bytes::Bytes;
 
 impl MemoryTree {
@@ -116,6 +116,7 @@ impl MemoryTree {
     pub(super) fn move_name(
         &self,
         inner: &mut Inner,
+        caller: &Caller,
         from: (&Bytes, &Bytes),
         to: (&Bytes, &Bytes),
     ) -> Result<(FolderChange, FolderChange), TreeError> {
@@ -123,6 +124,8 @@ impl MemoryTree {
         let moved = self.at(inner, from_folder, from.1)?;
         let there = self.at(inner, to_folder, to.1)?;
         let moved = moved.ok_or_else(|| self.no_entry())?;
+        self.may_take(inner, caller, from_folder, moved)?;
+        self.may_take(inner, caller, to_folder, there.unwrap_or(moved))?;
         let is_folder = self.is_folder(inner, moved)?;
         let before = [
             self.inode(inner, from_folder)?.change,
