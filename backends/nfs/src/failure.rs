@@ -60,7 +60,8 @@ fn tree_kind_of(status: Nfsstat3) -> TreeErrorKind {
         Notempty => TreeErrorKind::NotEmpty,
         Rofs => TreeErrorKind::ReadOnly,
         Nametoolong => TreeErrorKind::NameTooLong,
-        Inval => TreeErrorKind::Invalid,
+        // Some filers answer so what only files can be asked for.
+        Inval | Badtype => TreeErrorKind::Invalid,
         Mlink => TreeErrorKind::TooManyLinks,
         Xdev => TreeErrorKind::OtherDevice,
         Nospc => TreeErrorKind::Full,
@@ -68,7 +69,7 @@ fn tree_kind_of(status: Nfsstat3) -> TreeErrorKind {
         Fbig => TreeErrorKind::TooLarge,
         NotSync => TreeErrorKind::Conflict,
         BadCookie => TreeErrorKind::BadCookie,
-        Notsupp | Badtype => TreeErrorKind::Unsupported,
+        Notsupp => TreeErrorKind::Unsupported,
         Jukebox => TreeErrorKind::Retry {
             after: AFTER_JUKEBOX,
         },

@@ -14,10 +14,13 @@ use bytes::Bytes;
 use nfs_client::Client;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use wire::nfs3::{Create3resok, Createhow3, Mknoddata3, Nfspath3, Nfsstat3, Sattr3, Specdata3};
+use wire::nfs3::{
+    Create3resok, Createhow3, Fattr3, Fh3, Mknoddata3, Nfspath3, Nfsstat3, Sattr3, Specdata3,
+};
 
 const OWNER_AND_SPECIAL_BITS: u32 = 0o7700;
 const SETGID: u32 = 0o2000;
+const SET_ID_BITS: u32 = 0o6000;
 
 /// Whether a filer that was asked for a mode didn't heed it. Fewer bits may be a default ACL's work, and
 /// a set-group-id bit the folder's.
@@ -82,10 +85,31 @@ impl NfsExport {
         changes: &NodeChanges,
     ) -> Result<Node, TreeError> {
         let handle = self.handle(&node.handle)?;
-        let said = client.setattr(&handle, self.sattr(changes)?, None).await;
-        let said = self.told(said).await?;
-        let attributes = self.attributes(client, &handle, said.after).await?;
+        let attributes = self.set_attributes(client, &handle, changes).await?;
         Ok(self.node(handle, &attributes))
+    }
+
+    pub(super) async fn set_attributes(
+        &self,
+        client: &Client,
+        handle: &Fh3,
+        changes: &NodeChanges,
+    ) -> Result<Fattr3, TreeError> {
+        let said = client.setattr(handle, self.sattr(changes)?, None).await;
+        let said = self.told(said).await?;
+        let is = self.attributes(client, handle, said.after).await?;
+        // Filers that set the owner behind the mode lose these.
+        let lost = |mode: &u32| mode & !is.mode & SET_ID_BITS != 0;
+        let of_owner = changes.uid.or(changes.gid).is_some();
+        let Some(mode) = changes.mode.filter(lost).filter(|_| of_owner) else {
+            return Ok(is);
+        };
+        let again = Sattr3 {
+            mode: Some(mode),
+            ..Sattr3::default()
+        };
+        let said = self.told(client.setattr(handle, again, None).await).await?;
+        self.attributes(client, handle, said.after).await
     }
 
     pub(super) async fn create_file(
@@ -279,6 +303,12 @@ impl NfsExport {
                 return Ok((node, FolderChange::default()));
             }
             let answer = self.make_once(at, what, attributes).await?;
+            if let Err(error) = &answer
+                && error.status() == Some(Nfsstat3::Badtype)
+            {
+                let what = "it can't have files of that kind";
+                return Err(self.error(TreeErrorKind::Unsupported, what));
+            }
             if let Some(said) = self.settle(answer, Before::Absent, begun).await? {
                 // Until it is as it was asked for, the call has no end.
                 *begun = Some(Before::Absent);

@@ -223,9 +223,7 @@ impl Tree for NfsExport {
         }
         let client = self.asked_by(caller).await?;
         let file = self.handle(handle)?;
-        let said = client.setattr(&file, self.sattr(changes)?, None).await;
-        let said = self.told(said).await?;
-        let attributes = self.attributes(&client, &file, said.after).await?;
+        let attributes = self.set_attributes(&client, &file, changes).await?;
         Ok(stat_of(&attributes, self.identity.fsid))
     }
 

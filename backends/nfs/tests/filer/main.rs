@@ -84,6 +84,8 @@ mod that_can_and_tells_little {
             no_readdirplus: true,
             no_exclusive: true,
             ignores_modes: true,
+            sets_owner_last: true,
+            says_badtype: true,
             tells_little: true,
             counts_from_one: true,
             ..Habits::default()

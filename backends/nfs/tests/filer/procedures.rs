@@ -151,7 +151,14 @@ impl Turn<'_> {
             return Err(Nfsstat3::NotSync);
         }
         let before = self.before(object).await;
-        let changes = changes_of(&args.new_attributes);
+        let mut changes = changes_of(&args.new_attributes);
+        let habits = *self.filer.habits.lock();
+        if habits.says_badtype && changes.size.is_some() && stat.kind != NodeKind::Regular {
+            return Err(Nfsstat3::Badtype);
+        }
+        if habits.sets_owner_last && changes.uid.is_some() {
+            changes.mode = changes.mode.map(|mode| mode & !0o6000);
+        }
         said(self.tree.set(self.caller, object, &changes).await)?;
         if changes.mtime.is_some() {
             self.filer.dated.lock().insert(object.clone());

@@ -31,6 +31,10 @@ pub struct Habits {
     pub no_readdirplus: bool,
     pub no_exclusive: bool,
     pub ignores_modes: bool,
+    /// Sets the owner behind the mode, which takes the set-id bits away.
+    pub sets_owner_last: bool,
+    /// BADTYPE for the length of a folder.
+    pub says_badtype: bool,
     /// Attributes and handles only where the RFC makes them.
     pub tells_little: bool,
     /// Cookies from 1, and neither "." nor "..".
