@@ -13,8 +13,8 @@ use nfs_client::{Backoff, CallError, Client};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 use wire::nfs3::{
     FSF3_LINK, FSF3_SYMLINK, Fattr3, Fh3, Filename3, Fsinfo3resok, Ftype3, Nfsstat3,
     PAYLOAD_MAX_BYTES, Pathconf3resok,
@@ -151,6 +151,8 @@ pub struct NfsExport {
     abilities: TreeAbilities,
     standing: Standing,
     begun: Begun,
+    /// What the next create's verifier is made of.
+    next_create: AtomicU64,
     /// Found out by asking.
     lacks_readdirplus: AtomicBool,
     lacks_exclusive: AtomicBool,
@@ -208,6 +210,7 @@ impl NfsExport {
             identity,
             standing: Standing::default(),
             begun: Begun::default(),
+            next_create: AtomicU64::new(moment()),
             lacks_readdirplus: AtomicBool::new(false),
             lacks_exclusive: AtomicBool::new(false),
         })
@@ -378,6 +381,12 @@ impl NfsExport {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Nanoseconds of the clock: no two starts begin with the same one.
+fn moment() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
 }
 
 fn is_lost(error: &nfs_client::Error) -> bool {

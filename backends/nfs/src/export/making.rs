@@ -5,7 +5,7 @@
 use super::NfsExport;
 use super::begun::{Before, What};
 use super::names::{At, ROUNDS};
-use super::stat::{folder_change, sattr_of};
+use super::stat::{folder_change, sattr_of, scattered};
 use backend::tree::{
     Caller, CreateHow, FolderChange, Make, Node, NodeChanges, NodeKind, SetTime, TreeError,
     TreeErrorKind,
@@ -132,7 +132,7 @@ impl NfsExport {
                 let asked = at.asked(What::Create);
                 let verifier = match self.begun.take(&asked, Instant::now()) {
                     Some(Before::Verifier(verifier)) => verifier,
-                    _ => rand::random(),
+                    _ => self.new_verifier(),
                 };
                 let made = self.create_exclusively(&at, verifier, born).await;
                 if made.as_ref().is_err_and(TreeError::is_passing) {
@@ -143,6 +143,11 @@ impl NfsExport {
             }
             CreateHow::Exclusive(verifier) => self.create_exclusively(&at, verifier, born).await,
         }
+    }
+
+    /// Each another one; filers may keep no more than 62 bits of it.
+    fn new_verifier(&self) -> [u8; 8] {
+        scattered(self.next_create.fetch_add(1, Ordering::Relaxed)).to_be_bytes()
     }
 
     /// UNCHECKED as filers have it applies all of the attributes to what is there, or none: so the file

@@ -22,7 +22,8 @@ fn nanos(time: Nfstime3) -> Nanos {
     Nanos::from(time.seconds) * SECOND + Nanos::from(time.nseconds)
 }
 
-fn scattered(value: u64) -> u64 {
+/// Another number for each; neighbours lie far apart.
+pub(super) fn scattered(value: u64) -> u64 {
     value.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
