@@ -70,7 +70,8 @@ pub struct NodeStat {
     pub atime: Nanos,
     pub mtime: Nanos,
     pub ctime: Nanos,
-    /// Another value after each change of content, names or attributes.
+    /// Another value after each change of content, names or attributes; of a keeper that has nothing
+    /// but times, as far as its clock tells.
     pub change: u64,
 }
 

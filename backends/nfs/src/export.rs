@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use wire::nfs3::{
     FSF3_LINK, FSF3_SYMLINK, Fattr3, Fh3, Filename3, Fsinfo3resok, Ftype3, Nfsstat3,
     PAYLOAD_MAX_BYTES, Pathconf3resok,
@@ -33,6 +33,8 @@ const MACHINE: &str = "headrace";
 const NAME_MAX_BYTES: u32 = 255;
 const LEAST_TRANSFER_BYTES: u32 = 512;
 const AFTER_ABSENCE: Duration = Duration::from_secs(1);
+/// Before it is seen whether other contents have given way to the old ones.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
@@ -138,7 +140,7 @@ struct Standing {
     /// It was away, and may have come back as another.
     doubted: AtomicBool,
     /// What is said to each call until the old contents are back.
-    refused: Mutex<Option<String>>,
+    refused: Mutex<Option<(String, Instant)>>,
 }
 
 pub struct NfsExport {
@@ -260,10 +262,13 @@ impl NfsExport {
 
     /// The filer, called as the caller, once it is known to be the one that it was.
     async fn asked_by(&self, caller: &Caller) -> Result<Client, TreeError> {
-        if let Some(why) = self.standing.refused.lock().clone() {
-            return Err(TreeError::new(TreeErrorKind::Broken, why));
+        let refused = self.standing.refused.lock().clone();
+        if let Some((why, since)) = &refused
+            && since.elapsed() < REFUSED_FOR
+        {
+            return Err(TreeError::new(TreeErrorKind::Broken, why.clone()));
         }
-        if self.standing.doubted.load(Ordering::SeqCst) {
+        if refused.is_some() || self.standing.doubted.load(Ordering::SeqCst) {
             self.recognise().await?;
         }
         let caller = nfs_client::Caller::sys(MACHINE, caller.uid, caller.gid, &caller.groups);
@@ -336,7 +341,7 @@ impl NfsExport {
 
     fn refuse(&self, what: &str) -> TreeError {
         let why = other_contents(&self.address, &self.folder, what);
-        *self.standing.refused.lock() = Some(why.clone());
+        *self.standing.refused.lock() = Some((why.clone(), Instant::now()));
         TreeError::new(TreeErrorKind::Broken, why)
     }
 

@@ -94,6 +94,7 @@ macro_rules! tree_conformance_tests {
             a_change_of_names_tells_the_folders_change,
             a_write_moves_the_times,
             strangers_get_what_the_mode_gives,
+            what_is_there_is_opened_in_a_folder_that_the_caller_may_not_write,
             only_its_owner_changes_a_mode_and_root_an_owner,
             what_was_written_is_read_back,
             a_read_at_the_end_says_so,

@@ -28,6 +28,11 @@ fn is_ignored(asked: u32, is: u32) -> bool {
     is & !asked & !SETGID != 0 || asked & !is & OWNER_AND_SPECIAL_BITS != 0
 }
 
+fn keeps_from_making(status: Nfsstat3) -> bool {
+    use Nfsstat3::{Acces, Dquot, Nospc, Perm, Rofs};
+    matches!(status, Acces | Perm | Rofs | Nospc | Dquot)
+}
+
 impl NfsExport {
     pub(super) fn sattr(&self, changes: &NodeChanges) -> Result<Sattr3, TreeError> {
         let what = "NFSv3 has no times before 1970 or after 2106";
@@ -162,27 +167,42 @@ impl NfsExport {
             match at.client.create(&at.folder, &at.name, how).await {
                 Ok(said) => return self.made(at, said, born).await,
                 Err(error) if error.status() == Some(Nfsstat3::Exist) => {}
+                // Some filers ask for the right to make it before they see that it is there.
+                Err(error) if error.status().is_some_and(keeps_from_making) => {
+                    let failure = self.failed(&error).await;
+                    let there = self.look(at).await?;
+                    let node = there.ok_or(failure)?;
+                    return self.open(at, node, born).await;
+                }
                 // Made or not, it is opened now.
                 Err(error) if error.may_have_run() => {
                     self.failed(&error).await;
                 }
                 Err(error) => return Err(self.failed(&error).await),
             }
-            let Some(node) = self.look(at).await? else {
-                continue;
-            };
-            let unchanged = FolderChange::default();
-            if node.stat.kind == NodeKind::Regular && born.size == Some(0) {
-                let emptied = NodeChanges {
-                    size: Some(0),
-                    ..NodeChanges::default()
-                };
-                let node = self.set_of(&at.client, node, &emptied).await?;
-                return Ok((node, unchanged));
+            if let Some(node) = self.look(at).await? {
+                return self.open(at, node, born).await;
             }
-            return Ok((node, unchanged));
         }
         Err(self.disturbed())
+    }
+
+    async fn open(
+        &self,
+        at: &At<'_>,
+        node: Node,
+        born: &NodeChanges,
+    ) -> Result<(Node, FolderChange), TreeError> {
+        let is_file = node.stat.kind == NodeKind::Regular;
+        if !is_file || born.size != Some(0) {
+            return Ok((node, FolderChange::default()));
+        }
+        let emptied = NodeChanges {
+            size: Some(0),
+            ..NodeChanges::default()
+        };
+        let node = self.set_of(&at.client, node, &emptied).await?;
+        Ok((node, FolderChange::default()))
     }
 
     async fn create_exclusively(

@@ -86,6 +86,7 @@ mod that_can_and_tells_little {
             ignores_modes: true,
             sets_owner_last: true,
             says_badtype: true,
+            judges_first: true,
             tells_little: true,
             counts_from_one: true,
             ..Habits::default()

@@ -267,6 +267,12 @@ impl Turn<'_> {
     async fn create(&self, args: Create3args) -> Said<Create3resok> {
         let (folder, name) = (args.target.dir.bytes(), args.target.name.bytes());
         let before = self.before(folder).await;
+        if self.filer.habits.lock().judges_first {
+            let rights = said(self.tree.rights(self.caller, folder).await)?;
+            if !rights.extend {
+                return Err(Nfsstat3::Acces);
+            }
+        }
         let (how, born) = match args.how {
             Createhow3::Unchecked(attributes) => (CreateHow::Unchecked, self.born(&attributes)),
             Createhow3::Guarded(attributes) => (CreateHow::Guarded, self.born(&attributes)),

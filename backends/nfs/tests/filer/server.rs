@@ -33,6 +33,8 @@ pub struct Habits {
     pub ignores_modes: bool,
     /// Sets the owner behind the mode, which takes the set-id bits away.
     pub sets_owner_last: bool,
+    /// Asks for the right to make a file before it sees that it is there.
+    pub judges_first: bool,
     /// BADTYPE for the length of a folder.
     pub says_badtype: bool,
     /// Attributes and handles only where the RFC makes them.

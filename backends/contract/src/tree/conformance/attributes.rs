@@ -232,6 +232,32 @@ pub async fn strangers_get_what_the_mode_gives(subject: &dyn Subject) {
     assert_eq!(made.stat.uid, OWNER, "it belongs to who made it");
 }
 
+pub async fn what_is_there_is_opened_in_a_folder_that_the_caller_may_not_write(
+    subject: &dyn Subject,
+) {
+    let work = Work::begin(subject).await;
+    if !work.tree.abilities().judges {
+        println!("skipped: this tree judges nobody");
+        return;
+    }
+    let folder = work.subfolder("folder").await;
+    let inside = work.inside(&folder);
+    let file = inside.file("file").await;
+    work.set(&file, mode(0o666)).await.expect("a mode is set");
+    let who = caller(STRANGER, STRANGER);
+    let open = async |name: &str| {
+        let (name, how) = (text(name), CreateHow::Unchecked);
+        let made = work
+            .tree
+            .create(&who, &folder.handle, &name, how, &mode(0o600))
+            .await;
+        made.map(|(node, _)| node.handle)
+    };
+    assert_eq!(open("file").await.expect("it is there"), file.handle);
+    assert_eq!(kind(open("new").await), TreeErrorKind::Denied);
+    inside.misses("new").await;
+}
+
 pub async fn only_its_owner_changes_a_mode_and_root_an_owner(subject: &dyn Subject) {
     let work = Work::begin(subject).await;
     if !work.tree.abilities().judges {
