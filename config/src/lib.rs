@@ -5,6 +5,7 @@
 
 mod address;
 mod any;
+mod backend;
 mod document;
 mod ds;
 mod fault;
@@ -22,6 +23,7 @@ mod value;
 
 pub use address::{Cidr, ExportPath, HostPort, IdRange, NFS_PORT, Name};
 pub use any::AnyConfig;
+pub use backend::{Backend, BackendKind, BackendMode, Junction, Text, Writers};
 pub use ds::{DataServerProcess, DsConfig, DsLimits, Engine};
 pub use fault::{Fault, Faults, Place};
 pub use identity::{AccountName, Group, Identity, IdentityDomain, IdentityMode, User};

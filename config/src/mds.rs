@@ -2,6 +2,7 @@
 //! Never here: rules between keys, which are in `rules`.
 
 use crate::address::{Cidr, ExportPath, HostPort, IdRange, Name};
+use crate::backend::{Backend, Junction};
 use crate::document::Document;
 use crate::fault::{Faults, Notes};
 use crate::identity::{Group, Identity, User};
@@ -433,6 +434,8 @@ pub struct MdsConfig {
     /// At least one.
     pub exports: Vec<Export>,
     pub referrals: Vec<Referral>,
+    pub backends: Vec<Backend>,
+    pub junctions: Vec<Junction>,
     pub identity: Identity,
     pub users: Vec<User>,
     pub groups: Vec<Group>,
@@ -459,6 +462,8 @@ impl MdsConfig {
                 DataServer::SCHEMA,
                 Export::SCHEMA,
                 Referral::SCHEMA,
+                Backend::SCHEMA,
+                Junction::SCHEMA,
                 Identity::SCHEMA,
                 User::SCHEMA,
                 Group::SCHEMA,
@@ -472,6 +477,8 @@ impl MdsConfig {
         let data_servers = document.several(DataServer::SCHEMA, notes);
         let exports = document.several(Export::SCHEMA, notes);
         let referrals = document.several(Referral::SCHEMA, notes);
+        let backends = document.several(Backend::SCHEMA, notes);
+        let junctions = document.several(Junction::SCHEMA, notes);
         let identity = document.one(Identity::SCHEMA, notes);
         let users = document.several(User::SCHEMA, notes);
         let groups = document.several(Group::SCHEMA, notes);
@@ -484,6 +491,14 @@ impl MdsConfig {
         rules::check_data_servers(document.text, &data_servers, notes);
         rules::check_exports(document.text, &exports, notes);
         rules::check_referrals(document.text, &exports, &referrals, notes);
+        rules::check_backends(document.text, &backends, notes);
+        rules::check_junctions(
+            document.text,
+            &exports,
+            (&referrals, &junctions),
+            &backends,
+            notes,
+        );
         rules::check_identity(document, &identity, &users, &groups, notes);
         rules::check_layout(document, &layout, data_servers.len(), notes);
 
@@ -491,6 +506,8 @@ impl MdsConfig {
         let data_servers = read_all(&data_servers, DataServer::read, notes);
         let exports = read_all(&exports, Export::read, notes);
         let referrals = read_all(&referrals, Referral::read, notes);
+        let backends = read_all(&backends, Backend::read, notes);
+        let junctions = read_all(&junctions, Junction::read, notes);
         let identity = Identity::read(&identity, notes);
         let users = read_all(&users, User::read, notes);
         let groups = read_all(&groups, Group::read, notes);
@@ -502,6 +519,8 @@ impl MdsConfig {
             data_servers: data_servers?,
             exports: exports?,
             referrals: referrals?,
+            backends: backends?,
+            junctions: junctions?,
             identity: identity?,
             users: users?,
             groups: groups?,

@@ -1,6 +1,7 @@
 //! The reference of every key, written from the same declarations that read the files.
 //! Never here: text about one key; that stands at its declaration.
 
+use crate::backend::{Backend, Junction};
 use crate::ds::{DataServerProcess, DsLimits};
 use crate::identity::{Group, Identity, User};
 use crate::limits::Limits;
@@ -16,6 +17,8 @@ const MDS: &[&Schema] = &[
     DataServer::SCHEMA,
     Export::SCHEMA,
     Referral::SCHEMA,
+    Backend::SCHEMA,
+    Junction::SCHEMA,
     Identity::SCHEMA,
     User::SCHEMA,
     Group::SCHEMA,

@@ -1,6 +1,7 @@
 //! What of a changed configuration can be obeyed at once, and what waits for a restart.
 //! Never here: obeying it.
 
+use crate::backend::{Backend, Junction};
 use crate::ds::DsConfig;
 use crate::identity::{Group, User};
 use crate::mds::{DataServer, Export, MdsConfig};
@@ -65,6 +66,22 @@ impl MdsConfig {
             Referral::differing,
             Change::Reload,
         );
+        compare_entries(
+            &mut diff,
+            "backend",
+            (&self.backends, &new.backends),
+            |entry| entry.name.as_str(),
+            Backend::differing,
+            Change::Reload,
+        );
+        compare_entries(
+            &mut diff,
+            "junction",
+            (&self.junctions, &new.junctions),
+            |entry| entry.path.as_str(),
+            Junction::differing,
+            Change::Reload,
+        );
         diff.add_keys("identity.", self.identity.differing(&new.identity));
         compare_entries(
             &mut diff,
@@ -95,6 +112,8 @@ impl MdsConfig {
         next.server.log_level = new.server.log_level;
         next.exports.clone_from(&new.exports);
         next.referrals.clone_from(&new.referrals);
+        next.backends.clone_from(&new.backends);
+        next.junctions.clone_from(&new.junctions);
         next.identity.clone_from(&new.identity);
         next.users.clone_from(&new.users);
         next.groups.clone_from(&new.groups);

@@ -2,6 +2,7 @@
 //! Never here: anything that needs the machine (is the port free, does the data server answer).
 
 use crate::address::{ExportPath, HostPort, Name};
+use crate::backend;
 use crate::document::Document;
 use crate::fault::{Notes, line_of};
 use crate::identity::{AccountName, IdentityDomain, IdentityMode};
@@ -218,6 +219,90 @@ pub(crate) fn check_referrals(
             notes.add(
                 section.span_of("path"),
                 format!("the referral `{path}` and another one lie in one another"),
+                format!(
+                    "the other is on line {}: leave one of them out",
+                    line(other)
+                ),
+            );
+        }
+    }
+}
+
+/// Each has a name of its own, and what its kind needs.
+pub(crate) fn check_backends(text: &str, backends: &[Section<'_>], notes: &mut Notes) {
+    for (index, section) in backends.iter().enumerate() {
+        let name = section.glance::<Name>("name");
+        let twin = backends[..index]
+            .iter()
+            .find(|other| name.is_some() && other.glance::<Name>("name") == name);
+        if let (Some(name), Some(first)) = (&name, twin) {
+            let line = line_of(text, first.span_of("name").start);
+            notes.add(
+                section.span_of("name"),
+                format!("two backends are called `{name}`"),
+                format!("the first is on line {line}: give each a name of its own"),
+            );
+        }
+        backend::check_kind(section, notes);
+    }
+}
+
+/// A junction lies below an export, hides none, and shows a backend that there is.
+pub(crate) fn check_junctions(
+    text: &str,
+    exports: &[Section<'_>],
+    (referrals, junctions): (&[Section<'_>], &[Section<'_>]),
+    backends: &[Section<'_>],
+    notes: &mut Notes,
+) {
+    let path_of = |section: &Section<'_>| section.glance::<ExportPath>("path");
+    let line = |other: &Section<'_>| line_of(text, other.span_of("path").start);
+    for (index, section) in junctions.iter().enumerate() {
+        if let Some(name) = section.glance::<Name>("backend")
+            && !backends
+                .iter()
+                .any(|backend| backend.glance::<Name>("name").as_ref() == Some(&name))
+        {
+            notes.add(
+                section.span_of("backend"),
+                format!("no backend is called `{name}`"),
+                "expected the `name` of a [[backend]]",
+            );
+        }
+        let Some(path) = path_of(section) else {
+            continue;
+        };
+        let hidden = exports
+            .iter()
+            .find(|export| path_of(export).is_some_and(|export| path.holds(&export)));
+        let around = exports
+            .iter()
+            .any(|export| path_of(export).is_some_and(|export| export.holds(&path)));
+        if let Some(export) = hidden {
+            notes.add(
+                section.span_of("path"),
+                format!("the junction `{path}` hides an export"),
+                format!(
+                    "which is on line {}: expected a folder below it",
+                    line(export)
+                ),
+            );
+            continue;
+        }
+        if !around {
+            notes.add(
+                section.span_of("path"),
+                format!("no client can get to the junction `{path}`"),
+                "expected a folder below an [[export]], whose clients may use it",
+            );
+        }
+        let clash = junctions[..index].iter().chain(referrals).find(|other| {
+            path_of(other).is_some_and(|other| other.holds(&path) || path.holds(&other))
+        });
+        if let Some(other) = clash {
+            notes.add(
+                section.span_of("path"),
+                format!("the junction `{path}` and another section lie in one another"),
                 format!(
                     "the other is on line {}: leave one of them out",
                     line(other)

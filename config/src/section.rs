@@ -153,6 +153,10 @@ impl<'d> Section<'d> {
         self.value(key, &mut Notes::default())
     }
 
+    pub(crate) fn is_written(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(name))
+    }
+
     /// Where the key's value is written, or else the section.
     pub(crate) fn span_of(&self, name: &str) -> Range<usize> {
         self.table

@@ -29,6 +29,7 @@ fn every_example_loads() {
         loaded,
         [
             "ds.toml",
+            "existing-exports-and-buckets.toml",
             "foreign-nfs-server.toml",
             "minimal.toml",
             "names-and-groups.toml",

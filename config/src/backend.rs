@@ -1,0 +1,236 @@
+//! What other servers keep, and where it appears: existing exports and buckets, and the folders that
+//! show them. Never here: rules between sections, which are in `rules`.
+
+use crate::address::{ExportPath, HostPort, Name};
+use crate::fault::Notes;
+use crate::mds::Access;
+use crate::section::Change::Reload;
+use crate::section::Default::{Toml, Unset};
+use crate::section::{Key, Section, section};
+use crate::value::{Value, Written, from_text, words};
+
+words! {
+    /// What keeps a backend's files.
+    BackendKind {
+        /// An NFSv3 server that is there already: its export is shown as it is.
+        Nfs = "nfs",
+        /// A bucket of any S3.
+        S3 = "s3",
+    }
+}
+
+words! {
+    /// Whose word counts on a backend's names.
+    BackendMode {
+        /// The NFS server's: others may change its files beside this one.
+        PassThrough = "pass-through",
+        /// The bucket's: a key is a path.
+        Mirror = "mirror",
+    }
+}
+
+words! {
+    /// Who else may write a bucket.
+    Writers {
+        /// Others may, and the bucket must honour conditions: who loses a race is told.
+        Several = "several",
+        /// Nobody but this server: for a bucket that ignores conditions.
+        One = "one",
+    }
+}
+
+section! {
+    "[[backend]]" any_number
+    /// Files that another server keeps under names of its own. `[[junction]]` says where they appear.
+    Backend {
+        /// What it is called in `[[junction]]`, messages and metrics.
+        name: Name = {
+            change: Reload,
+            example: r#""filer1""#,
+        };
+        /// What it is: `nfs`, an export of an NFSv3 server; `s3`, a bucket.
+        kind: BackendKind = {
+            change: Reload,
+            example: r#""nfs""#,
+        };
+        /// Whose word counts. `pass-through` of `nfs`: the server's, which also judges who may do
+        /// what; a change made behind this server's back shows at the next look. `mirror` of `s3`: a
+        /// key is a path, its folders are what lies between the slashes.
+        mode: Option<BackendMode> = {
+            default: Unset("`pass-through` for `nfs`, `mirror` for `s3`"),
+            change: Reload,
+            example: r#""pass-through""#,
+        };
+        /// Of `nfs`: the server; the port is 2049 unless said.
+        server: Option<HostPort> = {
+            default: Unset("must be there for `nfs`"),
+            change: Reload,
+            example: r#""10.0.0.5""#,
+        };
+        /// Of `nfs`: port of its MOUNT service.
+        mount_port: Option<u16> = {
+            default: Unset("the portmapper is asked"),
+            range: (1, 65535),
+            change: Reload,
+            example: "20048",
+        };
+        /// Of `nfs`: the path that it exports.
+        export: Option<ExportPath> = {
+            default: Unset("must be there for `nfs`"),
+            change: Reload,
+            example: r#""/vol/projects""#,
+        };
+        /// Of `s3`: the bucket. Credentials come by the usual chain (environment, profile, role).
+        bucket: Option<Text> = {
+            default: Unset("must be there for `s3`"),
+            change: Reload,
+            example: r#""training-data""#,
+        };
+        /// Of `s3`: what the keys begin with that are shown.
+        prefix: Option<Text> = {
+            default: Unset("all keys are shown"),
+            change: Reload,
+            example: r#""datasets/""#,
+        };
+        /// Of `s3`: where it is spoken, for anything but AWS.
+        endpoint: Option<Text> = {
+            default: Unset("AWS, by `region`"),
+            change: Reload,
+            example: r#""https://s3.example.org""#,
+        };
+        /// Of `s3`: the region.
+        region: Option<Text> = {
+            default: Unset("by the usual chain, else `us-east-1`"),
+            change: Reload,
+            example: r#""eu-central-1""#,
+        };
+        /// Of `s3`: whether others may write the bucket too.
+        writers: Writers = {
+            default: Toml(r#""several""#),
+            change: Reload,
+            example: r#""one""#,
+        };
+        /// Of `s3`: owner of what says nothing of one.
+        uid: u32 = {
+            default: Toml("0"),
+            range: (0, u32::MAX as u64 - 1),
+            change: Reload,
+            example: "1000",
+        };
+        /// Of `s3`: group of what says nothing of one.
+        gid: u32 = {
+            default: Toml("0"),
+            range: (0, u32::MAX as u64 - 1),
+            change: Reload,
+            example: "1000",
+        };
+    }
+}
+
+section! {
+    "[[junction]]" any_number
+    /// A folder that shows what a backend keeps. Clients see another file system there, without
+    /// mounting anything: with space and file numbers of its own, and rename and link across are EXDEV.
+    Junction {
+        /// The folder in the namespace, below an export whose clients and squash count here too; it is
+        /// made when it isn't there. What lay in it is out of sight.
+        path: ExportPath = {
+            change: Reload,
+            example: r#""/data/projects""#,
+        };
+        /// The `name` of a `[[backend]]`.
+        backend: Name = {
+            change: Reload,
+            example: r#""filer1""#,
+        };
+        /// The folder of the backend that is meant.
+        folder: Option<ExportPath> = {
+            default: Unset("all of it"),
+            change: Reload,
+            example: r#""/teams/vision""#,
+        };
+        /// Whether clients may change anything there; where the export is `ro`, nobody may.
+        access: Access = {
+            default: Toml(r#""rw""#),
+            change: Reload,
+            example: r#""ro""#,
+        };
+    }
+}
+
+/// Text of another system's, which judges it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Text(String);
+
+impl Text {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Text {
+    const KIND: &'static str = "text";
+
+    fn read(written: &Written<'_>, key: &Key, notes: &mut Notes) -> Option<Self> {
+        from_text(written, key, "text in quotes", notes, |text| {
+            if text.is_empty() {
+                Err("expected at least one character".to_owned())
+            } else if text.len() > 1024 || text.chars().any(char::is_control) {
+                Err("expected one line of at most 1024 bytes".to_owned())
+            } else {
+                Ok(Self(text.to_owned()))
+            }
+        })
+    }
+}
+
+/// Keys of one kind alone.
+const OF_NFS: &[&str] = &["server", "mount_port", "export"];
+const OF_S3: &[&str] = &[
+    "bucket", "prefix", "endpoint", "region", "writers", "uid", "gid",
+];
+
+impl Backend {
+    pub fn mode(&self) -> BackendMode {
+        self.mode.unwrap_or(match self.kind {
+            BackendKind::Nfs => BackendMode::PassThrough,
+            BackendKind::S3 => BackendMode::Mirror,
+        })
+    }
+}
+
+/// What each kind must have, and what it can't.
+pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {
+    let Some(kind) = section.glance::<BackendKind>("kind") else {
+        return;
+    };
+    let (needs, others, mode): (&[&str], _, _) = match kind {
+        BackendKind::Nfs => (&["server", "export"], OF_S3, BackendMode::PassThrough),
+        BackendKind::S3 => (&["bucket"], OF_NFS, BackendMode::Mirror),
+    };
+    for key in needs {
+        if !section.is_written(key) {
+            notes.add(
+                section.span.clone(),
+                format!("[[backend]] of kind \"{kind}\" has no `{key}`"),
+                format!("expected a line like {key} = …"),
+            );
+        }
+    }
+    for key in others.iter().filter(|key| section.is_written(key)) {
+        notes.add(
+            section.span_of(key),
+            format!("`{key}` means nothing for a backend of kind \"{kind}\""),
+            "leave it out",
+        );
+    }
+    if let Some(Some(other)) = section.glance::<Option<BackendMode>>("mode")
+        && other != mode
+    {
+        notes.add(
+            section.span_of("mode"),
+            format!("a backend of kind \"{kind}\" can't be in the mode \"{other}\""),
+            format!("expected \"{mode}\""),
+        );
+    }
+}
