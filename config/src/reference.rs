@@ -126,6 +126,8 @@ mod tests {
             DataServer::unreadable_documentation(),
             Export::unreadable_documentation(),
             Referral::unreadable_documentation(),
+            Backend::unreadable_documentation(),
+            Junction::unreadable_documentation(),
             Identity::unreadable_documentation(),
             User::unreadable_documentation(),
             Group::unreadable_documentation(),

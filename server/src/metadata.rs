@@ -6,6 +6,8 @@ mod census;
 mod comeback;
 mod data_servers;
 mod exports;
+mod junctions;
+mod late_tree;
 mod partners;
 mod stand_in;
 
@@ -13,6 +15,7 @@ pub use accounts::{AccountsSource, IdentitySpec};
 pub use census::{Absence, Census};
 pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
+pub use junctions::{BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, Shown};
 
 use crate::clock::{SystemClock, wall};
 use crate::net::{self, Listeners};
@@ -20,6 +23,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use catalog::{Catalog, Options as CatalogOptions, failpoint::Failpoint};
 use data_servers::Registry;
+use exports::Places;
 use mds::state::{Boot, Limits, RecordedClient, State};
 use mds::{Clock, HandleKey, Identity, Parts, Server, ServerCopy, Settings};
 use objects::{Objects, OwnerRange};
@@ -45,6 +49,8 @@ pub struct Spec {
     pub watch: Watch,
     pub exports: Vec<ExportSpec>,
     pub referrals: Vec<ReferralSpec>,
+    pub backends: Vec<BackendSpec>,
+    pub junctions: Vec<JunctionSpec>,
     pub identity: IdentitySpec,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
@@ -71,6 +77,8 @@ pub struct Running {
     pub objects: Arc<Objects>,
     /// Which data servers are in service.
     pub census: Arc<Census>,
+    /// What other servers keep, and where it is shown.
+    pub backends: Arc<Backends>,
     pub addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -144,6 +152,12 @@ impl Running {
             },
         )
         .await?;
+        let backends = Arc::new(Backends::new(Arc::clone(&catalog)));
+        let places = Places {
+            exports: &spec.exports,
+            referrals: &spec.referrals,
+            junctions: &backends.resolve(&spec.backends, &spec.junctions).await?,
+        };
         let on_record = catalog.clients().await?;
         let state = State::new(
             spec.limits.clone(),
@@ -167,7 +181,7 @@ impl Running {
             state,
             clock,
             settings: Settings {
-                exports: exports::resolve(&catalog, &spec.exports, &spec.referrals).await?,
+                exports: exports::resolve(&catalog, places).await?,
                 directory: spec.identity.directory(),
                 stripe_unit: spec.stripe_unit,
                 stats_seconds: spec.stats_seconds,
@@ -186,6 +200,7 @@ impl Running {
             partners: Arc::new(partners::Neighbours),
             catalog: Arc::clone(&catalog),
         });
+        backends.serve(&server);
         server.recover().await?;
         let house = tokio::spawn(Arc::clone(&server).keep_house());
         let census = Arc::clone(&registry.census);
@@ -213,6 +228,7 @@ impl Running {
             catalog,
             objects,
             census,
+            backends,
             addresses,
             stop,
             serving,
@@ -238,13 +254,19 @@ impl Running {
         });
     }
 
-    /// Other exports and referrals, from now on.
+    /// Other exports, referrals and junctions, from now on.
     pub async fn change_exports(
         &self,
         exports: &[ExportSpec],
         referrals: &[ReferralSpec],
+        (backends, junctions): (&[BackendSpec], &[JunctionSpec]),
     ) -> anyhow::Result<()> {
-        let exports = exports::resolve(&self.catalog, exports, referrals).await?;
+        let places = Places {
+            exports,
+            referrals,
+            junctions: &self.backends.resolve(backends, junctions).await?,
+        };
+        let exports = exports::resolve(&self.catalog, places).await?;
         let settings = Settings {
             exports,
             ..Settings::clone(&self.server.settings())

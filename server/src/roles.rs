@@ -5,7 +5,8 @@ use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{
-    AccountsSource, DataServerSpec, ExportSpec, IdentitySpec, ReferralSpec, Running, Spec, Watch,
+    AccountsSource, BackendSpec, DataServerSpec, ExportSpec, IdentitySpec, JunctionSpec, Keeper,
+    NfsSpec, ReferralSpec, Running, Spec, Watch,
 };
 use crate::net;
 use crate::observe::{Later, Source};
@@ -62,10 +63,16 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
                 let next = current.reloaded(&new);
                 control.set_level(next.server.log_level);
                 if let Err(error) = running
-                    .change_exports(&exports(&next), &referrals(&next))
+                    .change_exports(
+                        &exports(&next),
+                        &referrals(&next),
+                        (&backends(&next), &junctions(&next)),
+                    )
                     .await
                 {
-                    tracing::error!("exports and referrals stay as they were: {error:#}");
+                    tracing::error!(
+                        "exports, referrals and junctions stay as they were: {error:#}"
+                    );
                     return;
                 }
                 running.change_identity(&identity(&next));
@@ -203,6 +210,8 @@ fn spec(config: &MdsConfig) -> Spec {
         },
         exports: exports(config),
         referrals: referrals(config),
+        backends: backends(config),
+        junctions: junctions(config),
         identity: identity(config),
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
@@ -258,6 +267,51 @@ fn referrals(config: &MdsConfig) -> Vec<ReferralSpec> {
                 .map(config::Host::location)
                 .collect(),
             remote_path: referral.remote_path().as_str().to_owned(),
+        })
+        .collect()
+}
+
+fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
+    config
+        .junctions
+        .iter()
+        .map(|junction| JunctionSpec {
+            path: junction.path.as_str().to_owned(),
+            backend: junction.backend.as_str().to_owned(),
+            folder: junction
+                .folder
+                .as_ref()
+                .map_or("/", config::ExportPath::as_str)
+                .to_owned(),
+            access: match junction.access {
+                config::Access::ReadOnly => Access::ReadOnly,
+                config::Access::ReadWrite => Access::ReadWrite,
+            },
+        })
+        .collect()
+}
+
+fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
+    let keeper = |backend: &config::Backend| match backend.kind {
+        config::BackendKind::Nfs => {
+            let server = backend.server.as_ref()?;
+            Some(Keeper::Nfs(NfsSpec {
+                host: server.host.clone(),
+                port: server.port,
+                mount_port: backend.mount_port,
+                export: backend.export.as_ref()?.as_str().to_owned(),
+            }))
+        }
+        config::BackendKind::S3 => None,
+    };
+    config
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            Some(BackendSpec {
+                name: backend.name.as_str().to_owned(),
+                keeper: keeper(backend)?,
+            })
         })
         .collect()
 }
@@ -545,6 +599,8 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
             manage_gids: false,
         }],
         referrals: Vec::new(),
+        backends: Vec::new(),
+        junctions: Vec::new(),
         identity: IdentitySpec::default(),
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,

@@ -1,10 +1,11 @@
 //! The servers' numbers, in the form that `/metrics` shows.
 //! Never here: counting.
 
-use crate::metadata::{Absence, Census, Running};
+use crate::metadata::{Absence, Backends, Census, Running, Shown};
 use crate::observe::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
-    Histogram, Latency, OperationSample, ReportOf, ReportSample, Route, Samples, Source,
+    Histogram, JunctionSample, Latency, OperationSample, ReportOf, ReportSample, Route, Samples,
+    Source,
 };
 use catalog::{Catalog, store::BATCH_BOUNDS};
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
@@ -19,6 +20,7 @@ pub struct MetadataSource {
     catalog: Arc<Catalog>,
     objects: Arc<Objects>,
     census: Arc<Census>,
+    backends: Arc<Backends>,
     /// Names by number, for people.
     names: Vec<(DataServerId, String)>,
 }
@@ -31,6 +33,7 @@ impl MetadataSource {
             catalog: Arc::clone(&running.catalog),
             objects: Arc::clone(&running.objects),
             census: Arc::clone(&running.census),
+            backends: Arc::clone(&running.backends),
             names: known
                 .into_iter()
                 .map(|record| (record.id, record.name))
@@ -82,6 +85,7 @@ impl Source for MetadataSource {
             client_bytes: Vec::new(),
             data_servers: self.data_servers(),
             reports: self.reports(),
+            junctions: self.junctions(),
             counters: vec![
                 counter("compounds", "COMPOUNDs answered", &metrics.compounds),
                 counter("recalls", "Layouts recalled", &metrics.recalls),
@@ -235,6 +239,30 @@ impl MetadataSource {
         servers.chain(files).collect()
     }
 
+    fn junctions(&self) -> Vec<JunctionSample> {
+        let shown = self.backends.shown().into_iter();
+        let sample = |shown: Shown| {
+            let counters = shown.junction.counters();
+            let count = |counter: &AtomicU64| counter.load(Relaxed);
+            JunctionSample {
+                path: shown.spec.path,
+                backend: shown.spec.backend,
+                there: shown.absence.is_none(),
+                layouts: count(&counters.layouts),
+                refused: vec![
+                    ("not_there", count(&counters.not_there)),
+                    ("denied", count(&counters.denied)),
+                    ("write", count(&counters.writes_through)),
+                ],
+                read_bytes: count(&counters.read_bytes),
+                written_bytes: count(&counters.written_bytes),
+                delayed: count(&counters.delayed),
+                broken: count(&counters.broken),
+            }
+        };
+        shown.map(sample).collect()
+    }
+
     fn data_servers(&self) -> Vec<DataServerSample> {
         let health = self.objects.health().borrow().clone();
         health
@@ -317,6 +345,7 @@ impl Source for DataSource {
             client_bytes,
             data_servers: Vec::new(),
             reports: Vec::new(),
+            junctions: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
                 Counter::new(

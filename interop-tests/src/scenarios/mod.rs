@@ -7,6 +7,7 @@ mod delegations;
 pub mod fio;
 mod foreign;
 mod history;
+mod junction;
 mod measure;
 mod million;
 mod options;
@@ -203,6 +204,20 @@ pub const ALL: &[Scenario] = &[
         Kernels::Each,
         5,
         referral::run,
+    ),
+    scenario(
+        "junction",
+        "an existing export of NFS-Ganesha, read directly from it and changed through the mount",
+        Kernels::Newest,
+        8,
+        junction::run,
+    ),
+    scenario(
+        "junction-suites",
+        "pjdfstest and fsx on an existing export",
+        Kernels::Newest,
+        20,
+        junction::suites,
     ),
     scenario(
         "server-copy",

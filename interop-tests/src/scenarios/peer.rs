@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Verdict;
-use super::suites::{run_fsx, run_pjdfstest};
+use super::suites::{EXPECTED, run_fsx, run_pjdfstest};
 use crate::harness::bytes::MIB;
 use crate::harness::clock::say;
 use crate::harness::ganesha::Ganesha;
@@ -72,5 +72,5 @@ pub fn suites(lab: &mut Lab) -> Result<Verdict> {
     if let Err(error) = &fsx {
         say(format!("{error:#}"));
     }
-    run_pjdfstest(lab, &mut client)
+    run_pjdfstest(lab, &mut client, EXPECTED)
 }

@@ -85,7 +85,7 @@ async fn a_client_of_a_foreign_network_gets_in_by_no_handle() -> Result<()> {
     let fh = client.walk("/a").await?;
     world
         .running()
-        .change_exports(&[foreign("/a")], &[])
+        .change_exports(&[foreign("/a")], &[], (&[], &[]))
         .await?;
     assert_eq!(
         client.getattr(&fh, &[Attr::Type]).await.status(),
@@ -111,6 +111,7 @@ async fn a_read_only_export_is_read() -> Result<()> {
                 ..everything("/a")
             }],
             &[],
+            (&[], &[]),
         )
         .await?;
     for refused in [

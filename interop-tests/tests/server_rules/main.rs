@@ -20,6 +20,7 @@ mod fences;
 mod foreign_client;
 mod hostile;
 mod identities;
+mod junctions;
 mod labels;
 mod layouts;
 mod liar;

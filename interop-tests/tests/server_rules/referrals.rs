@@ -204,14 +204,17 @@ async fn referrals_come_and_go_while_the_server_runs() -> Result<()> {
     let here = [everything("/")];
     world
         .running()
-        .change_exports(&here, &[referral("/d/gone")])
+        .change_exports(&here, &[referral("/d/gone")], (&[], &[]))
         .await?;
     // Also by a filehandle from before.
     let asked = client.getattr(&gone, &[Attr::Type]).await;
     assert_eq!(asked.status(), Nfsstat4::Moved);
     let told = client.getattr(&gone, &[Attr::FsLocations]).await?;
     assert_eq!(told.fs_locations.map(|told| told.locations.len()), Some(1));
-    world.running().change_exports(&here, &[]).await?;
+    world
+        .running()
+        .change_exports(&here, &[], (&[], &[]))
+        .await?;
     client.mkdir(&gone, "x").await?;
     // What is here is nowhere else.
     let told = client.getattr(&gone, &[Attr::FsLocations]).await?;

@@ -228,11 +228,19 @@ async fn a_stranger_under_two_addresses_is_refused_and_two_strangers_with_one_ro
         ];
     })
     .await?;
-    assert!(shows(&two, "s1", "up").await? && shows(&two, "s2", "up").await?);
+    both_serve(&two).await?;
     two.restart().await?;
-    assert!(shows(&two, "s1", "up").await? && shows(&two, "s2", "up").await?);
+    both_serve(&two).await?;
     two.stop().await?;
     world.ends_without_leak().await
+}
+
+/// A busy machine may take one for away at the start; it is taken in when it answers.
+async fn both_serve(world: &World) -> Result<()> {
+    until("both strangers are in service", async || {
+        Ok(shows(world, "s1", "up").await? && shows(world, "s2", "up").await?)
+    })
+    .await
 }
 
 /// Our data server, listening at two addresses.

@@ -126,6 +126,8 @@ impl World {
             watch: Watch::default(),
             exports: vec![everything("/")],
             referrals: Vec::new(),
+            backends: Vec::new(),
+            junctions: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,
@@ -280,6 +282,11 @@ impl World {
         let server = &self.running().server;
         server.change_device(record.id, generation, device);
         Ok(())
+    }
+
+    /// For the next start.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        &mut self.spec
     }
 
     pub fn spec(&self) -> &Spec {

@@ -41,6 +41,8 @@ impl Server {
             watch: Watch::default(),
             exports: vec![export],
             referrals: Vec::new(),
+            backends: Vec::new(),
+            junctions: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 1 << 20,
             stripe_count: 1,

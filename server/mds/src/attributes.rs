@@ -6,7 +6,7 @@ mod show;
 
 pub(crate) use changes::{Changes, without_set_id};
 
-use crate::compound::Compound;
+use crate::compound::{Compound, File};
 use crate::status::Refusal;
 use wire::nfs4::{Attr, Bitmap4, Nfsstat4};
 
@@ -94,6 +94,18 @@ const SETTABLE: &[Attr] = &[
 /// Of NFSv4.2 alone (RFC 8275).
 const SETTABLE_SINCE_2: &[Attr] = &[Attr::ModeUmask];
 
+/// Of files in the catalog alone.
+const CATALOGS_OWN: &[Attr] = &[
+    Attr::Acl,
+    Attr::Aclsupport,
+    Attr::Dacl,
+    Attr::FilesAvail,
+    Attr::FilesFree,
+    Attr::FilesTotal,
+    Attr::SecLabel,
+    Attr::TimeCreate,
+];
+
 /// Can be set and not asked for: INVAL (RFC 8881 §5.5, RFC 8275 §4, RFC 9754 §5).
 const SET_ONLY: &[Attr] = &[
     Attr::TimeAccessSet,
@@ -130,10 +142,28 @@ pub(crate) struct Known {
     pub minor: u32,
     /// Security labels change what a client with SELinux makes of every file: only where they are wanted.
     pub labels: bool,
+    /// Of a backend's own tree, which has neither lists nor labels, and no times of birth.
+    pub in_tree: bool,
 }
 
 impl Known {
     pub fn readable(self) -> Bitmap4 {
+        self.narrowed(self.all_readable())
+    }
+
+    fn settable(self) -> Bitmap4 {
+        self.narrowed(self.all_settable())
+    }
+
+    fn narrowed(self, all: Bitmap4) -> Bitmap4 {
+        if self.in_tree {
+            all.difference(set_of(CATALOGS_OWN))
+        } else {
+            all
+        }
+    }
+
+    fn all_readable(self) -> Bitmap4 {
         let mut all = set_of(READABLE);
         if self.minor >= 2 {
             all = all.union(set_of(READABLE_SINCE_2));
@@ -144,7 +174,7 @@ impl Known {
         all
     }
 
-    fn settable(self) -> Bitmap4 {
+    fn all_settable(self) -> Bitmap4 {
         let mut all = set_of(SETTABLE);
         if self.minor >= 2 {
             all = all.union(set_of(SETTABLE_SINCE_2));
@@ -157,7 +187,7 @@ impl Known {
 
     fn supported(self) -> Bitmap4 {
         let known = self.readable().union(self.settable());
-        if self.minor >= 2 {
+        if self.minor >= 2 && !self.in_tree {
             known.union(set_of(DELEGATED_SINCE_2))
         } else {
             known
@@ -171,16 +201,17 @@ impl Known {
 }
 
 impl Compound<'_> {
-    pub fn known_attributes(&self) -> Known {
+    pub fn known_attributes(&self, file: &File) -> Known {
         Known {
             minor: self.minor,
             labels: self.server.limits.label_bytes > 0,
+            in_tree: file.export.junction.is_some(),
         }
     }
 
-    /// Those of `asked` that there are to read.
-    pub fn readable(&self, asked: Bitmap4) -> Result<Bitmap4, Refusal> {
-        let known = self.known_attributes();
+    /// Those of `asked` that there are to read of `file`.
+    pub fn readable(&self, file: &File, asked: Bitmap4) -> Result<Bitmap4, Refusal> {
+        let known = self.known_attributes(file);
         // Of a later minor version it isn't there at all.
         let set_only = set_of(SET_ONLY).intersection(known.supported());
         if asked.intersection(set_only).is_empty() {

@@ -140,12 +140,8 @@ impl Server {
     }
 
     fn lock_notice(&self, notice: &LockNotice) -> CbArgOp {
-        let file = crate::filehandle::Named {
-            export: notice.tag,
-            id: notice.inode,
-        };
         CbArgOp::NotifyLock(CbNotifyLock4Args {
-            fh: self.handle_key.seal(file),
+            fh: self.handle_of(notice.tag, notice.inode),
             lock_owner: StateOwner4 {
                 clientid: Clientid4(notice.client.0),
                 owner: notice.owner.clone(),

@@ -12,13 +12,26 @@ use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeChange, InodeId, Timestamp};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
-use wire::nfs4::{ChangeInfo4, Nfsstat4, Stateid4};
+use wire::nfs4::{Bitmap4, ChangeInfo4, Nfsstat4, Stateid4};
 
 /// A file that a filehandle named.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     pub id: InodeId,
     pub export: Arc<ExportRule>,
+    /// In a junction: its handle in the backend's tree, whose root has none.
+    pub node: Option<Bytes>,
+}
+
+impl File {
+    /// Of the catalog, or the root of what covers it.
+    pub fn new(id: InodeId, export: Arc<ExportRule>) -> Self {
+        Self {
+            id,
+            export,
+            node: None,
+        }
+    }
 }
 
 pub(crate) struct Compound<'a> {
@@ -120,7 +133,7 @@ impl Compound<'_> {
 
     /// The file that a client's filehandle names, if the client may reach its export.
     pub fn named(&self, handle: &[u8]) -> Result<File, Refusal> {
-        let Named { export, id } = self
+        let Named { export, id, node } = self
             .server
             .handle_key
             .open(handle)
@@ -131,22 +144,38 @@ impl Compound<'_> {
         if !export.is_pseudo() && !export.admits(self.connection.peer.ip()) {
             return Err(Nfsstat4::Access.into());
         }
-        Ok(File {
-            id,
-            export: settings.exports.beyond(export, id),
-        })
+        let export = settings.exports.beyond(export, id);
+        if node.is_some() && export.junction.is_none() {
+            return Err(Nfsstat4::Stale.into());
+        }
+        Ok(File { id, export, node })
     }
 
     pub fn handle_of(&self, file: &File) -> Bytes {
-        self.server.handle_key.seal(Named {
+        self.server.handle_key.seal(&Named {
             export: file.export.number,
             id: file.id,
+            node: file.node.clone(),
         })
     }
 
-    /// The current file's inode, as committed.
+    /// The current file's inode, as committed; in a junction, as its backend tells.
     pub async fn inode(&self) -> Result<Arc<Inode>, Refusal> {
-        Ok(self.server.catalog.inode(self.file()?.id).await?)
+        let file = self.file()?;
+        match &file.export.junction {
+            Some(junction) => Ok(Box::pin(junction.inode(file, self)).await?),
+            None => Ok(self.server.catalog.inode(file.id).await?),
+        }
+    }
+
+    /// The current file's inode as the caller may expect it to be shown: what others are writing counts.
+    pub async fn shown_inode(&self, asked: Bitmap4) -> Result<Arc<Inode>, Refusal> {
+        let file = self.file()?;
+        if file.export.junction.is_some() {
+            return self.inode().await;
+        }
+        let asker = self.admitted.as_ref().map(|admitted| admitted.client);
+        self.server.shown_inode(file.id, asker, asked).await
     }
 
     /// The current filehandle as a folder in which names can change.

@@ -1,5 +1,6 @@
 //! Which part of the namespace a client may see, and as whom. Plain data, matched by address.
 
+use crate::junction::Junction;
 use bytes::Bytes;
 use catalog::InodeId;
 use ipnet::IpNet;
@@ -45,7 +46,7 @@ pub struct Elsewhere {
     pub path: String,
 }
 
-/// One `[[export]]` or `[[referral]]`, resolved to the folder that it names.
+/// One `[[export]]`, `[[referral]]` or `[[junction]]`, resolved to the folder that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportRule {
     /// Stable over restarts: it is part of every filehandle. 0 is the pseudo file system.
@@ -62,6 +63,8 @@ pub struct ExportRule {
     pub manage_gids: bool,
     /// A referral: other servers have what lies in its folder.
     pub elsewhere: Option<Elsewhere>,
+    /// A junction: a backend's own tree is what lies in its folder.
+    pub junction: Option<Junction>,
 }
 
 impl ExportRule {
@@ -75,6 +78,16 @@ impl ExportRule {
 
     pub fn is_pseudo(&self) -> bool {
         self.number == Self::PSEUDO
+    }
+
+    /// Whether `path` lies below its folder.
+    pub fn holds(&self, path: &str) -> bool {
+        lies_inside(path, &self.path)
+    }
+
+    /// Its folder is covered by another file system.
+    pub(crate) fn covers(&self) -> bool {
+        self.elsewhere.is_some() || self.junction.is_some()
     }
 }
 
@@ -97,8 +110,8 @@ pub struct Step {
 #[derive(Debug, Clone)]
 pub struct Exports {
     rules: HashMap<u32, Arc<ExportRule>>,
-    /// Folders from which other file systems are reached: referrals, by their folder.
-    referrals: HashMap<InodeId, Arc<ExportRule>>,
+    /// Folders that other file systems cover: referrals and junctions, by their folder.
+    covered: HashMap<InodeId, Arc<ExportRule>>,
     /// What each pseudo folder shows.
     way: HashMap<InodeId, BTreeMap<Bytes, Step>>,
 }
@@ -118,20 +131,21 @@ impl Exports {
             delegations: Delegations::default(),
             manage_gids: false,
             elsewhere: None,
+            junction: None,
         });
         let mut all = HashMap::from([(ExportRule::PSEUDO, Arc::clone(&pseudo))]);
         let mut way: HashMap<InodeId, BTreeMap<Bytes, Step>> = HashMap::new();
-        let mut referrals = HashMap::new();
+        let mut covered = HashMap::new();
         let exported: Vec<String> = rules
             .iter()
-            .filter(|(rule, _)| rule.elsewhere.is_none())
+            .filter(|(rule, _)| !rule.covers())
             .map(|(rule, _)| rule.path.clone())
             .collect();
         for (rule, walk) in rules {
             let rule = Arc::new(rule);
             all.insert(rule.number, Arc::clone(&rule));
-            if rule.elsewhere.is_some() {
-                referrals.insert(rule.root, Arc::clone(&rule));
+            if rule.covers() {
+                covered.insert(rule.root, Arc::clone(&rule));
                 // The folders above one inside an export are the export's own.
                 if exported.iter().any(|path| lies_inside(&rule.path, path)) {
                     continue;
@@ -153,18 +167,31 @@ impl Exports {
         }
         Self {
             rules: all,
-            referrals,
+            covered,
             way,
         }
     }
 
-    /// The export of a folder's entry: the folder's own, unless the entry is a referral.
+    /// The export of a folder's entry: the folder's own, unless another file system covers the entry.
     pub fn beyond(&self, folder: &Arc<ExportRule>, entry: InodeId) -> Arc<ExportRule> {
-        Arc::clone(self.referrals.get(&entry).unwrap_or(folder))
+        Arc::clone(self.covered.get(&entry).unwrap_or(folder))
     }
 
-    pub fn is_referral(&self, folder: InodeId) -> bool {
-        self.referrals.contains_key(&folder)
+    /// What a folder that `rule` covers would be of, were it not covered.
+    pub fn around(&self, rule: &ExportRule) -> Arc<ExportRule> {
+        let around = self.rules.values().filter(|other| {
+            !other.covers() && !other.is_pseudo() && lies_inside(&rule.path, &other.path)
+        });
+        let innermost = around.max_by_key(|other| other.path.len());
+        Arc::clone(innermost.unwrap_or(&self.rules[&ExportRule::PSEUDO]))
+    }
+
+    pub fn is_covered(&self, folder: InodeId) -> bool {
+        self.covered.contains_key(&folder)
+    }
+
+    pub fn junctions(&self) -> impl Iterator<Item = &Arc<ExportRule>> {
+        self.covered.values().filter(|rule| rule.junction.is_some())
     }
 
     pub fn by_number(&self, number: u32) -> Option<&Arc<ExportRule>> {
@@ -224,6 +251,7 @@ mod tests {
             delegations: Delegations::default(),
             manage_gids: false,
             elsewhere: None,
+            junction: None,
         }
     }
 
@@ -293,7 +321,7 @@ mod tests {
             exports.step(apart, b"below", client).unwrap().export.number,
             9
         );
-        assert!(exports.is_referral(below) && !exports.is_referral(data));
+        assert!(exports.is_covered(below) && !exports.is_covered(data));
     }
 
     #[test]

@@ -1,44 +1,54 @@
 //! The filehandles that clients hold: what names a file for ever, sealed so that none can be made up.
 //!
-//! 29 bytes: version, export, home folder, inode number, SipHash-2-4 of these under the catalog's key.
+//! Version, export, home folder, inode number, SipHash-2-4 of these under the catalog's key: 29 bytes. A
+//! node of a backend's own tree has its handle there in front of the hash: 93 bytes at most, of
+//! NFSv4's 128.
 
+use backend::tree::NODE_MAX_BYTES;
 use bytes::{BufMut, Bytes, BytesMut};
 use catalog::InodeId;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 
 const VERSION: u8 = 1;
-const LENGTH: usize = 1 + 4 + 8 + 8 + 8;
+const BODY: usize = 1 + 4 + 8 + 8;
+const TAG: usize = 8;
 
 /// Secret of this namespace, made once and kept in the catalog.
 #[derive(Clone, Copy)]
 pub struct HandleKey(pub [u8; 16]);
 
 /// What a filehandle says, once its seal holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {
     pub export: u32,
     pub id: InodeId,
+    /// Of a junction's tree, except for its root.
+    pub node: Option<Bytes>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadHandle;
 
 impl HandleKey {
-    pub(crate) fn seal(&self, named: Named) -> Bytes {
-        let mut handle = BytesMut::with_capacity(LENGTH);
+    pub(crate) fn seal(&self, named: &Named) -> Bytes {
+        let node = named.node.as_deref().unwrap_or_default();
+        let mut handle = BytesMut::with_capacity(BODY + node.len() + TAG);
         handle.put_u8(VERSION);
         handle.put_u32(named.export);
         handle.put_u64(named.id.home);
         handle.put_u64(named.id.number);
+        handle.put_slice(node);
         let tag = self.tag(&handle);
         handle.put_u64(tag);
         handle.freeze()
     }
 
     pub(crate) fn open(&self, handle: &[u8]) -> Result<Named, BadHandle> {
-        let handle: &[u8; LENGTH] = handle.try_into().map_err(|_| BadHandle)?;
-        let (body, tag) = handle.split_at(LENGTH - 8);
+        if !(BODY + TAG..=BODY + NODE_MAX_BYTES + TAG).contains(&handle.len()) {
+            return Err(BadHandle);
+        }
+        let (body, tag) = handle.split_at(handle.len() - TAG);
         if body[0] != VERSION || self.tag(body) != word(tag, 0) {
             return Err(BadHandle);
         }
@@ -49,6 +59,7 @@ impl HandleKey {
                 home: word(body, 5),
                 number: word(body, 13),
             },
+            node: (body.len() > BODY).then(|| Bytes::copy_from_slice(&body[BODY..])),
         })
     }
 
@@ -74,14 +85,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_handle_names_what_it_was_made_for(export: u32, home: u64, number: u64) {
-            let named = Named { export, id: InodeId { home, number } };
-            prop_assert_eq!(KEY.open(&KEY.seal(named)), Ok(named));
+        fn a_handle_names_what_it_was_made_for(
+            export: u32,
+            home: u64,
+            number: u64,
+            node in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..=NODE_MAX_BYTES)),
+        ) {
+            let node = node.map(Bytes::from);
+            let named = Named { export, id: InodeId { home, number }, node };
+            prop_assert_eq!(KEY.open(&KEY.seal(&named)), Ok(named));
         }
 
         #[test]
-        fn no_bit_of_a_handle_can_be_changed(bit in 0..LENGTH * 8, number: u64) {
-            let mut forged = KEY.seal(Named { export: 1, id: InodeId { home: 1, number } }).to_vec();
+        fn no_bit_of_a_handle_can_be_changed(bit in 0..(BODY + TAG) * 8, number: u64) {
+            let named = Named { export: 1, id: InodeId { home: 1, number }, node: None };
+            let mut forged = KEY.seal(&named).to_vec();
             forged[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(KEY.open(&forged), Err(BadHandle));
         }

@@ -19,6 +19,7 @@ mod filehandle;
 mod gate;
 mod housekeeping;
 mod identity;
+mod junction;
 mod metrics;
 mod ops;
 mod partner;
@@ -43,6 +44,7 @@ pub use identity::{
     AccountCounters, Accounts, AccountsError, Answer, Directory, DirectoryOptions, FixedAccounts,
     Question,
 };
+pub use junction::{DirectRefusal, Junction, JunctionCounters};
 pub use metrics::{LATENCY_BOUNDS_MICROS, Metrics, OperationCounters};
 pub use partner::{Partner, PartnerData, PartnerFault, PartnerFile, Partners, ServerCopy};
 pub use reports::{FileReport, ServerReport, Traffic};

@@ -4,7 +4,6 @@
 //! Never here: which layouts must go (`state::recall`), and what becomes of those that don't.
 
 use crate::callbacks::{CallbackFailure, RETRY};
-use crate::filehandle::Named;
 use crate::server::Server;
 use crate::state::{ClientId, LayoutMode, RecallOrder, Time};
 use catalog::InodeId;
@@ -90,12 +89,8 @@ impl Server {
     }
 
     async fn send_recall(self: &Arc<Self>, order: RecallOrder) {
-        let file = Named {
-            export: order.tag,
-            id: order.inode,
-        };
         let what = Layoutrecall4::File(LayoutrecallFile4 {
-            fh: self.handle_key.seal(file),
+            fh: self.handle_of(order.tag, order.inode),
             offset: 0,
             length: u64::MAX,
             stateid: order.stateid.into(),

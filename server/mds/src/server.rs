@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::exports::Exports;
 use crate::faults::FaultLog;
-use crate::filehandle::HandleKey;
+use crate::filehandle::{HandleKey, Named};
 use crate::gate::Waiters;
 use crate::identity::Directory;
 use crate::metrics::Metrics;
@@ -81,6 +81,8 @@ pub struct Server {
     pub(crate) writing: Writing,
     /// Files whose data servers are being asked for size and times.
     pub(crate) refreshing: Rounds<InodeId, Result<Arc<Inode>, Refusal>>,
+    /// Handles of nodes of junctions that clients hold something of.
+    pub(crate) nodes: Mutex<HashMap<InodeId, Bytes>>,
     pub(crate) reports: Reports,
     pub(crate) asking: crate::recalls::Asking,
     pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
@@ -126,6 +128,7 @@ impl Server {
             gates: Waiters::default(),
             writing: Writing::default(),
             refreshing: Rounds::default(),
+            nodes: Mutex::default(),
             reports: Reports::default(),
             asking: crate::recalls::Asking::default(),
             connections: Mutex::default(),
@@ -147,6 +150,12 @@ impl Server {
             settings: RwLock::new(Arc::new(parts.settings)),
             metrics: Metrics::default(),
         })
+    }
+
+    /// The filehandle by which a client knows a file that it holds something of.
+    pub(crate) fn handle_of(&self, export: u32, id: InodeId) -> Bytes {
+        let node = self.nodes.lock().get(&id).cloned();
+        self.handle_key.seal(&Named { export, id, node })
     }
 
     pub fn settings(&self) -> Arc<Settings> {

@@ -9,6 +9,7 @@ use crate::state::{
     IoRefusal, LayoutRefusal, LockRefusal, OffloadFault, OpenRefusal, PartnerRefusal,
     ReclaimCompleteRefusal, SequenceRefusal, StateidRefusal, UnlockRefusal,
 };
+use backend::tree::{TreeError, TreeErrorKind};
 use std::borrow::Cow;
 use wire::nfs4::Nfsstat4;
 
@@ -115,6 +116,45 @@ impl From<backend::Error> for Refusal {
         let blame = match error.kind {
             Retry { .. } | Fenced | Full | TooLarge => Blame::Nobody,
             Gone | Unsupported | Broken => Blame::Server,
+        };
+        Self {
+            status,
+            reason: error.detail.into(),
+            blame,
+        }
+    }
+}
+
+impl From<TreeError> for Refusal {
+    fn from(error: TreeError) -> Self {
+        use TreeErrorKind::*;
+        let status = match error.kind {
+            Retry { .. } => Nfsstat4::Delay,
+            Gone => Nfsstat4::Stale,
+            NoEntry => Nfsstat4::Noent,
+            Exists => Nfsstat4::Exist,
+            Denied => Nfsstat4::Access,
+            NotOwner => Nfsstat4::Perm,
+            NotFolder => Nfsstat4::Notdir,
+            IsFolder => Nfsstat4::Isdir,
+            NotEmpty => Nfsstat4::Notempty,
+            ReadOnly => Nfsstat4::Rofs,
+            NameTooLong => Nfsstat4::Nametoolong,
+            Invalid => Nfsstat4::Inval,
+            TooManyLinks => Nfsstat4::Mlink,
+            OtherDevice => Nfsstat4::Xdev,
+            Full => Nfsstat4::Nospc,
+            OverQuota => Nfsstat4::Dquot,
+            TooLarge => Nfsstat4::Fbig,
+            BadCookie => Nfsstat4::BadCookie,
+            Unsupported => Nfsstat4::Notsupp,
+            // There is no word for a lost race with somebody whom this server doesn't know.
+            Conflict | Broken => Nfsstat4::Io,
+        };
+        let blame = match error.kind {
+            Conflict | Broken => Blame::Server,
+            Retry { .. } => Blame::Nobody,
+            _ => Blame::Client,
         };
         Self {
             status,

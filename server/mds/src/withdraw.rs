@@ -1,6 +1,7 @@
 //! Taking layouts away and waiting for it; what may go once nobody holds a file.
 
 use crate::faults::Met;
+use crate::junction;
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, RecallWhat};
 use crate::status::Refusal;
@@ -84,6 +85,13 @@ impl Server {
 
     /// Gives back what a file without names takes, once nobody holds it.
     pub(crate) fn reap_if_free(self: &Arc<Self>, id: InodeId) {
+        if junction::is_node(id) {
+            let state = self.state.lock();
+            if !state.file_is_held(id) {
+                self.nodes.lock().remove(&id);
+            }
+            return;
+        }
         let server = Arc::clone(self);
         self.tasks.spawn(async move {
             match server.reap(id).await {

@@ -308,7 +308,7 @@ impl NotTaken {
     }
 }
 
-async fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+pub(super) async fn address_of(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     lookup_host((host, port))
         .await
         .with_context(|| format!("the name {host} can't be resolved"))?

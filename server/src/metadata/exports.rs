@@ -1,10 +1,11 @@
-//! From `[[export]]` and `[[referral]]` to folders of the namespace.
+//! From `[[export]]`, `[[referral]]` and `[[junction]]` to folders of the namespace.
 
+use super::junctions::JunctionSpec;
 use crate::clock::wall;
 use anyhow::Context;
 use catalog::{Catalog, FileKind, InodeId, NewInode, transact};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use mds::{Access, Delegations, Elsewhere, ExportRule, Exports, Squash};
+use mds::{Access, Delegations, Elsewhere, ExportRule, Exports, Junction, Squash};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -39,14 +40,17 @@ fn number(path: &str) -> u32 {
     (hasher.finish() as u32).max(1)
 }
 
-/// Finds the folder of each export, and makes those that aren't there.
-pub async fn resolve(
-    catalog: &Arc<Catalog>,
-    exports: &[ExportSpec],
-    referrals: &[ReferralSpec],
-) -> anyhow::Result<Exports> {
+/// All that has a place in the namespace.
+pub struct Places<'a> {
+    pub exports: &'a [ExportSpec],
+    pub referrals: &'a [ReferralSpec],
+    pub junctions: &'a [(JunctionSpec, Junction)],
+}
+
+/// Finds the folder of each, and makes those that aren't there.
+pub async fn resolve(catalog: &Arc<Catalog>, places: Places<'_>) -> anyhow::Result<Exports> {
     let mut rules = Vec::new();
-    for export in exports {
+    for export in places.exports {
         let walk = walk(catalog, "export", &export.path).await?;
         let folder = walk.last().copied().unwrap_or(InodeId::ROOT);
         let rule = ExportRule {
@@ -60,10 +64,11 @@ pub async fn resolve(
             delegations: export.delegations,
             manage_gids: export.manage_gids,
             elsewhere: None,
+            junction: None,
         };
         rules.push((rule, walk));
     }
-    for referral in referrals {
+    for referral in places.referrals {
         let walk = walk(catalog, "referral", &referral.path).await?;
         let rule = ExportRule {
             // Of another kind than an export of that path.
@@ -87,6 +92,30 @@ pub async fn resolve(
                 servers: referral.servers.clone(),
                 path: referral.remote_path.clone(),
             }),
+            junction: None,
+        };
+        rules.push((rule, walk));
+    }
+    for (spec, junction) in places.junctions {
+        let walk = walk(catalog, "junction", &spec.path).await?;
+        let root = walk.last().copied();
+        let around = rules.iter().map(|(rule, _)| rule);
+        let around = around.filter(|rule| rule.elsewhere.is_none() && rule.junction.is_none());
+        let around = around
+            .filter(|rule| rule.holds(&spec.path))
+            .max_by_key(|rule| rule.path.len())
+            .with_context(|| format!("junction {}: it lies in no export", spec.path))?;
+        let rule = ExportRule {
+            number: number(&format!("junction {}", spec.path)),
+            path: spec.path.clone(),
+            root: root.context("a junction is below the root")?,
+            access: match (around.access, spec.access) {
+                (Access::ReadWrite, Access::ReadWrite) => Access::ReadWrite,
+                _ => Access::ReadOnly,
+            },
+            delegations: Delegations::default(),
+            junction: Some(junction.clone()),
+            ..around.clone()
         };
         rules.push((rule, walk));
     }

@@ -2,8 +2,8 @@
 //! Never here: HTTP.
 
 use super::samples::{
-    Counter, DataServerHealth, DataServerSample, Direction, Gauge, Latency, OperationSample,
-    ReportOf, ReportSample, Route, Samples,
+    Counter, DataServerHealth, DataServerSample, Direction, Gauge, JunctionSample, Latency,
+    OperationSample, ReportOf, ReportSample, Route, Samples,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -86,6 +86,9 @@ impl Page {
         }
         for report in &samples.reports {
             self.add_report(common, report);
+        }
+        for junction in &samples.junctions {
+            self.add_junction(common, junction);
         }
         for Counter { name, help, value } in &samples.counters {
             self.push(name, help, common.clone(), Point::Counter(*value));
@@ -207,6 +210,56 @@ impl Page {
                 "Errors that clients met at data servers, as they told (LAYOUTERROR)",
                 of(&[("status", status)]),
                 point(*count),
+            );
+        }
+    }
+
+    fn add_junction(&mut self, common: &Labels, sample: &JunctionSample) {
+        let of = |more: &[(&'static str, &str)]| {
+            let mut labels = with(
+                common,
+                &[("junction", &sample.path), ("backend", &sample.backend)],
+            );
+            labels.extend(with(&Labels::new(), more));
+            labels
+        };
+        self.push(
+            "junction_there",
+            "1 where the backend of the junction has been reached",
+            of(&[]),
+            Point::Gauge(f64::from(u8::from(sample.there))),
+        );
+        self.push(
+            "junction_layouts",
+            "Layouts by which clients read a backend's files directly",
+            of(&[]),
+            Point::Counter(sample.layouts),
+        );
+        for (reason, count) in &sample.refused {
+            self.push(
+                "junction_layouts_refused",
+                "Files of a backend that were not laid out for a client, and why",
+                of(&[("reason", reason)]),
+                Point::Counter(*count),
+            );
+        }
+        for (direction, bytes) in [
+            ("read", sample.read_bytes),
+            ("written", sample.written_bytes),
+        ] {
+            self.push(
+                "junction_bytes",
+                "Data of a backend's files that passed the metadata server",
+                of(&[("direction", direction)]),
+                Point::Counter(bytes),
+            );
+        }
+        for (outcome, count) in [("later", sample.delayed), ("failed", sample.broken)] {
+            self.push(
+                "junction_errors",
+                "Calls of a backend that were to come again later, or that failed",
+                of(&[("outcome", outcome)]),
+                Point::Counter(count),
             );
         }
     }

@@ -18,6 +18,7 @@ pub struct Samples {
     pub client_bytes: Vec<ClientBytes>,
     pub data_servers: Vec<DataServerSample>,
     pub reports: Vec<ReportSample>,
+    pub junctions: Vec<JunctionSample>,
     pub counters: Vec<Counter>,
     pub gauges: Vec<Gauge>,
     pub histograms: Vec<Histogram>,
@@ -128,6 +129,25 @@ pub enum ReportOf {
     DataServer(String),
     /// Its number, as `stat` shows it.
     File(u64),
+}
+
+/// A backend's tree, where it is shown.
+#[derive(Debug, Clone)]
+pub struct JunctionSample {
+    pub path: String,
+    pub backend: String,
+    /// Whether the backend has been reached.
+    pub there: bool,
+    /// Layouts by which clients read its files directly.
+    pub layouts: u64,
+    /// Layouts that were refused, by the reason.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Through the metadata server.
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// Calls of the backend that were to come again, and that failed for good.
+    pub delayed: u64,
+    pub broken: u64,
 }
 
 /// A number that only grows.

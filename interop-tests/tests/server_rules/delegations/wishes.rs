@@ -104,7 +104,7 @@ async fn an_export_gives_what_it_is_told_to_and_changes_at_once() -> Result<()> 
     };
     world
         .running()
-        .change_exports(&[export.clone()], &[])
+        .change_exports(&[export.clone()], &[], (&[], &[]))
         .await?;
     let wanted = BOTH | OPEN4_SHARE_ACCESS_WANT_ANY_DELEG;
     let file = a.open_wanting(&root, "f", wanted).await?;
@@ -114,7 +114,10 @@ async fn an_export_gives_what_it_is_told_to_and_changes_at_once() -> Result<()> 
     );
     a.close(&file).await?;
     export.delegations = Delegations::default();
-    world.running().change_exports(&[export], &[]).await?;
+    world
+        .running()
+        .change_exports(&[export], &[], (&[], &[]))
+        .await?;
     let wanted = READ | OPEN4_SHARE_ACCESS_WANT_READ_DELEG;
     let file = a.open_wanting(&root, "f", wanted).await?;
     assert_eq!(

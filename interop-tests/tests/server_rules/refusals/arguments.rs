@@ -88,7 +88,10 @@ async fn every_operation_that_changes_is_refused_in_a_read_only_export() -> Resu
         access: Access::ReadOnly,
         ..everything("/a")
     };
-    world.running().change_exports(&[read_only], &[]).await?;
+    world
+        .running()
+        .change_exports(&[read_only], &[], (&[], &[]))
+        .await?;
     let cases = cases(&file.fh, Nfsstat4::Rofs, owed(Nfsstat4::Rofs)?);
     refused(&a, cases).await?;
     world.ends_without_leak().await

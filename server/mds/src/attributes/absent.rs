@@ -73,13 +73,14 @@ impl Compound<'_> {
         Ok(told)
     }
 
-    /// All that is here is one file system; each that is elsewhere is another.
+    /// All that is in the catalog is one file system; each that is elsewhere, or a backend's own, is another.
     pub(super) fn fsid_of(&self, file: &File) -> Fsid4 {
         Fsid4 {
             major: self.server.identity.fsid,
-            minor: match file.export.elsewhere {
-                Some(_) => u64::from(file.export.number),
-                None => 0,
+            minor: if file.export.covers() {
+                u64::from(file.export.number)
+            } else {
+                0
             },
         }
     }

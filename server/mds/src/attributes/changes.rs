@@ -5,6 +5,7 @@ use crate::compound::Compound;
 use crate::identity::acl::{self, BirthMode, INHERITANCE};
 use crate::identity::{Credential, Want, may, number, owns};
 use crate::status::Refusal;
+use backend::tree::{NodeChanges, SetTime};
 use catalog::{Ace, AceKind, FileKind, Inode, Label, Timestamp, Who};
 use std::sync::Arc;
 use wire::nfs4::*;
@@ -107,7 +108,7 @@ impl Changes {
             Fattr4::Malformed { .. } => return Err(Nfsstat4::Badxdr.into()),
         };
         let mask = asked.mask();
-        let known = cx.known_attributes();
+        let known = cx.known_attributes(cx.file()?);
         if !mask.difference(known.settable()).is_empty() {
             // RFC 8881 §5.5: an attribute that can only be read is INVAL, one that isn't there ATTRNOTSUPP.
             let there = mask.difference(known.supported()).is_empty();
@@ -230,6 +231,22 @@ impl Changes {
             return Err(Nfsstat4::Access.into());
         }
         Ok(())
+    }
+
+    /// What a backend's tree is asked for, which has no lists and no labels. `mode` is what it is now.
+    pub fn of_node(&self, mode: u32) -> NodeChanges {
+        let time = |time: NewTime| match time {
+            NewTime::Now => SetTime::Now,
+            NewTime::At(at) => SetTime::At(crate::junction::nanos(at)),
+        };
+        NodeChanges {
+            mode: self.mode.map(|new| new.of(mode)),
+            uid: self.uid,
+            gid: self.gid,
+            size: self.size,
+            atime: self.atime.map(time),
+            mtime: self.mtime.map(time),
+        }
     }
 
     /// Applies all but the size.

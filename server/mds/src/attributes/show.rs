@@ -72,7 +72,7 @@ impl Compound<'_> {
         inode: &Inode,
         asked: Bitmap4,
     ) -> Result<Box<Attributes>, Refusal> {
-        let asked = self.readable(asked)?;
+        let asked = self.readable(file, asked)?;
         if file.export.elsewhere.is_some() {
             return self.absent_attributes(file, inode, asked);
         }
@@ -88,6 +88,9 @@ impl Compound<'_> {
             shown.files_free = Some(free);
             shown.files_total = Some(MAX_FILES);
             shown.retain(asked);
+        }
+        if let Some(junction) = &file.export.junction {
+            Box::pin(junction.correct(&mut shown, asked, file, inode)).await?;
         }
         Ok(shown)
     }
@@ -110,7 +113,7 @@ impl Compound<'_> {
     fn show(&self, shown: &mut Attributes, attribute: Attr, file: &File, inode: &Inode) {
         let limits = || self.server.state.lock().limits().clone();
         let space = || self.server.objects.space();
-        let known = || -> Known { self.known_attributes() };
+        let known = || -> Known { self.known_attributes(file) };
         match attribute {
             Attr::SupportedAttrs => shown.supported_attrs = Some(known().supported()),
             Attr::Type => shown.file_type = Some(file_type(inode.kind)),

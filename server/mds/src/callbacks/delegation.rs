@@ -3,7 +3,6 @@
 
 use super::{CallbackFailure, RETRY};
 use crate::delegations::holder::{Told, timestamp};
-use crate::filehandle::Named;
 use crate::server::Server;
 use crate::state::{About, ClientId, Delegation, DelegationRecall};
 use bytes::Bytes;
@@ -118,10 +117,7 @@ impl Server {
     }
 
     pub(super) fn handle_of_delegation(&self, delegation: &Delegation) -> Bytes {
-        self.handle_key.seal(Named {
-            export: delegation.tag,
-            id: delegation.inode,
-        })
+        self.handle_of(delegation.tag, delegation.inode)
     }
 }
 

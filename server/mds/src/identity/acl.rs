@@ -284,6 +284,16 @@ pub enum BirthMode {
     WithUmask { mode: u32, umask: u32 },
 }
 
+impl BirthMode {
+    /// Where nothing is inherited.
+    pub fn without_list(self) -> u32 {
+        match self {
+            BirthMode::Unsaid(mode) | BirthMode::Said(mode) => mode,
+            BirthMode::WithUmask { mode, umask } => mode & !umask,
+        }
+    }
+}
+
 /// Mode and list of what is made in a folder with `parent`'s list (§6.4.3).
 pub fn at_birth(parent: Option<&Acl>, asked: BirthMode, directory: bool) -> (u32, Option<Acl>) {
     let aces = parent.map_or_else(Vec::new, |parent| inherited(parent, directory));

@@ -17,32 +17,7 @@ use wire::nfs4::{Create4Args, Create4Ok, Createtype4, Nfsstat4};
 pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<Create4Ok, Refusal> {
     let directory = cx.changeable_directory()?;
     let credential = cx.credential(&directory);
-    let (kind, rdev, target) = match args.objtype {
-        Createtype4::Dir => (FileKind::Directory, (0, 0), None),
-        Createtype4::Sock => (FileKind::Socket, (0, 0), None),
-        Createtype4::Fifo => (FileKind::Fifo, (0, 0), None),
-        Createtype4::Blk(device) => (FileKind::Block, (device.specdata1, device.specdata2), None),
-        Createtype4::Chr(device) => (
-            FileKind::Character,
-            (device.specdata1, device.specdata2),
-            None,
-        ),
-        Createtype4::Lnk(target) => (FileKind::Symlink, (0, 0), Some(target)),
-        Createtype4::Other(_) => return Err(Nfsstat4::Badtype.into()),
-    };
-    match &target {
-        Some(target) if target.is_empty() || target.contains(&0) => {
-            return Err(Nfsstat4::Inval.into());
-        }
-        Some(target) if target.len() > SYMLINK_MAX_BYTES => {
-            return Err(Nfsstat4::Nametoolong.into());
-        }
-        _ => {}
-    }
-    // mknod(2) of a device is for the privileged alone.
-    if matches!(kind, FileKind::Block | FileKind::Character) && !credential.is_root() {
-        return Err(Nfsstat4::Perm.into());
-    }
+    let Making { kind, rdev, target } = Making::of(args.objtype, &credential)?;
     let name = Name::checked(args.objname)?;
     let changes = Changes::of_new(args.createattrs, cx).await?;
     changes.fits(kind)?;
@@ -69,14 +44,46 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
         Ok(inode)
     })?;
     entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
-    cx.set_current(File {
-        id: done.value.id,
-        export: directory.export,
-    });
+    cx.set_current(File::new(done.value.id, directory.export));
     Ok(Create4Ok {
         cinfo: change_info(&done, directory.id),
         attrset: changes.asked,
     })
+}
+
+/// What is to be made.
+pub(super) struct Making {
+    pub kind: FileKind,
+    /// Major and minor of a device.
+    pub rdev: (u32, u32),
+    /// Of a symbolic link.
+    pub target: Option<Bytes>,
+}
+
+impl Making {
+    pub fn of(objtype: Createtype4, credential: &Credential) -> Result<Self, Refusal> {
+        let plain = |kind| (kind, (0, 0), None);
+        let (kind, rdev, target) = match objtype {
+            Createtype4::Dir => plain(FileKind::Directory),
+            Createtype4::Sock => plain(FileKind::Socket),
+            Createtype4::Fifo => plain(FileKind::Fifo),
+            Createtype4::Blk(it) => (FileKind::Block, (it.specdata1, it.specdata2), None),
+            Createtype4::Chr(it) => (FileKind::Character, (it.specdata1, it.specdata2), None),
+            Createtype4::Lnk(target) if target.is_empty() || target.contains(&0) => {
+                return Err(Nfsstat4::Inval.into());
+            }
+            Createtype4::Lnk(target) if target.len() > SYMLINK_MAX_BYTES => {
+                return Err(Nfsstat4::Nametoolong.into());
+            }
+            Createtype4::Lnk(target) => (FileKind::Symlink, (0, 0), Some(target)),
+            Createtype4::Other(_) => return Err(Nfsstat4::Badtype.into()),
+        };
+        // mknod(2) of a device is for the privileged alone.
+        if matches!(kind, FileKind::Block | FileKind::Character) && !credential.is_root() {
+            return Err(Nfsstat4::Perm.into());
+        }
+        Ok(Self { kind, rdev, target })
+    }
 }
 
 /// `PATH_MAX` less its NUL: what `symlink(2)` takes.

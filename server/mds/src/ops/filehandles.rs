@@ -26,8 +26,10 @@ pub(crate) async fn putfh(args: Putfh4Args, cx: &mut Compound<'_>) -> Result<(),
 async fn file_of(args: &Putfh4Args, cx: &Compound<'_>) -> Result<File, Refusal> {
     let file = cx.named(&args.object)?;
     cx.enter(&file.export).await?;
-    // A deleted file's handle is STALE at once (RFC 8881 §4.2.3), whatever comes next.
-    cx.server.catalog.inode(file.id).await?;
+    // A deleted file's handle is STALE at once (RFC 8881 §4.2.3), whatever comes next; a backend tells by itself.
+    if file.node.is_none() {
+        cx.server.catalog.inode(file.id).await?;
+    }
     Ok(file)
 }
 
@@ -38,10 +40,7 @@ pub(crate) async fn putrootfh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
         return Err(Nfsstat4::Access.into());
     }
     cx.enter(export).await?;
-    cx.set_current(File {
-        id: InodeId::ROOT,
-        export: Arc::clone(export),
-    });
+    cx.set_current(File::new(InodeId::ROOT, Arc::clone(export)));
     Ok(())
 }
 
@@ -65,7 +64,9 @@ pub(crate) async fn restorefh(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     // RFC 8881 §18.27.4: nothing saved is NOFILEHANDLE since 4.1, not RESTOREFH.
     let file = cx.saved_file()?.clone();
     // An operation in between may have removed it, and what comes next may not look.
-    cx.server.catalog.inode(file.id).await?;
+    if file.node.is_none() {
+        cx.server.catalog.inode(file.id).await?;
+    }
     cx.current = Some(file);
     cx.stateid = cx.saved_stateid;
     Ok(())

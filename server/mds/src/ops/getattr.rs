@@ -14,11 +14,7 @@ pub(crate) async fn getattr(
     cx: &mut Compound<'_>,
 ) -> Result<Getattr4Ok, Refusal> {
     let file = cx.file()?.clone();
-    let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
-    let inode = cx
-        .server
-        .shown_inode(file.id, asker, args.attr_request)
-        .await?;
+    let inode = cx.shown_inode(args.attr_request).await?;
     Ok(Getattr4Ok {
         obj_attributes: cx.attributes(&file, &inode, args.attr_request).await?,
     })

@@ -44,6 +44,13 @@ pub(super) async fn suspect(
     file: &File,
     cx: &Compound<'_>,
 ) {
+    if let Some(junction) = &file.export.junction {
+        if errors.into_iter().next().is_some() {
+            cx.server.metrics.layout_errors.fetch_add(1, Relaxed);
+            junction.refuse_direct(file.id, cx.time);
+        }
+        return;
+    }
     let mut servers = BTreeSet::new();
     let mut handle_refused = false;
     for error in errors {

@@ -163,7 +163,7 @@ pub(crate) async fn layoutget(
     })
 }
 
-fn checked(args: &Layoutget4Args, file: &File) -> Result<LayoutMode, Refusal> {
+pub(super) fn checked(args: &Layoutget4Args, file: &File) -> Result<LayoutMode, Refusal> {
     if args.layout_type != LAYOUT4_FLEX_FILES {
         return Err(Nfsstat4::UnknownLayouttype.into());
     }

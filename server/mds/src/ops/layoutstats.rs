@@ -37,9 +37,16 @@ pub(super) fn count(
     cx: &Compound<'_>,
 ) -> Result<(), Refusal> {
     let device = DeviceId(deviceid.0);
-    let Some((server, _)) = device.parse().filter(|(id, _)| cx.server.is_known(*id)) else {
+    let Some((server, _)) = device.parse() else {
         return Ok(());
     };
+    let known = match &file.export.junction {
+        Some(junction) => junction.data_server() == Some(server),
+        None => cx.server.is_known(server),
+    };
+    if !known {
+        return Ok(());
+    }
     let seconds = u64::try_from(told.duration.seconds).unwrap_or(0);
     let said = Statistics {
         client: cx.client()?,

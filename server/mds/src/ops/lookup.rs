@@ -30,10 +30,10 @@ pub(super) async fn find(
             .step(directory.id, &name, cx.connection.peer.ip())
             .ok_or(Nfsstat4::Noent)?;
         cx.enter(&step.export).await?;
-        return Ok(File {
-            id: step.id,
-            export: Arc::clone(&step.export),
-        });
+        return Ok(File::new(step.id, Arc::clone(&step.export)));
+    }
+    if let Some(junction) = &directory.export.junction {
+        return Box::pin(super::junction::lookup(junction, directory, &name, cx)).await;
     }
     let folder = cx.server.catalog.inode(directory.id).await?;
     in_path(&cx.credential(directory), &folder, Want::EXECUTE)?;
@@ -42,14 +42,17 @@ pub(super) async fn find(
         .lookup(directory.id, &name)
         .await?
         .ok_or(Nfsstat4::Noent)?;
-    Ok(File {
-        id: entry.id,
-        export: cx.settings().exports.beyond(&directory.export, entry.id),
-    })
+    let export = cx.settings().exports.beyond(&directory.export, entry.id);
+    Ok(File::new(entry.id, export))
 }
 
 pub(crate) async fn lookupp(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     let file = cx.file()?;
+    if file.export.junction.is_some() {
+        let parent = Box::pin(super::junction::parent(file, cx)).await?;
+        cx.set_current(parent);
+        return Ok(());
+    }
     let inode = cx.inode().await?;
     match inode.kind {
         FileKind::Directory => {}
@@ -76,6 +79,6 @@ pub(crate) async fn lookupp(cx: &mut Compound<'_>) -> Result<(), Refusal> {
     } else {
         Arc::clone(&file.export)
     };
-    cx.set_current(File { id: parent, export });
+    cx.set_current(File::new(parent, export));
     Ok(())
 }

@@ -19,6 +19,7 @@ mod getdeviceinfo;
 mod getxattr;
 mod io;
 mod io_advise;
+mod junction;
 mod layoutcommit;
 mod layouterror;
 mod layoutget;
@@ -69,6 +70,9 @@ pub(crate) async fn dispatch(operation: ArgOp, cx: &mut Compound<'_>) -> ResOp {
         && !absent::goes_on_elsewhere(opnum)
     {
         return ResOp::failed(opnum, Nfsstat4::Moved);
+    }
+    if junction::has_its_own(opnum, cx) {
+        return Box::pin(junction::dispatch(operation, cx)).await;
     }
     match operation {
         ArgOp::Access(args) => ResOp::Access(access::access(args, cx).await.map_err(no)),

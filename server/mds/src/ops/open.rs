@@ -223,7 +223,7 @@ async fn reserve(
     }
 }
 
-fn shares(args: &Open4Args) -> Result<(Access, Deny), Refusal> {
+pub(super) fn shares(args: &Open4Args) -> Result<(Access, Deny), Refusal> {
     let access = Access::from_bits(args.share_access & OPEN4_SHARE_ACCESS_BOTH);
     let deny = Deny::from_bits(args.share_deny);
     Ok((access.ok_or(Nfsstat4::Inval)?, deny.ok_or(Nfsstat4::Inval)?))
@@ -278,7 +278,7 @@ fn existing(file: File, parent: &Inode) -> Target {
     }
 }
 
-fn openable(
+pub(super) fn openable(
     inode: &Inode,
     access: Access,
     credential: &Credential,
@@ -329,10 +329,7 @@ async fn create(
     let parent = reader.inode(directory.id).await?;
     in_path(&credential, &parent, Want::EXECUTE)?;
     if let Some(entry) = reader.lookup(directory.id, &name).await? {
-        let file = File {
-            id: entry.id,
-            export: Arc::clone(&directory.export),
-        };
+        let file = File::new(entry.id, Arc::clone(&directory.export));
         return taken(file, &parent, (how, verifier), &changes, client, cx).await;
     }
     Compound::changeable(directory)?;
@@ -373,10 +370,7 @@ async fn create(
     placement.map(Placement::used).unwrap_or_default();
     entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
     Ok(Some(Target {
-        file: File {
-            id: inode.id,
-            export: Arc::clone(&directory.export),
-        },
+        file: File::new(inode.id, Arc::clone(&directory.export)),
         cinfo: change_info(&done, directory.id),
         attrset: changes.asked,
         created: true,

@@ -43,7 +43,7 @@ pub(crate) async fn readdir(
         return Err(Nfsstat4::NotSame.into());
     }
     // A file system without a named attribute must not be asked to set one.
-    let asked = cx.readable(args.attr_request)?;
+    let asked = cx.readable(&directory, args.attr_request)?;
     let mut page = Page::new(&args, cx.room)?;
     if directory.export.is_pseudo() {
         page.pseudo(cx, &directory, args.cookie, asked).await?;
@@ -61,9 +61,9 @@ pub(crate) async fn readdir(
 }
 
 /// The reply as it grows up to the client's limits.
-struct Page {
-    entries: Vec<Entry4>,
-    eof: bool,
+pub(super) struct Page {
+    pub entries: Vec<Entry4>,
+    pub eof: bool,
     /// Bytes left of `maxcount`, which counts the whole READDIR4resok.
     left: usize,
     /// Bytes left of `dircount`; a hint, 0 is none.
@@ -72,7 +72,7 @@ struct Page {
 }
 
 impl Page {
-    fn new(args: &Readdir4Args, room: usize) -> Result<Self, Refusal> {
+    pub fn new(args: &Readdir4Args, room: usize) -> Result<Self, Refusal> {
         // Number and status of the operation come before the READDIR4resok.
         let most = (args.maxcount as usize).min(room.saturating_sub(8));
         let left = most
@@ -89,7 +89,7 @@ impl Page {
     }
 
     /// Whether there was room for it.
-    fn push(&mut self, entry: Entry4) -> bool {
+    pub fn push(&mut self, entry: Entry4) -> bool {
         self.scratch.truncate(0);
         entry.encode(&mut self.scratch);
         let Some(left) = self.left.checked_sub(self.scratch.len()) else {
@@ -162,10 +162,7 @@ impl Page {
                 continue;
             }
             let inode = reader.inode(step.id).await?;
-            let file = File {
-                id: step.id,
-                export: Arc::clone(&step.export),
-            };
+            let file = File::new(step.id, Arc::clone(&step.export));
             cx.enter(&file.export).await?;
             let attrs = cx.attributes(&file, &inode, asked).await?;
             if !self.push(Entry4 {
@@ -188,11 +185,17 @@ async fn shown(
     inode: &Inode,
     asked: Bitmap4,
 ) -> Result<Entry4, Refusal> {
-    let file = File {
-        id: entry.id,
-        export: cx.settings().exports.beyond(&directory.export, entry.id),
-    };
-    let attrs = match cx.attributes(&file, inode, asked).await {
+    let export = cx.settings().exports.beyond(&directory.export, entry.id);
+    let file = File::new(entry.id, export);
+    let covering = file
+        .export
+        .junction
+        .as_ref()
+        .map(|there| there.covering(inode.clone()));
+    let attrs = match cx
+        .attributes(&file, covering.as_ref().unwrap_or(inode), asked)
+        .await
+    {
         // A client that can be told of one file's refusal gets the other files (§18.23.3).
         Err(refusal) if asked.contains(Attr::RdattrError) => Box::new(Attributes {
             rdattr_error: Some(refusal.status),

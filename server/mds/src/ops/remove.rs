@@ -29,7 +29,7 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
             return Err(Nfsstat4::Noent.into());
         };
         // It isn't empty: there is a file system in it.
-        if cx.settings().exports.is_referral(entry.id) {
+        if cx.settings().exports.is_covered(entry.id) {
             return Err(Nfsstat4::Notempty.into());
         }
         match reader.inode(entry.id).await {

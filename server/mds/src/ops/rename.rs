@@ -46,9 +46,9 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         }
         let (moved, replaced) = (entry.id, reader.lookup(to.id, &newname).await?);
         let replaced = replaced.map(|entry| entry.id);
-        // A referral is the root of another file system (§18.26.3).
+        // The root of another file system (§18.26.3).
         let exports = &cx.settings().exports;
-        if exports.is_referral(moved) || replaced.is_some_and(|id| exports.is_referral(id)) {
+        if exports.is_covered(moved) || replaced.is_some_and(|id| exports.is_covered(id)) {
             return Err(Nfsstat4::Xdev.into());
         }
         let folders = Folders::undelegated(&from, &to, cx).await?;

@@ -18,11 +18,10 @@ async fn matches(fattr: Fattr4, cx: &mut Compound<'_>) -> Result<bool, Refusal> 
     if mask.contains(Attr::RdattrError) {
         return Err(Nfsstat4::Inval.into());
     }
-    if mask != cx.readable(mask)? {
+    if mask != cx.readable(&file, mask)? {
         return Err(Nfsstat4::Attrnotsupp.into());
     }
-    let asker = cx.admitted.as_ref().map(|admitted| admitted.client);
-    let inode = cx.server.shown_inode(file.id, asker, mask).await?;
+    let inode = cx.shown_inode(mask).await?;
     // As numbers, so that one owner is the same however he is written. RFC 8881 §15.2: an owner whom
     // nobody knows has no error here, and is nobody's.
     match cx.take_names(&mut expected).await {

@@ -190,6 +190,7 @@ impl World {
             delegations: mds::Delegations::ALL,
             manage_gids: false,
             elsewhere: None,
+            junction: None,
         };
         let server = Server::new(Parts {
             catalog: Arc::clone(&catalog),

@@ -1,0 +1,203 @@
+//! An existing export of a filer (NFS-Ganesha), shown in the mount with its data in place.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Verdict;
+use super::suites::{EXPECTED_OF_EXPORT, run_fsx_of_v3, run_pjdfstest};
+use crate::harness::bytes::{MIB, human};
+use crate::harness::command;
+use crate::harness::ganesha::Ganesha;
+use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_from};
+use crate::harness::metrics::Scrape;
+use crate::harness::net;
+
+/// The filer's place on the network, beside the data servers.
+const FILER: u8 = 5;
+const LARGE_MIB: u64 = 64;
+const USER: u32 = 1001;
+
+/// A tree that somebody left there long before this server came.
+fn left_by_others(folder: &Path) -> Result<()> {
+    let team = folder.join("team");
+    fs::create_dir_all(&team)?;
+    for number in 0..200 {
+        let file = team.join(format!("note-{number}"));
+        fs::write(&file, format!("note {number}\n"))?;
+        chown(&file, Some(USER), Some(USER))?;
+    }
+    symlink("note-7", team.join("latest"))?;
+    command::run(
+        "dd",
+        &[
+            "if=/dev/urandom",
+            &format!("of={}", folder.join("large").display()),
+            "bs=1M",
+            &format!("count={LARGE_MIB}"),
+        ],
+    )?;
+    for (name, owner, mode) in [("large", USER, 0o640), ("team", USER, 0o755)] {
+        let path = folder.join(name);
+        chown(&path, Some(owner), Some(owner))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    }
+    fs::write(folder.join("roots"), "of root alone\n")?;
+    fs::set_permissions(folder.join("roots"), fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
+    Ok(())
+}
+
+struct Site {
+    folder: PathBuf,
+    address: Ipv4Addr,
+    filer: Ganesha,
+    split: Split,
+}
+
+fn site(lab: &Lab) -> Result<Site> {
+    let folder = lab.state.join("filer");
+    fs::create_dir_all(&folder)?;
+    let address = net::data_server(FILER);
+    let filer = Ganesha::start(&lab.state, address, &folder)?;
+    let exports = format!(
+        "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
+         [[backend]]\nname = \"filer1\"\nkind = \"nfs\"\nserver = \"{address}\"\nmount_port = 20048\nexport = \"{}\"\n\n\
+         [[junction]]\npath = \"/projects\"\nbackend = \"filer1\"\n",
+        folder.display()
+    );
+    let split = headrace::split(
+        &lab.headrace,
+        &lab.state,
+        &SplitOptions {
+            own_data_servers: 1,
+            exports,
+            lease_seconds: 10,
+            grace_seconds: 10,
+            ..SplitOptions::default()
+        },
+    )?;
+    Ok(Site {
+        folder,
+        address,
+        filer,
+        split,
+    })
+}
+
+/// As the programs of a user meet it: one mount, in which a folder is another file system.
+const WORK: &str = r#"
+set -e
+cd /run/mnt/projects
+[ "$(cat team/latest)" = "note 7" ]
+[ "$(ls team | wc -l)" = 201 ]
+# Written there by others' ids, as the filer judges them.
+setpriv --reuid 1001 --regid 1001 --clear-groups sh -c 'echo more >>team/note-7; mkdir team/new; echo x >team/new/f'
+! setpriv --reuid 1002 --regid 1002 --clear-groups sh -c 'echo no >team/note-8' 2>/dev/null
+! setpriv --reuid 1002 --regid 1002 --clear-groups cat large >/dev/null 2>&1
+[ "$(stat -c %u:%g team/new/f)" = 1001:1001 ]
+[ "$(cat roots)" = "of root alone" ]
+# Another file system, as between disks.
+echo here >/run/mnt/here
+! ln /run/mnt/here across 2>/dev/null
+mv /run/mnt/here moved
+[ "$(cat moved)" = here ]
+find /run/mnt -xdev -name note-7 | grep -q . && exit 1
+find /run/mnt -name note-7 | grep -q .
+cp large /run/mnt/by-cp && cmp large /run/mnt/by-cp && cp /run/mnt/by-cp back && cmp large back && rm back
+cp -r /usr/include/linux copied
+diff -r /usr/include/linux copied
+tar cf /run/tmp.tar copied && rm -r copied && tar xf /run/tmp.tar && diff -r /usr/include/linux copied
+ln moved linked && [ "$(stat -c %h linked)" = 2 ]
+mv copied renamed && rm -r renamed
+ln -s moved soft && [ "$(cat soft)" = here ]
+mkfifo pipe && [ -p pipe ]
+chmod 640 moved && touch -d 2001-01-01 moved && [ "$(stat -c %a:%Y moved)" = 640:978307200 ]
+truncate -s 1M moved && [ "$(stat -c %s moved)" = 1048576 ]
+rm pipe soft linked
+grep -q "/run/mnt/projects nfs4" /proc/mounts
+df /run/mnt/projects >/dev/null
+"#;
+
+pub fn run(lab: &mut Lab) -> Result<Verdict> {
+    let folder = lab.state.join("filer");
+    fs::create_dir_all(&folder)?;
+    left_by_others(&folder)?;
+    let mut site = site(lab)?;
+    let (mut a, mut b) = lab.two_mounted()?;
+    let sum = command::run(
+        "sha256sum",
+        &[&site.folder.join("large").display().to_string()],
+    )?;
+    let sum = sum.split(' ').next().context("a sum")?.to_owned();
+    a.sh(WORK, MINUTE * 3)?;
+    b.sh(
+        &format!("[ \"$(cat {MOUNT}/projects/team/new/f)\" = x ]"),
+        MINUTE,
+    )?;
+    // Directly, from both kernels.
+    let mut facts = Vec::new();
+    for client in [&mut a, &mut b] {
+        let before = lab.net.traffic()?;
+        let read = client.sh(
+            &format!(
+                "echo 3 >/proc/sys/vm/drop_caches && setpriv --reuid {USER} --regid {USER} --clear-groups sha256sum {MOUNT}/projects/large"
+            ),
+            MINUTE,
+        )?;
+        ensure!(read.starts_with(&sum), "other bytes were read: {read}");
+        let moved = lab.net.traffic()?.since(&before);
+        let from = client.address();
+        let direct = moved.sum(|c| *c.server.ip() == site.address && *c.client.ip() == from);
+        let through = moved.to_mds().both_bytes();
+        let share = direct.to_client_bytes as f64 / (direct.to_client_bytes + through) as f64;
+        ensure!(
+            direct.to_client_bytes >= LARGE_MIB * MIB && share >= 0.99,
+            "of {} read {} came directly from the filer and {} passed the metadata server",
+            human(LARGE_MIB * MIB),
+            human(direct.to_client_bytes),
+            human(through),
+        );
+        facts.push(format!(
+            "{}: {:.2} % of the bytes past the metadata server",
+            client.release(),
+            100.0 * share
+        ));
+    }
+    // Behind this server's back.
+    fs::write(site.folder.join("team/note-9"), "changed at the filer\n")?;
+    fs::write(site.folder.join("team/note-new"), "made at the filer\n")?;
+    a.sh(
+        &format!(
+            "for i in $(seq 100); do \
+               [ \"$(cat {MOUNT}/projects/team/note-9)\" = 'changed at the filer' ] && \
+               [ \"$(cat {MOUNT}/projects/team/note-new)\" = 'made at the filer' ] && exit 0; sleep 1; done; exit 1"
+        ),
+        MINUTE * 2,
+    )?;
+    let metrics = Scrape::of(METRICS)?;
+    ensure!(
+        metrics.sum("headrace_junction_layouts_total", &[]) >= 2.0
+            && metrics.sum("headrace_junction_bytes_total", &["direction=\"written\""]) > 0.0,
+        "the metrics don't tell which way bytes went"
+    );
+    site.filer.still_runs()?;
+    site.split.mds.still_runs()?;
+    Ok(Verdict::Held(facts))
+}
+
+/// The suites of POSIX on an export in place.
+pub fn suites(lab: &mut Lab) -> Result<Verdict> {
+    let mut site = site(lab)?;
+    fs::set_permissions(&site.folder, fs::Permissions::from_mode(0o777))?;
+    let mut client = lab.client("a")?;
+    mount_from(&mut client, "10.99.0.1:/projects", "vers=4.2")?;
+    run_fsx_of_v3(&mut client)?;
+    let verdict = run_pjdfstest(lab, &mut client, EXPECTED_OF_EXPORT)?;
+    site.filer.still_runs()?;
+    Ok(verdict)
+}

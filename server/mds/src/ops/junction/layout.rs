@@ -1,0 +1,103 @@
+//! LAYOUTGET in a junction, RFC 8881 §18.43: a file that its owner may read at the filer is read there,
+//! by the filer's own filehandle and in its owner's name, once OPEN has found that the client may.
+//! Linux: LAYOUTUNAVAILABLE sends it through this server; an ACCES of the filer comes here as LAYOUTERROR.
+
+use super::{Place, held};
+use crate::compound::Compound;
+use crate::junction::DirectRefusal;
+use crate::ops::layoutget::checked;
+use crate::state::{GateMode, LayoutMode, LayoutRequest};
+use crate::status::Refusal;
+use backend::tree::NodeKind;
+use bytes::Bytes;
+use std::sync::atomic::Ordering::Relaxed;
+use wire::nfs4::{
+    Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
+    Layoutiomode4, Nfsstat4, Stateid4, flex,
+};
+use wire::xdr::to_bytes;
+
+pub(super) async fn layoutget(
+    args: &Layoutget4Args,
+    cx: &mut Compound<'_>,
+) -> Result<Layoutget4Ok, Refusal> {
+    let file = cx.file()?.clone();
+    let mode = checked(args, &file)?;
+    let (client, stateid) = (cx.client()?, cx.resolve(args.stateid)?);
+    let place = Place::of(&file, cx).await?;
+    let through = |why: DirectRefusal| {
+        place.junction.counters().of(why).fetch_add(1, Relaxed);
+        Refusal::from(Nfsstat4::Layoutunavailable)
+    };
+    if mode == LayoutMode::Write {
+        return Err(through(DirectRefusal::Write));
+    }
+    if place.junction.refuses_direct(file.id, cx.time) {
+        return Err(through(DirectRefusal::Denied));
+    }
+    let stat = place.stat().await?;
+    if stat.kind != NodeKind::Regular {
+        return Err(Nfsstat4::WrongType.into());
+    }
+    let (Some(server), Some(direct)) = (
+        place.junction.data_server(),
+        place.tree().direct(&place.handle, &stat),
+    ) else {
+        return Err(through(DirectRefusal::NotThere));
+    };
+    let Some(device) = cx.server.devices.read().id_of(server) else {
+        return Err(through(DirectRefusal::NotThere));
+    };
+    let data_server = flex::DataServer {
+        deviceid: Deviceid4(device.0),
+        efficiency: 0,
+        stateid: Stateid4::ANONYMOUS,
+        fh_vers: vec![direct.handle],
+        user: Bytes::from(direct.reader.uid.to_string()),
+        group: Bytes::from(direct.reader.gid.to_string()),
+    };
+    let body = to_bytes(&flex::Layout {
+        stripe_unit: 0,
+        mirrors: vec![flex::Mirror {
+            data_servers: vec![data_server],
+        }],
+        flags: 0,
+        stats_collect_hint: cx.server.settings().stats_seconds,
+    });
+    let limit = (args.maxcount as usize).min(cx.room.saturating_sub(8));
+    if body.len() > limit {
+        return Err(Nfsstat4::Toosmall.into());
+    }
+    let _inside = cx.server.enter(file.id, GateMode::Shared).await?;
+    let request = LayoutRequest {
+        client,
+        inode: file.id,
+        stateid,
+        mode,
+        size_epoch: 0,
+        servers: &[server],
+        tag: file.export.number,
+    };
+    held(&file, cx);
+    let stateid = {
+        let mut state = cx.server.state.lock();
+        let reservation = state.layout_reserve(&request)?;
+        let stateid = state.layout_confirm(reservation)?;
+        cx.gave(&mut state, stateid);
+        stateid
+    };
+    place.junction.counters().layouts.fetch_add(1, Relaxed);
+    Ok(Layoutget4Ok {
+        return_on_close: true,
+        stateid: cx.set_stateid(stateid),
+        layout: vec![Layout4 {
+            offset: 0,
+            length: u64::MAX,
+            iomode: Layoutiomode4::Read,
+            content: LayoutContent4 {
+                layout_type: LAYOUT4_FLEX_FILES,
+                body,
+            },
+        }],
+    })
+}

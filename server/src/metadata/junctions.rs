@@ -1,0 +1,345 @@
+//! From `[[backend]]` and `[[junction]]` to trees in the namespace: reached in the background, kept over
+//! a reload where nothing of them changed, given up when they are taken out.
+//!
+//! Never here: what a tree is asked.
+
+use super::data_servers::address_of;
+use super::late_tree::LateTree;
+use crate::clock::wall;
+use anyhow::Context;
+use backend::tree::{Tree, TreeAbilities};
+use backend_nfs::{Address, ExportOptions, NfsExport};
+use bytes::Bytes;
+use catalog::{Catalog, DataServerRecord};
+use layout::{DataServerId, Device};
+use mds::{Access, Junction, Server};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// Between tries to reach a backend that is away.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// An entry of `[[backend]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendSpec {
+    pub name: String,
+    pub keeper: Keeper,
+}
+
+/// Who keeps a backend's files.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Keeper {
+    /// An existing export of an NFSv3 server.
+    Nfs(NfsSpec),
+    /// A tree that the caller brings.
+    Given(GivenTree),
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keeper::Nfs(spec) => spec.fmt(f),
+            Keeper::Given(_) => f.write_str("a given tree"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NfsSpec {
+    pub host: String,
+    pub port: u16,
+    pub mount_port: Option<u16>,
+    pub export: String,
+}
+
+/// Equal where it is the very same.
+#[derive(Clone)]
+pub struct GivenTree(pub Arc<dyn Tree>);
+
+impl PartialEq for GivenTree {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for GivenTree {}
+
+/// An entry of `[[junction]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JunctionSpec {
+    /// Absolute, below an export.
+    pub path: String,
+    /// The name of a backend.
+    pub backend: String,
+    /// Within the backend; "/" is all of it.
+    pub folder: String,
+    pub access: Access,
+}
+
+/// Every tree that is shown somewhere.
+pub struct Backends {
+    catalog: Arc<Catalog>,
+    /// Whom devices are told to, once it is there.
+    server: watch::Sender<Option<Weak<Server>>>,
+    /// By the path of their junctions.
+    kept: Mutex<HashMap<String, Arc<Kept>>>,
+}
+
+struct Kept {
+    spec: JunctionSpec,
+    backend: BackendSpec,
+    tree: Arc<LateTree>,
+    junction: Junction,
+    reaching: AbortHandle,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.reaching.abort();
+    }
+}
+
+/// How a tree at a junction does.
+pub struct Shown {
+    pub spec: JunctionSpec,
+    pub junction: Junction,
+    /// Why its backend isn't there.
+    pub absence: Option<Arc<str>>,
+}
+
+impl Backends {
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self {
+            catalog,
+            server: watch::Sender::new(None),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// From now on devices are told to clients.
+    pub fn serve(&self, server: &Arc<Server>) {
+        self.server.send_replace(Some(Arc::downgrade(server)));
+    }
+
+    /// The trees of `junctions`. Those that stay are the same as before, and the others are let go.
+    pub async fn resolve(
+        &self,
+        backends: &[BackendSpec],
+        junctions: &[JunctionSpec],
+    ) -> anyhow::Result<Vec<(JunctionSpec, Junction)>> {
+        let mut next = HashMap::new();
+        let mut resolved = Vec::new();
+        for spec in junctions {
+            let backend = backends.iter().find(|backend| backend.name == spec.backend);
+            let backend = backend.with_context(|| {
+                format!(
+                    "junction {}: there is no backend {} that can be shown (buckets can't yet)",
+                    spec.path, spec.backend
+                )
+            })?;
+            let before = self.kept.lock().get(&spec.path).cloned();
+            let same =
+                |kept: &Arc<Kept>| kept.backend == *backend && kept.spec.folder == spec.folder;
+            let kept = match before.filter(same) {
+                Some(kept) => kept,
+                None => Arc::new(self.begin(backend, spec).await?),
+            };
+            resolved.push((spec.clone(), kept.junction.clone()));
+            next.insert(spec.path.clone(), kept);
+        }
+        *self.kept.lock() = next;
+        Ok(resolved)
+    }
+
+    pub fn shown(&self) -> Vec<Shown> {
+        let kept = self.kept.lock();
+        let mut shown: Vec<Shown> = kept
+            .values()
+            .map(|kept| Shown {
+                spec: kept.spec.clone(),
+                junction: kept.junction.clone(),
+                absence: kept.tree.absence(),
+            })
+            .collect();
+        shown.sort_by(|a, b| a.spec.path.cmp(&b.spec.path));
+        shown
+    }
+
+    async fn begin(&self, backend: &BackendSpec, spec: &JunctionSpec) -> anyhow::Result<Kept> {
+        let record = number(&self.catalog, &backend.name).await?;
+        let tree = Arc::new(LateTree::new(
+            &backend.name,
+            backend.keeper.expected_abilities(),
+        ));
+        let shown = Arc::clone(&tree) as Arc<dyn Tree>;
+        let junction = Junction::new(backend.name.clone(), shown, Some(record.id));
+        let reach = Reach {
+            backend: backend.clone(),
+            folder: spec.folder.clone(),
+            tree: Arc::clone(&tree),
+            catalog: Arc::clone(&self.catalog),
+            server: self.server.subscribe(),
+            number: record.id,
+        };
+        Ok(Kept {
+            spec: spec.clone(),
+            backend: backend.clone(),
+            tree,
+            junction,
+            reaching: tokio::spawn(reach.run()).abort_handle(),
+        })
+    }
+}
+
+/// Reaches for one tree until it is there.
+struct Reach {
+    backend: BackendSpec,
+    folder: String,
+    tree: Arc<LateTree>,
+    catalog: Arc<Catalog>,
+    server: watch::Receiver<Option<Weak<Server>>>,
+    number: DataServerId,
+}
+
+impl Reach {
+    async fn run(mut self) {
+        let mut told = String::new();
+        loop {
+            let why = match self.reach().await {
+                Ok(tree) => match self.take_in(&tree).await {
+                    Ok(()) => {
+                        if !told.is_empty() {
+                            tracing::info!("backend {} is there", self.backend.name);
+                        }
+                        self.tree.arrive(tree);
+                        return;
+                    }
+                    Err(error) => format!("{error:#}"),
+                },
+                Err(error) => format!("{error:#}"),
+            };
+            self.tree.stays_away(&why);
+            if why != told {
+                tracing::warn!("backend {} can't be used yet: {why}", self.backend.name);
+                told = why;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn reach(&self) -> anyhow::Result<Arc<dyn Tree>> {
+        match &self.backend.keeper {
+            Keeper::Nfs(spec) => self.reach_export(spec).await,
+            Keeper::Given(given) => {
+                anyhow::ensure!(self.folder == "/", "a given tree is shown as a whole");
+                Ok(Arc::clone(&given.0))
+            }
+        }
+    }
+
+    /// The same file system as at the first time: filehandles of another one would name other files.
+    async fn reach_export(&self, spec: &NfsSpec) -> anyhow::Result<Arc<dyn Tree>> {
+        let address = address_of(&spec.host, spec.port).await?;
+        let place = Address {
+            name: self.backend.name.clone(),
+            host: address.ip(),
+            nfs_port: Some(spec.port),
+            mount_port: spec.mount_port,
+            export: spec.export.clone(),
+        };
+        let folder = self.folder.trim_start_matches('/');
+        let key = format!(
+            "backend {} {} {} /{folder}",
+            self.backend.name, spec.host, spec.export
+        );
+        let options = ExportOptions {
+            known: self.catalog.meta_get(key.as_bytes()).await?,
+            ..ExportOptions::default()
+        };
+        let export = NfsExport::connect(place, folder, options).await?;
+        self.catalog
+            .meta_put(wall(), key.as_bytes(), export.identity())
+            .await?;
+        Ok(Arc::new(export))
+    }
+
+    /// Makes its device known, under which clients read its files by themselves.
+    async fn take_in(&mut self, tree: &Arc<dyn Tree>) -> anyhow::Result<()> {
+        let Some(device) = tree.device() else {
+            return Ok(());
+        };
+        self.server.wait_for(Option::is_some).await?;
+        let server = self.server.borrow().clone();
+        let Some(server) = server.as_ref().and_then(Weak::upgrade) else {
+            return Ok(());
+        };
+        let record = self.catalog.read().data_server(self.number).await?;
+        let mut record = record.context("its record is gone")?;
+        let described = described(&device);
+        // Clients keep what they know under a deviceid: it changes with any of these (fact 4).
+        if record.address != described || record.device_generation == 0 {
+            record.device_generation += 1;
+            record.address = described;
+            self.catalog.put_data_server(wall(), &record).await?;
+        }
+        server.change_device(record.id, record.device_generation, device);
+        Ok(())
+    }
+}
+
+fn described(device: &Device) -> String {
+    let addresses: Vec<String> = device.addresses.iter().map(ToString::to_string).collect();
+    format!(
+        "{} {} {}",
+        addresses.join(","),
+        device.read_bytes,
+        device.write_bytes
+    )
+}
+
+/// The number by which clients know where a backend's files lie. No data server's name has a space.
+async fn number(catalog: &Catalog, backend: &str) -> anyhow::Result<DataServerRecord> {
+    let known = catalog.data_servers().await?;
+    let name = format!("backend {backend}");
+    if let Some(record) = known.iter().find(|record| record.name == name) {
+        return Ok(record.clone());
+    }
+    let highest = known.iter().map(|record| record.id.0).max().unwrap_or(0);
+    let record = DataServerRecord {
+        id: DataServerId(highest + 1),
+        name,
+        device_generation: 0,
+        address: String::new(),
+        export: String::new(),
+        root_handle: Bytes::new(),
+    };
+    catalog.put_data_server(wall(), &record).await?;
+    Ok(record)
+}
+
+impl Keeper {
+    /// Until it is there.
+    fn expected_abilities(&self) -> TreeAbilities {
+        match self {
+            Keeper::Nfs(_) => TreeAbilities {
+                judges: true,
+                hard_links: true,
+                symlinks: true,
+                special_files: true,
+                xattrs: false,
+                read_bytes: 1 << 20,
+                write_bytes: 1 << 20,
+                largest_file_bytes: i64::MAX as u64,
+                name_bytes: 255,
+                links: 32_000,
+                time_step_nanos: 1,
+            },
+            Keeper::Given(given) => given.0.abilities(),
+        }
+    }
+}
