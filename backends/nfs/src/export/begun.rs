@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Beyond it the oldest are forgotten.
 const CALLS_MAX: usize = 4096;
-/// A client asks again within its patience with a filer that is away.
-const KEPT: Duration = Duration::from_mins(10);
+/// Clients ask again within a quarter of it. Who asks later is somebody else.
+const KEPT: Duration = Duration::from_mins(1);
 
 /// Whether it is the same call again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

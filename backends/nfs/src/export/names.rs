@@ -186,18 +186,16 @@ impl NfsExport {
         begun: &mut Option<Before>,
     ) -> Result<(FolderChange, FolderChange), TreeError> {
         for _ in 0..ROUNDS {
-            let source = match (self.look(old).await?, &begun) {
-                (Some(node), None) => node,
-                (Some(node), Some(before)) if before.is(&node) => node,
-                (_, Some(before)) => {
-                    let at_new = self.look(new).await?;
-                    if at_new.is_some_and(|node| before.is(&node)) {
-                        return Ok(<(FolderChange, FolderChange)>::default());
-                    }
-                    return Err(self.no_such_name());
+            let there = self.look(old).await?;
+            if let Some(before) = &begun
+                && !there.as_ref().is_some_and(|node| before.is(node))
+            {
+                let at_new = self.look(new).await?;
+                if at_new.is_some_and(|node| before.is(&node)) {
+                    return Ok(<(FolderChange, FolderChange)>::default());
                 }
-                (None, None) => return Err(self.no_such_name()),
-            };
+            }
+            let source = there.ok_or_else(|| self.no_such_name())?;
             let answer = old
                 .client
                 .rename(&old.folder, &old.name, &new.folder, &new.name)

@@ -292,3 +292,21 @@ async fn a_folder_whose_mode_could_not_be_set_is_finished_by_who_asks_again() {
     let made = desk.make("folder", Make::Folder).await;
     assert_eq!(made.expect("it is his own").stat.mode, 0o755);
 }
+
+#[tokio::test]
+async fn a_rename_that_never_ran_does_not_stand_in_the_way_of_the_next() {
+    let desk = Desk::at(shown_to(Habits::default(), impatient()).await).await;
+    let how = CreateHow::Guarded;
+    desk.create("old", how).await.expect("it is made");
+    desk.plan(Procedure::Rename, Accident::LeavesBefore);
+    let renamed = desk.rename("old", "new").await;
+    assert!(retries(&renamed.expect_err("the filer is away")));
+    desk.shown.filer.set_away(false);
+    desk.remove("old").await.expect("it is removed instead");
+    let another = desk.create("old", how).await.expect("another is made");
+    desk.rename("old", "new")
+        .await
+        .expect("that one is renamed");
+    let kept = desk.kept("new").await.expect("it has the new name");
+    assert_eq!(kept.handle, another.handle);
+}

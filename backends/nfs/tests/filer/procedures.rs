@@ -369,9 +369,10 @@ impl Turn<'_> {
         room: u32,
         entry_bytes: u32,
     ) -> Said<Dirlist<Entryplus3>> {
-        let from_one = self.filer.habits.lock().counts_from_one;
+        let habits = *self.filer.habits.lock();
+        let from_one = habits.counts_from_one;
         let shift = if from_one { FIRST - 1 } else { 0 };
-        let after = match cookie {
+        let after = match cookie.saturating_sub(habits.cookies_above) {
             0 => 0,
             cookie => cookie + shift,
         };
@@ -397,7 +398,7 @@ impl Turn<'_> {
             entries.push(Entryplus3 {
                 fileid: node.as_ref().map_or(0, |node| node.stat.fileid),
                 name: Filename3::new(entry.name).expect("a name"),
-                cookie: entry.cookie - shift,
+                cookie: entry.cookie - shift + habits.cookies_above,
                 name_attributes: node.as_ref().map(|node| fattr_of(&node.stat, self.fsid())),
                 name_handle: node.map(|node| fh(&node.handle)),
             });

@@ -41,6 +41,8 @@ pub struct Habits {
     pub tells_little: bool,
     /// Cookies from 1, and neither "." nor "..".
     pub counts_from_one: bool,
+    /// Added to the cookies of all entries.
+    pub cookies_above: u64,
     /// Every so many calls the reply is lost; 0: never.
     pub loses_every: u64,
 }
@@ -57,6 +59,8 @@ pub enum Accident {
     Overtaken(Caller),
     /// It runs, and the filer is away from then on.
     LeavesAfter,
+    /// The filer is away before it runs.
+    LeavesBefore,
 }
 
 pub struct Filer {
@@ -151,6 +155,11 @@ impl Shared {
         self.cut.send_modify(|count| *count += 1);
     }
 
+    fn leave(&self) {
+        self.away.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
     fn accident(&self, procedure: Procedure) -> Option<Accident> {
         let mut accidents = self.accidents.lock();
         let at = accidents.iter().position(|(of, _)| *of == procedure);
@@ -199,6 +208,10 @@ impl Shared {
         let accident = self.accident(procedure);
         match &accident {
             Some(Accident::Unheard) => return None,
+            Some(Accident::LeavesBefore) => {
+                self.leave();
+                return None;
+            }
             Some(Accident::Overtaken(other)) => {
                 self.run(procedure, other, &mut input, &mut out).await;
                 return None;
@@ -213,8 +226,7 @@ impl Shared {
         match accident {
             Some(Accident::ReplyLost) => None,
             Some(Accident::LeavesAfter) => {
-                self.away.store(true, Ordering::SeqCst);
-                self.cut();
+                self.leave();
                 None
             }
             _ => Some(Frame::new(out)),

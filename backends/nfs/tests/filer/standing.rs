@@ -221,6 +221,35 @@ async fn refusals_of_the_filer_keep_their_meaning() {
 }
 
 #[tokio::test]
+async fn high_cookies_are_kept_and_one_that_nfsv4_cannot_show_is_refused() {
+    let list = async |shown: &crate::Shown, after| {
+        let root = shown.export.root().await.expect("there is a root");
+        let caller = Caller::root();
+        shown
+            .export
+            .list(&caller, &root.handle, after, [7; 8], 1000)
+            .await
+    };
+    let habits = |cookies_above| Habits {
+        cookies_above,
+        ..Habits::default()
+    };
+    let high = shown(habits(1 << 63)).await;
+    for name in ["a", "b", "c"] {
+        put(&*high.export, name, &born(0o644, 0)).await;
+    }
+    let whole = list(&high, 0).await.expect("they are listed").entries;
+    let rest = list(&high, whole[0].cookie).await.expect("it goes on");
+    assert_eq!(rest.entries, whole[1..]);
+
+    let over = shown(habits(u64::MAX - 4)).await;
+    put(&*over.export, "a", &born(0o644, 0)).await;
+    let refused = list(&over, 0).await.expect_err("it can't be shown");
+    assert_eq!(refused.kind, TreeErrorKind::Broken, "{refused}");
+    assert!(refused.detail.contains("cookie"), "{refused}");
+}
+
+#[tokio::test]
 async fn clients_read_directly_what_the_owner_may_read() {
     let shown = shown(Habits::default()).await;
     let export = &shown.export;
