@@ -36,7 +36,7 @@ Written by the code that reads it (`config::reference_markdown`); a test compare
 
 There are two kinds of files, both TOML: one for `headrace mds`, one for `headrace ds`. Complete ones, \
 each loaded by a test, are in [config/examples](../config/examples). `headrace check FILE` says what is \
-wrong with a file, all faults at once, each with its line, and tries every data server that it names.
+wrong with a file, all faults at once, each with its line, and tries every data server and backend that it names.
 
 Values:
 

@@ -1,13 +1,15 @@
-//! `headrace check`: what each data server was seen to do, as a table with ways out below it.
+//! `headrace check`: what each data server and backend was seen to do, as a table with ways out below it.
 //! Never here: the trying, which is in `prove` and `trial` (data servers) and `folder` (a data
 //! server's disk).
 
 mod accounts;
+mod backend;
 mod folder;
 mod prove;
 mod trial;
 
 pub use accounts::accounts_inside;
+pub use backend::{BackendQuestion, BackendVerdict};
 pub use folder::try_folder;
 pub use prove::{Asking, Trying, prove};
 
@@ -27,6 +29,7 @@ pub async fn check(
         AnyConfig::Ds(config) => {
             return Ok(Report {
                 verdicts: vec![try_folder(&config.ds, rand::random())],
+                backends: Vec::new(),
                 faults: Vec::new(),
                 notices: Vec::new(),
             });
@@ -42,14 +45,34 @@ pub async fn check(
         .iter()
         .map(|server| prove(server, trying, rand::random()));
     let verdicts = futures_util::future::join_all(proofs).await;
+    let backends = futures_util::future::join_all(backends_of(&mds)).await;
     let mut faults: Vec<String> = ids_of_somebody(&mds).into_iter().collect();
     faults.extend(twins(&verdicts));
     faults.extend(unknown_hosts(&mds).await);
     Ok(Report {
         verdicts,
+        backends,
         faults,
         notices: out_of_reach(&mds),
     })
+}
+
+/// Each backend, at the folder of its first junction; one that a junction may write is written to.
+fn backends_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
+    let junctions = crate::roles::junctions(mds);
+    let trials = crate::roles::backends(mds).into_iter().map(|spec| {
+        let shown: Vec<_> = junctions
+            .iter()
+            .filter(|junction| junction.backend == spec.name)
+            .collect();
+        let folder = shown.first().map_or("/", |first| first.folder.as_str());
+        let folder = folder.to_owned();
+        let writes = shown
+            .iter()
+            .any(|junction| junction.access == mds::Access::ReadWrite);
+        async move { backend::try_backend(&spec, &folder, writes, rand::random()).await }
+    });
+    trials.collect()
 }
 
 fn ids_of_somebody(mds: &MdsConfig) -> Option<String> {
@@ -207,6 +230,7 @@ impl Verdict {
 #[derive(Debug, Clone)]
 pub struct Report {
     pub verdicts: Vec<Verdict>,
+    pub backends: Vec<BackendVerdict>,
     /// What is wrong with no data server in particular.
     pub faults: Vec<String>,
     /// What may be meant so, and is seldom.
@@ -216,7 +240,9 @@ pub struct Report {
 impl Report {
     /// 0 when all is as it must be, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
-        u8::from(!self.faults.is_empty() || !self.verdicts.iter().all(Verdict::is_fit))
+        let fit = self.verdicts.iter().all(Verdict::is_fit)
+            && self.backends.iter().all(BackendVerdict::is_fit);
+        u8::from(!self.faults.is_empty() || !fit)
     }
 
     fn questions(&self) -> Vec<Question> {
@@ -242,21 +268,26 @@ impl Report {
         for verdict in &self.verdicts {
             let mut row = vec![verdict.name.clone(), verdict.place.clone()];
             for question in &questions {
-                let outcome = verdict.trials.iter().find(|(asked, _)| asked == question);
-                row.push(
-                    match outcome {
-                        Some((_, Outcome::Passed)) => "yes",
-                        Some((_, Outcome::Failed { .. })) => "NO",
-                        Some((_, Outcome::Noticed { .. })) => "see below",
-                        Some((_, Outcome::NotTried(_))) | None => "not tried",
-                    }
-                    .to_owned(),
-                );
+                row.push(in_a_word(&verdict.trials, question));
             }
             row.push(verdict.space.map_or_else(
                 || "?".to_owned(),
                 |(free, total)| format!("{} of {}", rounded(free), rounded(total)),
             ));
+            rows.push(row);
+        }
+        rows
+    }
+
+    fn rows_of_backends(&self) -> Vec<Vec<String>> {
+        let mut heading = vec!["BACKEND".to_owned(), "PLACE".to_owned()];
+        heading.extend(BackendQuestion::ALL.map(|question| question.heading().to_owned()));
+        heading.extend(["LATENCY", "READ", "WRITE", "FREE"].map(str::to_owned));
+        let mut rows = vec![heading];
+        for verdict in &self.backends {
+            let mut row = vec![verdict.name.clone(), verdict.place.clone()];
+            row.extend(BackendQuestion::ALL.map(|question| in_a_word(&verdict.trials, &question)));
+            row.extend(verdict.figures());
             rows.push(row);
         }
         rows
@@ -277,6 +308,26 @@ impl Report {
                         verdict.name, verdict.place
                     ));
                 }
+            }
+        }
+        for verdict in &self.backends {
+            for (question, outcome) in &verdict.trials {
+                remarks.extend(match outcome {
+                    Outcome::Passed => None,
+                    Outcome::Failed { why, way_out } | Outcome::Noticed { why, way_out } => {
+                        Some(format!(
+                            "backend {} ({}) {why}\n    {}",
+                            verdict.name,
+                            verdict.place,
+                            way_out.replace('\n', "\n    ")
+                        ))
+                    }
+                    Outcome::NotTried(why) => Some(format!(
+                        "not tried ({} of backend {}): {why}",
+                        question.heading(),
+                        verdict.name
+                    )),
+                });
             }
         }
         let mut untried: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -304,26 +355,47 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.rows();
-        let columns = rows.first().map_or(0, Vec::len);
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| {
-                let cells = rows.iter().map(|row| row[column].chars().count());
-                cells.max().unwrap_or(0)
-            })
-            .collect();
-        for row in &rows {
-            let cells = row.iter().zip(&widths);
-            let line: Vec<String> = cells
-                .map(|(cell, width)| format!("{cell:width$}"))
-                .collect();
-            writeln!(f, "{}", line.join("  ").trim_end())?;
+        write_table(f, &self.rows())?;
+        if !self.backends.is_empty() {
+            writeln!(f)?;
+            write_table(f, &self.rows_of_backends())?;
         }
         for remark in self.remarks() {
             writeln!(f, "\n{remark}")?;
         }
         Ok(())
     }
+}
+
+/// What became of a trial, as a cell of the table.
+fn in_a_word<Q: PartialEq>(trials: &[(Q, Outcome)], question: &Q) -> String {
+    // Of several the last counts.
+    let outcome = trials.iter().rfind(|(asked, _)| asked == question);
+    match outcome {
+        Some((_, Outcome::Passed)) => "yes",
+        Some((_, Outcome::Failed { .. })) => "NO",
+        Some((_, Outcome::Noticed { .. })) => "see below",
+        Some((_, Outcome::NotTried(_))) | None => "not tried",
+    }
+    .to_owned()
+}
+
+fn write_table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0)
+        })
+        .collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        writeln!(f, "{}", line.join("  ").trim_end())?;
+    }
+    Ok(())
 }
 
 /// A size for people: three digits and a unit.
@@ -363,6 +435,7 @@ mod tests {
     fn report(verdicts: Vec<Verdict>) -> Report {
         Report {
             verdicts,
+            backends: Vec::new(),
             faults: Vec::new(),
             notices: Vec::new(),
         }

@@ -271,7 +271,7 @@ fn referrals(config: &MdsConfig) -> Vec<ReferralSpec> {
         .collect()
 }
 
-fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
+pub(crate) fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
     config
         .junctions
         .iter()
@@ -291,7 +291,7 @@ fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
         .collect()
 }
 
-fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
+pub(crate) fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
     let keeper = |backend: &config::Backend| match backend.kind {
         config::BackendKind::Nfs => {
             let server = backend.server.as_ref()?;

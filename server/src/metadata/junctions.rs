@@ -244,24 +244,14 @@ impl Reach {
 
     /// The same file system as at the first time: filehandles of another one would name other files.
     async fn reach_export(&self, spec: &NfsSpec) -> anyhow::Result<Arc<dyn Tree>> {
-        let address = address_of(&spec.host, spec.port).await?;
-        let place = Address {
-            name: self.backend.name.clone(),
-            host: address.ip(),
-            nfs_port: Some(spec.port),
-            mount_port: spec.mount_port,
-            export: spec.export.clone(),
-        };
-        let folder = self.folder.trim_start_matches('/');
         let key = format!(
-            "backend {} {} {} /{folder}",
-            self.backend.name, spec.host, spec.export
+            "backend {} {} {} {}",
+            self.backend.name, spec.host, spec.export, self.folder
         );
-        let options = ExportOptions {
-            known: self.catalog.meta_get(key.as_bytes()).await?,
-            ..ExportOptions::default()
-        };
-        let export = NfsExport::connect(place, folder, options).await?;
+        let known = self.catalog.meta_get(key.as_bytes()).await?;
+        let export = spec
+            .connect(&self.backend.name, &self.folder, known)
+            .await?;
         self.catalog
             .meta_put(wall(), key.as_bytes(), export.identity())
             .await?;
@@ -322,7 +312,46 @@ async fn number(catalog: &Catalog, backend: &str) -> anyhow::Result<DataServerRe
     Ok(record)
 }
 
+impl NfsSpec {
+    /// `known`: what it must be known again by.
+    pub(crate) async fn connect(
+        &self,
+        name: &str,
+        folder: &str,
+        known: Option<Bytes>,
+    ) -> anyhow::Result<NfsExport> {
+        let address = address_of(&self.host, self.port).await?;
+        let place = Address {
+            name: name.to_owned(),
+            host: address.ip(),
+            nfs_port: Some(self.port),
+            mount_port: self.mount_port,
+            export: self.export.clone(),
+        };
+        let options = ExportOptions {
+            known,
+            ..ExportOptions::default()
+        };
+        let folder = folder.trim_start_matches('/');
+        Ok(NfsExport::connect(place, folder, options).await?)
+    }
+}
+
 impl Keeper {
+    /// Where it is, for people.
+    pub fn place(&self, folder: &str) -> String {
+        let inner = if folder == "/" { "" } else { folder };
+        match self {
+            Keeper::Nfs(NfsSpec {
+                host, port, export, ..
+            }) if host.contains(':') => format!("[{host}]:{port}{export}{inner}"),
+            Keeper::Nfs(NfsSpec {
+                host, port, export, ..
+            }) => format!("{host}:{port}{export}{inner}"),
+            Keeper::Given(_) => format!("in this process{inner}"),
+        }
+    }
+
     /// Until it is there.
     fn expected_abilities(&self) -> TreeAbilities {
         match self {
