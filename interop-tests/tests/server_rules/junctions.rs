@@ -366,6 +366,10 @@ async fn extended_attributes_of_a_tree_are_its_own() -> Result<()> {
         .await;
     assert_eq!(again.status(), Nfsstat4::Exist);
     assert_eq!(client.getxattr(&file.fh, "colour").await?, "blue");
+    assert_eq!(
+        client.getxattr(&file.fh, "headrace.backend").await?,
+        "shelf"
+    );
     let listed = client.listxattrs(&file.fh, 0, 4096).await?;
     assert_eq!((listed.names, listed.eof), (vec![name("colour")], true));
     client.removexattr(&file.fh, "colour").await?;

@@ -260,3 +260,39 @@ async fn of_racing_creates_of_one_extended_attribute_one_wins() -> Result<()> {
     }
     world.ends_without_leak().await
 }
+
+#[tokio::test]
+async fn where_a_file_lies_can_be_read_and_not_changed() -> Result<()> {
+    let world = World::with(2, |_| {}).await?;
+    let client = world.new_kernel("a").await?;
+    let root = client.root().await?;
+    let file = client.open_create(&root, "f").await?;
+    client.write(&file.fh, file.stateid, 0, "x").await?;
+    let told = async |key: &str| -> Result<String> {
+        let value = client.getxattr(&file.fh, key).await?;
+        Ok(String::from_utf8(value.to_vec())?)
+    };
+    assert_eq!(told("headrace.backend").await?, "ds0,ds1");
+    let layout = told("headrace.layout").await?;
+    assert!(layout.contains("stripe_count=2"), "{layout}");
+    let lines = told("headrace.location").await?;
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    let both = ["data_server=ds0 ", "data_server=ds1 "];
+    assert!(both.iter().all(|one| lines.contains(one)), "{lines}");
+    let set = client
+        .setxattr(
+            &file.fh,
+            SetxattrOption4::Either,
+            "headrace.backend",
+            "mine",
+        )
+        .await;
+    assert_eq!(set.status(), Nfsstat4::Perm);
+    let gone = client.removexattr(&file.fh, "headrace.backend").await;
+    assert_eq!(gone.status(), Nfsstat4::Perm);
+    assert!(client.listxattrs(&file.fh, 0, 4096).await?.names.is_empty());
+    // A folder lies nowhere.
+    let none = client.getxattr(&root, "headrace.backend").await;
+    assert_eq!(none.status(), Nfsstat4::Noxattr);
+    world.ends_without_leak().await
+}

@@ -215,6 +215,11 @@ impl Objects {
         Ok(self.desk(server)?.capabilities())
     }
 
+    /// As the configuration calls it.
+    pub fn name_of(&self, server: DataServerId) -> Option<String> {
+        Some(self.desk(server).ok()?.member.name.clone())
+    }
+
     /// Space of one data server, as of its last answer.
     pub fn space_of(&self, server: DataServerId) -> Space {
         self.desk(server)

@@ -27,6 +27,7 @@ mod layoutreturn;
 mod layoutstats;
 mod link;
 mod listxattrs;
+mod location;
 mod lock;
 mod lookup;
 mod offload;

@@ -3,6 +3,7 @@
 //! State: delegations of others are recalled first. Gate: none. Catalog: one transaction (inode, name, value).
 
 use super::getxattr::checked;
+use super::location::not_reserved;
 use super::setxattr::may_write_xattrs;
 use crate::compound::{Compound, change_of_itself};
 use crate::status::Refusal;
@@ -15,6 +16,7 @@ pub(crate) async fn removexattr(
 ) -> Result<Removexattr4Ok, Refusal> {
     let file = Compound::changeable(cx.file()?)?;
     let name = checked(args.name)?;
+    not_reserved(&name)?;
     let credential = cx.credential(&file);
     // Who may not change it recalls nothing.
     may_write_xattrs(&credential, &*cx.inode().await?)?;

@@ -5,6 +5,7 @@
 //! Linux: `setxattr(2)` with XATTR_CREATE or XATTR_REPLACE comes as the option of that name.
 
 use super::getxattr::{checked, has_xattrs};
+use super::location::not_reserved;
 use crate::compound::{Compound, change_of_itself};
 use crate::identity::{Credential, Want, may, owns};
 use crate::status::Refusal;
@@ -17,6 +18,7 @@ pub(crate) async fn setxattr(
 ) -> Result<Setxattr4Ok, Refusal> {
     let file = Compound::changeable(cx.file()?)?;
     let name = checked(args.key)?;
+    not_reserved(&name)?;
     let limits = &cx.server.limits;
     if args.value.len() > limits.xattr_value_bytes as usize {
         return Err(Nfsstat4::Xattr2big.into());

@@ -5,6 +5,7 @@ use super::Place;
 use crate::compound::{Compound, File};
 use crate::junction::inode_of;
 use crate::ops::getxattr::{checked, may_read_xattrs};
+use crate::ops::location;
 use crate::ops::setxattr::may_write_xattrs;
 use crate::status::Refusal;
 use backend::tree::{TreeError, TreeErrorKind, XattrHow};
@@ -48,6 +49,9 @@ pub(super) async fn getxattr(
 ) -> Result<Getxattr4Ok, Refusal> {
     let name = checked(args.name)?;
     let place = readable(cx).await?;
+    if let Some(value) = location::told(&name, cx.file()?, cx).await? {
+        return Ok(Getxattr4Ok { value });
+    }
     let value = place
         .tree()
         .xattr(&place.caller, &place.handle, &name)
@@ -92,6 +96,7 @@ pub(super) async fn setxattr(
     cx: &mut Compound<'_>,
 ) -> Result<Setxattr4Ok, Refusal> {
     let name = checked(args.key)?;
+    location::not_reserved(&name)?;
     if args.value.len() > cx.server.limits.xattr_value_bytes as usize {
         return Err(Nfsstat4::Xattr2big.into());
     }
@@ -117,6 +122,7 @@ pub(super) async fn removexattr(
     cx: &mut Compound<'_>,
 ) -> Result<Removexattr4Ok, Refusal> {
     let name = checked(args.name)?;
+    location::not_reserved(&name)?;
     let (_, place) = writable(cx).await?;
     let before = place.stat().await?.change;
     let removed = place
