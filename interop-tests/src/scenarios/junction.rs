@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::Verdict;
 use super::suites::{EXPECTED_OF_EXPORT, run_fsx_of_v3, run_pjdfstest};
 use crate::harness::bytes::{MIB, human};
+use crate::harness::client::Client;
 use crate::harness::command;
 use crate::harness::ganesha::Ganesha;
 use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
@@ -48,45 +49,94 @@ fn left_by_others(folder: &Path) -> Result<()> {
     }
     fs::write(folder.join("roots"), "of root alone\n")?;
     fs::set_permissions(folder.join("roots"), fs::Permissions::from_mode(0o600))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
     Ok(())
 }
 
-struct Site {
+/// NFS-Ganesha with a folder of its own.
+pub struct Filer {
+    server: Ganesha,
     folder: PathBuf,
     address: Ipv4Addr,
-    filer: Ganesha,
-    split: Split,
 }
 
-fn site(lab: &Lab) -> Result<Site> {
-    let folder = lab.state.join("filer");
-    fs::create_dir_all(&folder)?;
-    let address = net::data_server(FILER);
-    let filer = Ganesha::start(&lab.state, address, &folder)?;
-    let exports = format!(
-        "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
-         [[backend]]\nname = \"filer1\"\nkind = \"nfs\"\nserver = \"{address}\"\nmount_port = 20048\nexport = \"{}\"\n\n\
-         [[junction]]\npath = \"/projects\"\nbackend = \"filer1\"\n",
-        folder.display()
-    );
-    let split = headrace::split(
+impl Filer {
+    /// With files that were there before.
+    pub fn start(lab: &Lab) -> Result<Self> {
+        let filer = Self::empty(lab)?;
+        left_by_others(&filer.folder)?;
+        Ok(filer)
+    }
+
+    fn empty(lab: &Lab) -> Result<Self> {
+        let folder = lab.state.join("filer");
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
+        let address = net::data_server(FILER);
+        let server = Ganesha::start(&lab.state, address, &folder)?;
+        Ok(Self {
+            server,
+            folder,
+            address,
+        })
+    }
+
+    /// One export of everything, and the filer's in it.
+    pub fn exports(&self) -> String {
+        format!(
+            "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
+             [[backend]]\nname = \"filer1\"\nkind = \"nfs\"\nserver = \"{}\"\nmount_port = 20048\nexport = \"{}\"\n\n\
+             [[junction]]\npath = \"/projects\"\nbackend = \"filer1\"\n",
+            self.address,
+            self.folder.display()
+        )
+    }
+
+    /// A client reads the large file as its owner: the share of the bytes that came straight from the filer.
+    pub fn read_directly(&self, lab: &Lab, client: &mut dyn Client, from: Ipv4Addr) -> Result<f64> {
+        let large = self.folder.join("large").display().to_string();
+        let sum = command::run("sha256sum", &[&large])?;
+        let sum = sum.split(' ').next().context("a sum")?;
+        let before = lab.net.traffic()?;
+        let read = client.sh(
+            &format!(
+                "echo 3 >/proc/sys/vm/drop_caches && setpriv --reuid {USER} --regid {USER} --clear-groups sha256sum {MOUNT}/projects/large"
+            ),
+            MINUTE,
+        )?;
+        ensure!(read.starts_with(sum), "other bytes were read: {read}");
+        let moved = lab.net.traffic()?.since(&before);
+        let direct = moved
+            .sum(|c| *c.server.ip() == self.address && *c.client.ip() == from)
+            .to_client_bytes;
+        let through = moved.to_mds().both_bytes();
+        let share = direct as f64 / (direct + through) as f64;
+        ensure!(
+            direct >= LARGE_MIB * MIB && share >= 0.99,
+            "of {} read {} came directly from the filer and {} passed the metadata server",
+            human(LARGE_MIB * MIB),
+            human(direct),
+            human(through),
+        );
+        Ok(share)
+    }
+
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.server.still_runs()
+    }
+}
+
+fn beside(lab: &Lab, filer: &Filer) -> Result<Split> {
+    headrace::split(
         &lab.headrace,
         &lab.state,
         &SplitOptions {
             own_data_servers: 1,
-            exports,
+            exports: filer.exports(),
             lease_seconds: 10,
             grace_seconds: 10,
             ..SplitOptions::default()
         },
-    )?;
-    Ok(Site {
-        folder,
-        address,
-        filer,
-        split,
-    })
+    )
 }
 
 /// As the programs of a user meet it: one mount, in which a folder is another file system.
@@ -124,44 +174,18 @@ df /run/mnt/projects >/dev/null
 "#;
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
-    let folder = lab.state.join("filer");
-    fs::create_dir_all(&folder)?;
-    left_by_others(&folder)?;
-    let mut site = site(lab)?;
+    let mut filer = Filer::start(lab)?;
+    let mut split = beside(lab, &filer)?;
     let (mut a, mut b) = lab.two_mounted()?;
-    let sum = command::run(
-        "sha256sum",
-        &[&site.folder.join("large").display().to_string()],
-    )?;
-    let sum = sum.split(' ').next().context("a sum")?.to_owned();
     a.sh(WORK, MINUTE * 3)?;
     b.sh(
         &format!("[ \"$(cat {MOUNT}/projects/team/new/f)\" = x ]"),
         MINUTE,
     )?;
-    // Directly, from both kernels.
     let mut facts = Vec::new();
     for client in [&mut a, &mut b] {
-        let before = lab.net.traffic()?;
-        let read = client.sh(
-            &format!(
-                "echo 3 >/proc/sys/vm/drop_caches && setpriv --reuid {USER} --regid {USER} --clear-groups sha256sum {MOUNT}/projects/large"
-            ),
-            MINUTE,
-        )?;
-        ensure!(read.starts_with(&sum), "other bytes were read: {read}");
-        let moved = lab.net.traffic()?.since(&before);
-        let from = client.address();
-        let direct = moved.sum(|c| *c.server.ip() == site.address && *c.client.ip() == from);
-        let through = moved.to_mds().both_bytes();
-        let share = direct.to_client_bytes as f64 / (direct.to_client_bytes + through) as f64;
-        ensure!(
-            direct.to_client_bytes >= LARGE_MIB * MIB && share >= 0.99,
-            "of {} read {} came directly from the filer and {} passed the metadata server",
-            human(LARGE_MIB * MIB),
-            human(direct.to_client_bytes),
-            human(through),
-        );
+        let address = client.address();
+        let share = filer.read_directly(lab, client, address)?;
         facts.push(format!(
             "{}: {:.2} % of the bytes past the metadata server",
             client.release(),
@@ -169,8 +193,8 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         ));
     }
     // Behind this server's back.
-    fs::write(site.folder.join("team/note-9"), "changed at the filer\n")?;
-    fs::write(site.folder.join("team/note-new"), "made at the filer\n")?;
+    fs::write(filer.folder.join("team/note-9"), "changed at the filer\n")?;
+    fs::write(filer.folder.join("team/note-new"), "made at the filer\n")?;
     a.sh(
         &format!(
             "for i in $(seq 100); do \
@@ -185,19 +209,19 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
             && metrics.sum("headrace_junction_bytes_total", &["direction=\"written\""]) > 0.0,
         "the metrics don't tell which way bytes went"
     );
-    site.filer.still_runs()?;
-    site.split.mds.still_runs()?;
+    filer.still_runs()?;
+    split.mds.still_runs()?;
     Ok(Verdict::Held(facts))
 }
 
 /// The suites of POSIX on an export in place.
 pub fn suites(lab: &mut Lab) -> Result<Verdict> {
-    let mut site = site(lab)?;
-    fs::set_permissions(&site.folder, fs::Permissions::from_mode(0o777))?;
+    let mut filer = Filer::empty(lab)?;
+    let _split = beside(lab, &filer)?;
     let mut client = lab.client("a")?;
     mount_from(&mut client, "10.99.0.1:/projects", "vers=4.2")?;
     run_fsx_of_v3(&mut client)?;
     let verdict = run_pjdfstest(lab, &mut client, EXPECTED_OF_EXPORT)?;
-    site.filer.still_runs()?;
+    filer.still_runs()?;
     Ok(verdict)
 }

@@ -7,7 +7,7 @@ mod delegations;
 pub mod fio;
 mod foreign;
 mod history;
-mod junction;
+pub mod junction;
 mod measure;
 mod million;
 mod options;
