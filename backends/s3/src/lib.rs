@@ -1,0 +1,30 @@
+//! A bucket of S3 as a tree: an object's key is a file's path, whoever put it.
+//!
+//! Reading goes to the bucket, each GET pinned to a version. Changes are gathered in a state folder of
+//! this host and sent up before a COMMIT answers. Names, ids and what is under way are durable there;
+//! attributes are in the objects' own metadata, where other tools find them.
+//!
+//! Never here: NFS, the metadata server, the catalog.
+
+mod attach;
+mod bucket;
+mod change;
+mod failure;
+mod ids;
+mod key;
+mod listing;
+mod lost;
+mod meta;
+mod mirror;
+mod names;
+mod parts;
+mod read;
+mod rename;
+mod rows;
+mod spool;
+mod tree;
+mod upload;
+mod xattrs;
+
+pub use attach::{AttachError, Attached, Keys, Options, S3Mirror, Writers};
+pub use meta::Defaults;

@@ -1,0 +1,334 @@
+//! What is written through the mirror, as others find it in the bucket, also when things go wrong.
+
+mod s3_server;
+mod world;
+
+use backend::Stability;
+use backend::tree::{NodeChanges, Tree, TreeErrorKind};
+use bytes::Bytes;
+use s3_server::Fault;
+use world::World;
+
+const MIB: usize = 1 << 20;
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
+
+#[tokio::test]
+async fn unstable_bytes_are_read_here_and_committed_ones_lie_in_the_bucket() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "hello").await.expect("a WRITE");
+    assert_eq!(world.whole(&file).await, b"hello");
+    let there = world.server().object("file").expect("it was made");
+    assert!(there.body.is_empty());
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.body, "hello");
+    assert_eq!(there.meta["mode"], (0o100644).to_string());
+}
+
+#[tokio::test]
+async fn a_commit_alone_is_no_change() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "hello").await.expect("a WRITE");
+    let before = world.found("file").await.stat;
+    world.commit(&file).await.expect("a COMMIT");
+    assert_eq!(world.found("file").await.stat, before);
+}
+
+#[tokio::test]
+async fn a_large_file_goes_up_in_parts_and_a_write_into_it_moves_one() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "large").await.expect("it is made");
+    let mut whole = pattern(40 * MIB + 5);
+    world.write(&file, 0, whole.clone()).await.expect("WRITEs");
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("large").expect("it is there");
+    assert!(
+        there.body == whole && there.etag.ends_with("-3\""),
+        "{}",
+        there.etag
+    );
+    assert_eq!(world.server().uploads(), 0);
+
+    let asked = world.server().asked().len();
+    world
+        .write(&file, 17 * MIB as u64, "changed")
+        .await
+        .expect("a WRITE");
+    whole[17 * MIB..17 * MIB + 7].copy_from_slice(b"changed");
+    // Read before it is sent up: of both the spool and the bucket.
+    assert!(world.whole(&file).await == whole);
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("large").expect("it is there");
+    assert!(there.body == whole);
+    let asked = world.server().asked().split_off(asked);
+    let parts = asked.iter().filter(|line| line.contains("partNumber"));
+    assert_eq!(parts.count(), 3, "two are copied where they are");
+    assert_eq!(world.whole(&file).await.len(), whole.len());
+}
+
+#[tokio::test]
+async fn a_size_is_cut_and_grown_in_the_bucket() {
+    let world = World::new().await;
+    world.server().put("file", "0123456789");
+    let file = world.found("file").await;
+    for (size, is) in [(4, &b"0123"[..]), (6, b"0123\0\0")] {
+        let changes = NodeChanges {
+            size: Some(size),
+            ..NodeChanges::default()
+        };
+        let set = world.front.set(&world.caller, &file.handle, &changes).await;
+        assert_eq!(set.expect("a size is set").size, size);
+        assert_eq!(world.server().object("file").expect("it is there").body, is);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_mode_keeps_what_others_said_of_the_object() {
+    let world = World::new().await;
+    world.server().put_with(
+        "file",
+        "bytes",
+        &[("camera", "m6"), ("mtime", "1600000000.25")],
+    );
+    let file = world.found("file").await;
+    let changes = NodeChanges {
+        mode: Some(0o600),
+        ..NodeChanges::default()
+    };
+    let set = world.front.set(&world.caller, &file.handle, &changes).await;
+    let set = set.expect("a mode is set");
+    assert_eq!((set.mode, set.mtime), (0o600, 1_600_000_000_250_000_000));
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.meta["camera"], "m6");
+    assert_eq!(there.body, "bytes");
+}
+
+#[tokio::test]
+async fn the_loser_of_a_conflict_is_told_and_his_bytes_are_kept() {
+    let world = World::new().await;
+    world.server().put("file", "first");
+    let file = world.found("file").await;
+    world.write(&file, 0, "mine!").await.expect("a WRITE");
+    world.server().put("file", "theirs");
+    let lost = world.commit(&file).await.expect_err("somebody was faster");
+    assert_eq!(lost.kind, TreeErrorKind::Conflict);
+    assert_eq!(
+        world.server().object("file").expect("it is there").body,
+        "theirs"
+    );
+    assert_eq!(world.whole(&file).await, b"theirs");
+    let kept = std::fs::read_dir(world.options.state.join("lost")).expect("a folder");
+    let kept: Vec<_> = kept.map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert!(
+        lost.detail.contains(&kept[0].display().to_string()),
+        "{lost}"
+    );
+    assert_eq!(
+        std::fs::read(kept[0].join("content")).expect("the bytes"),
+        b"mine!"
+    );
+}
+
+#[tokio::test]
+async fn a_large_loser_is_told_as_well_and_leaves_no_upload() {
+    let world = World::new().await;
+    world.server().put("file", "first");
+    let file = world.found("file").await;
+    world
+        .write(&file, 0, pattern(20 * MIB))
+        .await
+        .expect("WRITEs");
+    world.server().put("file", "theirs");
+    let lost = world.commit(&file).await.expect_err("somebody was faster");
+    assert_eq!(lost.kind, TreeErrorKind::Conflict);
+    assert_eq!(world.server().uploads(), 0);
+    assert_eq!(
+        world.server().object("file").expect("it is there").body,
+        "theirs"
+    );
+}
+
+#[tokio::test]
+async fn a_put_whose_answer_was_lost_is_no_conflict_with_itself() {
+    let world = World::new().await;
+    let root = world.root().await;
+    world
+        .server()
+        .fail(1, "PUT", "/photos/made", Fault::AnswerLost);
+    let file = world.create(&root, "made").await.expect("it is made");
+    world.write(&file, 0, "bytes").await.expect("a WRITE");
+    world
+        .server()
+        .fail(1, "PUT", "/photos/made", Fault::AnswerLost);
+    world.commit(&file).await.expect("a COMMIT");
+    assert_eq!(
+        world.server().object("made").expect("it is there").body,
+        "bytes"
+    );
+    world
+        .write(&file, 0, pattern(20 * MIB))
+        .await
+        .expect("WRITEs");
+    world
+        .server()
+        .fail(1, "POST", "uploadId", Fault::AnswerLost);
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("made").expect("it is there");
+    assert!(there.body == pattern(20 * MIB));
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_is_tried_again_by_the_next_commit() {
+    let world = World::with(|options| options.attempts = 1).await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world
+        .write(&file, 0, pattern(20 * MIB))
+        .await
+        .expect("WRITEs");
+    world
+        .server()
+        .fail(1, "PUT", "partNumber=2", Fault::Refused(503, "SlowDown"));
+    let busy = world.commit(&file).await.expect_err("it is busy");
+    assert!(busy.is_passing(), "{busy}");
+    assert_eq!(world.server().uploads(), 0);
+    assert!(world.whole(&file).await == pattern(20 * MIB));
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("file").expect("it is there");
+    assert!(there.body == pattern(20 * MIB));
+}
+
+#[tokio::test]
+async fn a_folder_stays_when_its_last_name_goes() {
+    let world = World::new().await;
+    world.server().put("d/only", "x");
+    let folder = world.found("d").await.handle;
+    world.remove(&folder, "only").await.expect("it is removed");
+    assert!(world.names(&folder, 10).await.is_empty());
+    let root = world.root().await;
+    world.remove(&root, "d").await.expect("it is removed");
+    assert!(world.server().keys().is_empty());
+}
+
+#[tokio::test]
+async fn a_renamed_folder_takes_its_keys_and_open_files_along() {
+    let world = World::new().await;
+    for number in 0..1100 {
+        world
+            .server()
+            .put(&format!("old/in/{number:04}"), format!("{number}"));
+    }
+    let file = world.found("old/in/0007").await;
+    world.write(&file, 0, "changed").await.expect("a WRITE");
+    let root = world.root().await;
+    world
+        .rename((&root, "old"), (&root, "new"))
+        .await
+        .expect("it is renamed");
+    assert_eq!(world.names(&root, 10).await, ["new"]);
+    let keys = world.server().keys();
+    assert_eq!(
+        keys.iter().filter(|key| key.starts_with("new/in/")).count(),
+        1100
+    );
+    assert!(!keys.iter().any(|key| key.starts_with("old/")));
+    assert_eq!(world.whole(&file).await, b"changed");
+    assert_eq!(world.found("new/in/0007").await.handle, file.handle);
+    assert_eq!(
+        world
+            .server()
+            .object("new/in/0007")
+            .expect("it is there")
+            .body,
+        "changed"
+    );
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_a_folders_rename_is_made_good() {
+    let world = World::with(|options| options.attempts = 1).await;
+    for number in 0..20 {
+        world
+            .server()
+            .put(&format!("old/{number:02}"), format!("{number}"));
+    }
+    let file = world.found("old/03").await;
+    let root = world.root().await;
+    let folder = world.found("old").await;
+    for part in ["/photos/new/1", "/photos?delete"] {
+        world.server().fail(usize::MAX, "PUT", part, Fault::Silence);
+        world
+            .server()
+            .fail(usize::MAX, "POST", part, Fault::Silence);
+    }
+    let rename = tokio::time::timeout(
+        std::time::Duration::from_secs(1),
+        world.rename((&root, "old"), (&root, "new")),
+    );
+    assert!(rename.await.is_err(), "it isn't done");
+    world.server().recover();
+    world.restart().await.expect("it is attached again");
+    // Changes wait until it is done.
+    world.create(&root, "next").await.expect("it is made");
+    let keys = world.server().keys();
+    assert_eq!(
+        keys.iter().filter(|key| key.starts_with("new/")).count(),
+        20
+    );
+    assert!(!keys.iter().any(|key| key.starts_with("old/")), "{keys:?}");
+    assert_eq!(world.found("new").await.handle, folder.handle);
+    assert_eq!(world.found("new/03").await.handle, file.handle);
+    assert_eq!(world.whole(&file).await, b"3");
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_gone_after_a_crash_and_the_verifier_tells() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "safe").await.expect("a WRITE");
+    world.commit(&file).await.expect("a COMMIT");
+    let data = Bytes::from_static(b"lost");
+    let unstable = Stability::Unstable;
+    let (caller, handle) = (&world.caller, &file.handle);
+    let before = world
+        .front
+        .write(caller, handle, 0, data.clone(), unstable)
+        .await;
+    let attached = world.restart().await.expect("it is attached again");
+    assert_eq!(attached.discarded, 1);
+    assert_eq!(world.whole(&file).await, b"safe");
+    let after = world.front.write(caller, handle, 0, data, unstable).await;
+    let (before, after) = (before.expect("a WRITE"), after.expect("a WRITE"));
+    assert_ne!(before.verifier, after.verifier);
+}
+
+#[tokio::test]
+async fn an_upload_that_a_crash_left_is_aborted() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world
+        .write(&file, 0, pattern(20 * MIB))
+        .await
+        .expect("WRITEs");
+    world
+        .server()
+        .fail(usize::MAX, "PUT", "partNumber", Fault::Silence);
+    let commit = tokio::time::timeout(std::time::Duration::from_secs(1), world.commit(&file));
+    assert!(commit.await.is_err(), "it isn't done");
+    assert_eq!(world.server().uploads(), 1);
+    world.server().recover();
+    let attached = world.restart().await.expect("it is attached again");
+    assert_eq!(attached.aborted, 1);
+    assert_eq!(world.server().uploads(), 0);
+}
