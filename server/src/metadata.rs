@@ -15,7 +15,7 @@ pub use accounts::{AccountsSource, IdentitySpec};
 pub use census::{Absence, Census};
 pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
-pub use junctions::{BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, Shown};
+pub use junctions::{BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown};
 
 use crate::clock::{SystemClock, wall};
 use crate::net::{self, Listeners};
@@ -152,7 +152,10 @@ impl Running {
             },
         )
         .await?;
-        let backends = Arc::new(Backends::new(Arc::clone(&catalog)));
+        let backends = Arc::new(Backends::new(
+            Arc::clone(&catalog),
+            spec.state_dir.join("backends"),
+        ));
         let places = Places {
             exports: &spec.exports,
             referrals: &spec.referrals,

@@ -6,7 +6,7 @@ use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{
     AccountsSource, BackendSpec, DataServerSpec, ExportSpec, IdentitySpec, JunctionSpec, Keeper,
-    NfsSpec, ReferralSpec, Running, Spec, Watch,
+    NfsSpec, S3Spec, ReferralSpec, Running, Spec, Watch,
 };
 use crate::net;
 use crate::observe::{Later, Source};
@@ -302,7 +302,17 @@ pub(crate) fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
                 export: backend.export.as_ref()?.as_str().to_owned(),
             }))
         }
-        config::BackendKind::S3 => None,
+        config::BackendKind::S3 => {
+            let text = |text: &Option<config::Text>| text.as_ref().map(|text| text.as_str().to_owned());
+            Some(Keeper::S3(S3Spec {
+                bucket: text(&backend.bucket)?,
+                prefix: text(&backend.prefix).unwrap_or_default(),
+                endpoint: text(&backend.endpoint),
+                region: text(&backend.region),
+                others_write: backend.writers == config::Writers::Several,
+                owner: (backend.uid, backend.gid),
+            }))
+        }
     };
     config
         .backends

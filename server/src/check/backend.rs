@@ -115,10 +115,18 @@ pub async fn try_backend(
         write_rate: None,
         space: None,
     };
+    let mut own_state = None;
     let reached = match &spec.keeper {
         Keeper::Nfs(nfs) => {
             let export = nfs.connect(&spec.name, folder, None).await;
             export.map(|export| Arc::new(export) as Arc<dyn Tree>)
+        }
+        Keeper::S3(s3) => {
+            // A server that runs has its own open.
+            let state = std::env::temp_dir().join(format!("headrace-check-{scratch:032x}"));
+            let attached = s3.attach(folder, state.clone()).await;
+            own_state = Some(state);
+            attached.map(|(mirror, _)| Arc::new(mirror) as Arc<dyn Tree>)
         }
         Keeper::Given(given) => Ok(Arc::clone(&given.0)),
     };
@@ -140,6 +148,11 @@ pub async fn try_backend(
         caller: Caller::root(),
     };
     trial.run(&mut verdict, writes, scratch).await;
+    if let Some(state) = own_state
+        && let Err(error) = std::fs::remove_dir_all(&state)
+    {
+        tracing::warn!("{} is left behind: {error}", state.display());
+    }
     verdict
 }
 

@@ -9,6 +9,7 @@ use crate::clock::wall;
 use anyhow::Context;
 use backend::tree::{Tree, TreeAbilities};
 use backend_nfs::{Address, ExportOptions, NfsExport};
+use backend_s3::{Attached, Defaults, S3Mirror, Writers};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
 use layout::{DataServerId, Device};
@@ -16,6 +17,7 @@ use mds::{Access, Junction, Server};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,6 +38,8 @@ pub struct BackendSpec {
 pub enum Keeper {
     /// An existing export of an NFSv3 server.
     Nfs(NfsSpec),
+    /// A bucket of S3.
+    S3(S3Spec),
     /// A tree that the caller brings.
     Given(GivenTree),
 }
@@ -44,6 +48,7 @@ impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Keeper::Nfs(spec) => spec.fmt(f),
+            Keeper::S3(spec) => spec.fmt(f),
             Keeper::Given(_) => f.write_str("a given tree"),
         }
     }
@@ -55,6 +60,19 @@ pub struct NfsSpec {
     pub port: u16,
     pub mount_port: Option<u16>,
     pub export: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Spec {
+    pub bucket: String,
+    /// What the keys begin with that are shown.
+    pub prefix: String,
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// Whether anybody else writes there.
+    pub others_write: bool,
+    /// Owner and group of what says nothing of them.
+    pub owner: (u32, u32),
 }
 
 /// Equal where it is the very same.
@@ -84,6 +102,7 @@ pub struct JunctionSpec {
 /// Every tree that is shown somewhere.
 pub struct Backends {
     catalog: Arc<Catalog>,
+    state_dir: PathBuf,
     /// Whom devices are told to, once it is there.
     server: watch::Sender<Option<Weak<Server>>>,
     /// By the path of their junctions.
@@ -113,9 +132,11 @@ pub struct Shown {
 }
 
 impl Backends {
-    pub fn new(catalog: Arc<Catalog>) -> Self {
+    /// `state_dir`: for what backends must keep on this host.
+    pub fn new(catalog: Arc<Catalog>, state_dir: PathBuf) -> Self {
         Self {
             catalog,
+            state_dir,
             server: watch::Sender::new(None),
             kept: Mutex::default(),
         }
@@ -138,7 +159,7 @@ impl Backends {
             let backend = backends.iter().find(|backend| backend.name == spec.backend);
             let backend = backend.with_context(|| {
                 format!(
-                    "junction {}: there is no backend {} that can be shown (buckets can't yet)",
+                    "junction {}: there is no backend {}",
                     spec.path, spec.backend
                 )
             })?;
@@ -183,6 +204,7 @@ impl Backends {
             folder: spec.folder.clone(),
             tree: Arc::clone(&tree),
             catalog: Arc::clone(&self.catalog),
+            state_dir: self.state_dir.clone(),
             server: self.server.subscribe(),
             number: record.id,
         };
@@ -202,6 +224,7 @@ struct Reach {
     folder: String,
     tree: Arc<LateTree>,
     catalog: Arc<Catalog>,
+    state_dir: PathBuf,
     server: watch::Receiver<Option<Weak<Server>>>,
     number: DataServerId,
 }
@@ -235,10 +258,28 @@ impl Reach {
     async fn reach(&self) -> anyhow::Result<Arc<dyn Tree>> {
         match &self.backend.keeper {
             Keeper::Nfs(spec) => self.reach_export(spec).await,
+            Keeper::S3(spec) => {
+                let state = self.state_dir.join(self.folder_of_state());
+                let (mirror, found) = spec.attach(&self.folder, state).await?;
+                if let Some(why) = found.read_only {
+                    tracing::warn!("backend {} is read-only: {why}", self.backend.name);
+                }
+                Ok(Arc::new(mirror))
+            }
             Keeper::Given(given) => {
                 anyhow::ensure!(self.folder == "/", "a given tree is shown as a whole");
                 Ok(Arc::clone(&given.0))
             }
+        }
+    }
+
+    /// Where ids and files under change are kept, of this bucket at this folder.
+    fn folder_of_state(&self) -> String {
+        let name = &self.backend.name;
+        match self.folder.trim_matches('/') {
+            "" => name.clone(),
+            // No name of a backend has a `%` in it.
+            folder => format!("{name}%{}", folder.replace('%', "%25").replace('/', "%2F")),
         }
     }
 
@@ -337,6 +378,35 @@ impl NfsSpec {
     }
 }
 
+impl S3Spec {
+    /// `state` is this server's alone.
+    pub(crate) async fn attach(
+        &self,
+        folder: &str,
+        state: PathBuf,
+    ) -> anyhow::Result<(S3Mirror, Attached)> {
+        let options = backend_s3::Options {
+            prefix: format!("{}/{}", self.prefix.trim_matches('/'), folder.trim_matches('/')),
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            // As most servers want it that aren't AWS.
+            path_style: self.endpoint.is_some(),
+            writers: if self.others_write {
+                Writers::Several
+            } else {
+                Writers::One
+            },
+            defaults: Defaults {
+                uid: self.owner.0,
+                gid: self.owner.1,
+                ..Defaults::default()
+            },
+            ..backend_s3::Options::new(&self.bucket, state)
+        };
+        Ok(S3Mirror::attach(options).await?)
+    }
+}
+
 impl Keeper {
     /// Where it is, for people.
     pub fn place(&self, folder: &str) -> String {
@@ -348,6 +418,10 @@ impl Keeper {
             Keeper::Nfs(NfsSpec {
                 host, port, export, ..
             }) => format!("{host}:{port}{export}{inner}"),
+            Keeper::S3(spec) => {
+                let at = spec.endpoint.as_deref().unwrap_or("AWS");
+                format!("{} at {at}{inner}", spec.bucket)
+            }
             Keeper::Given(_) => format!("in this process{inner}"),
         }
     }
@@ -366,6 +440,19 @@ impl Keeper {
                 largest_file_bytes: i64::MAX as u64,
                 name_bytes: 255,
                 links: 32_000,
+                time_step_nanos: 1,
+            },
+            Keeper::S3(_) => TreeAbilities {
+                judges: false,
+                hard_links: false,
+                symlinks: true,
+                special_files: false,
+                xattrs: true,
+                read_bytes: 1 << 20,
+                write_bytes: 1 << 20,
+                largest_file_bytes: 5 << 40,
+                name_bytes: 255,
+                links: 1,
                 time_step_nanos: 1,
             },
             Keeper::Given(given) => given.0.abilities(),
