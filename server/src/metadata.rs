@@ -15,7 +15,9 @@ pub use accounts::{AccountsSource, IdentitySpec};
 pub use census::{Absence, Census};
 pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
-pub use junctions::{BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown};
+pub use junctions::{
+    BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown,
+};
 
 use crate::clock::{SystemClock, wall};
 use crate::net::{self, Listeners};

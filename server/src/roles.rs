@@ -6,7 +6,7 @@ use crate::cli::{DemoArgs, LogArgs};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{
     AccountsSource, BackendSpec, DataServerSpec, ExportSpec, IdentitySpec, JunctionSpec, Keeper,
-    NfsSpec, S3Spec, ReferralSpec, Running, Spec, Watch,
+    NfsSpec, ReferralSpec, Running, S3Spec, Spec, Watch,
 };
 use crate::net;
 use crate::observe::{Later, Source};
@@ -303,7 +303,8 @@ pub(crate) fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
             }))
         }
         config::BackendKind::S3 => {
-            let text = |text: &Option<config::Text>| text.as_ref().map(|text| text.as_str().to_owned());
+            let text =
+                |text: &Option<config::Text>| text.as_ref().map(|text| text.as_str().to_owned());
             Some(Keeper::S3(S3Spec {
                 bucket: text(&backend.bucket)?,
                 prefix: text(&backend.prefix).unwrap_or_default(),

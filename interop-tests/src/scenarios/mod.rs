@@ -1,6 +1,7 @@
 //! The scenarios, each a story that a user would recognise. What they share is in `harness`.
 
 mod basic;
+mod bucket;
 mod bypass;
 pub mod crash;
 mod delegations;
@@ -102,8 +103,18 @@ pub const ALL: &[Scenario] = &[
             "script",
             "the script named by HEADRACE_SCRIPT, on a mounted client",
             Kernels::Each,
-            60,
+            120,
             script::run,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "bucket",
+            "a bucket of the S3 server that HEADRACE_S3_SERVER starts, read and changed through the mount",
+            Kernels::Each,
+            10,
+            bucket::run,
         )
     },
     Scenario {

@@ -15,7 +15,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let _server = lab.demo(DemoOptions::default())?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
-    let output = client.run(&script, MINUTE * 55)?;
+    let output = client.run(&script, MINUTE * 115)?;
     print!("{}{}", output.stdout, output.stderr);
     Ok(Verdict::Held(vec![format!("status {}", output.status)]))
 }

@@ -386,7 +386,11 @@ impl S3Spec {
         state: PathBuf,
     ) -> anyhow::Result<(S3Mirror, Attached)> {
         let options = backend_s3::Options {
-            prefix: format!("{}/{}", self.prefix.trim_matches('/'), folder.trim_matches('/')),
+            prefix: format!(
+                "{}/{}",
+                self.prefix.trim_matches('/'),
+                folder.trim_matches('/')
+            ),
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
             // As most servers want it that aren't AWS.
