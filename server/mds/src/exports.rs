@@ -190,10 +190,6 @@ impl Exports {
         self.covered.contains_key(&folder)
     }
 
-    pub fn junctions(&self) -> impl Iterator<Item = &Arc<ExportRule>> {
-        self.covered.values().filter(|rule| rule.junction.is_some())
-    }
-
     pub fn by_number(&self, number: u32) -> Option<&Arc<ExportRule>> {
         self.rules.get(&number)
     }

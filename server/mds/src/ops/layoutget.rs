@@ -9,7 +9,9 @@
 use crate::compound::{Compound, File};
 use crate::exports::Access as ExportAccess;
 use crate::placement::capability;
-use crate::state::{ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest};
+use crate::state::{
+    ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
+};
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
@@ -109,19 +111,7 @@ pub(crate) async fn layoutget(
         servers: &servers,
         tag: file.export.number,
     };
-    let reserved = cx.server.state.lock().layout_reserve(&request);
-    let full = match &reserved {
-        Err(LayoutRefusal::TooMany) => Some(Some(client)),
-        Err(LayoutRefusal::Full) => Some(None),
-        _ => None,
-    };
-    if let Some(at_its_limit) = full {
-        cx.server.make_room_for_layouts(at_its_limit);
-        if args.signal_layout_avail {
-            cx.server.tell_when_layouts_are_there(client);
-        }
-    }
-    let reservation = reserved?;
+    let reservation = reserve(&request, args.signal_layout_avail, cx)?;
     if !cx.server.are_current(&devices) {
         // Another address since. From the reservation on, the recall that goes with one reaches us.
         cx.server.state.lock().layout_rollback(reservation);
@@ -161,6 +151,27 @@ pub(crate) async fn layoutget(
             },
         }],
     })
+}
+
+/// Where there are too many layouts, some are asked back, and the client is told later if it wants that.
+pub(super) fn reserve(
+    request: &LayoutRequest<'_>,
+    signal_layout_avail: bool,
+    cx: &Compound<'_>,
+) -> Result<LayoutReservation, Refusal> {
+    let reserved = cx.server.state.lock().layout_reserve(request);
+    let full = match &reserved {
+        Err(LayoutRefusal::TooMany) => Some(Some(request.client)),
+        Err(LayoutRefusal::Full) => Some(None),
+        _ => None,
+    };
+    if let Some(at_its_limit) = full {
+        cx.server.make_room_for_layouts(at_its_limit);
+        if signal_layout_avail {
+            cx.server.tell_when_layouts_are_there(request.client);
+        }
+    }
+    Ok(reserved?)
 }
 
 pub(super) fn checked(args: &Layoutget4Args, file: &File) -> Result<LayoutMode, Refusal> {

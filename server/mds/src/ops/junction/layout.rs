@@ -5,7 +5,7 @@
 use super::{Place, held};
 use crate::compound::Compound;
 use crate::junction::DirectRefusal;
-use crate::ops::layoutget::checked;
+use crate::ops::layoutget::{checked, reserve};
 use crate::state::{GateMode, LayoutMode, LayoutRequest};
 use crate::status::Refusal;
 use backend::tree::NodeKind;
@@ -79,15 +79,16 @@ pub(super) async fn layoutget(
         tag: file.export.number,
     };
     held(&file, cx);
+    let reservation = reserve(&request, args.signal_layout_avail, cx)?;
     let stateid = {
         let mut state = cx.server.state.lock();
-        let reservation = state.layout_reserve(&request)?;
         let stateid = state.layout_confirm(reservation)?;
         cx.gave(&mut state, stateid);
         stateid
     };
     place.junction.counters().layouts.fetch_add(1, Relaxed);
     Ok(Layoutget4Ok {
+        // So that each open is judged anew by who keeps the file.
         return_on_close: true,
         stateid: cx.set_stateid(stateid),
         layout: vec![Layout4 {
