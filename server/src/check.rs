@@ -59,8 +59,8 @@ pub async fn check(
 
 /// Each backend, at the folder of its first junction; one that a junction may write is written to.
 fn backends_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
-    let junctions = crate::roles::junctions(mds);
-    let trials = crate::roles::backends(mds).into_iter().map(|spec| {
+    let junctions = crate::roles::specs::junctions(mds);
+    let trials = crate::roles::specs::backends(mds).into_iter().map(|spec| {
         let shown: Vec<_> = junctions
             .iter()
             .filter(|junction| junction.backend == spec.name)

@@ -50,6 +50,15 @@ async fn open_to_all(tree: &MemoryTree) -> Result<()> {
     Ok(())
 }
 
+/// Users 1001 and 1002.
+async fn owner_and_stranger(world: &World) -> Result<(Client, Client)> {
+    let setup = |name: &str, uid| ClientSetup::named(name).with_credential(user(uid, uid));
+    Ok((
+        setup("owner", 1001).mount(world.address).await?,
+        setup("stranger", 1002).mount(world.address).await?,
+    ))
+}
+
 async fn listed(client: &Client, folder: &Fh4) -> Result<BTreeSet<Bytes>, Failure> {
     let entries = client.readdir(folder, &[Attr::Type, Attr::Fileid]).await?;
     Ok(entries.into_iter().map(|entry| entry.name).collect())
@@ -224,9 +233,7 @@ async fn mode_bits_of_a_tree_that_judges_nobody_are_kept_here() -> Result<()> {
     let tree = MemoryTree::new("shelf");
     let world = world(&tree).await?;
     let root = world.client("root").await?;
-    let setup = |name: &str, uid| ClientSetup::named(name).with_credential(user(uid, uid));
-    let owner = setup("owner", 1001).mount(world.address).await?;
-    let stranger = setup("stranger", 1002).mount(world.address).await?;
+    let (owner, stranger) = owner_and_stranger(&world).await?;
     let shelf = root.walk("/d/shelf").await?;
     let file = owner.open_create(&shelf, "f").await?;
     let private = Attributes {
@@ -429,9 +436,7 @@ async fn a_tree_that_judges_is_asked_in_the_callers_name() -> Result<()> {
     let tree = MemoryTree::new("shelf").judging();
     let world = world(&tree).await?;
     let root = world.client("root").await?;
-    let setup = |name: &str, uid| ClientSetup::named(name).with_credential(user(uid, uid));
-    let owner = setup("owner", 1001).mount(world.address).await?;
-    let stranger = setup("stranger", 1002).mount(world.address).await?;
+    let (owner, stranger) = owner_and_stranger(&world).await?;
     let shelf = root.walk("/d/shelf").await?;
     let file = owner.open_create(&shelf, "f").await?;
     let private = Attributes {

@@ -9,7 +9,7 @@
 use super::copy_notify::reads_for_a_copy;
 use crate::attributes::{MAX_FILE_BYTES, without_set_id};
 use crate::compound::{Compound, File};
-use crate::identity::{Want, may};
+use crate::identity::{Credential, Want, may};
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, IoGrant, IoKind};
 use crate::status::Refusal;
@@ -24,7 +24,7 @@ use wire::nfs4::{
 };
 
 /// Number, status, eof and length of a READ's result.
-const READ_AROUND_BYTES: usize = 16;
+pub(super) const READ_AROUND_BYTES: usize = 16;
 
 pub(super) fn regular(inode: &Inode) -> Result<(), Refusal> {
     match inode.kind {
@@ -52,13 +52,22 @@ pub(super) async fn allowed(
         .server
         .authorize_io(client, stateid, file.id, kind)
         .await?;
+    match granted {
+        IoGrant::Special => by_mode(kind, &cx.credential(file), inode),
+        _ => Ok(()),
+    }
+}
+
+/// Of who has no open: by the mode bits.
+pub(super) fn by_mode(kind: IoKind, credential: &Credential, inode: &Inode) -> Result<(), Refusal> {
     let want = match kind {
         IoKind::Read => Want::READ,
         IoKind::Write => Want::WRITE,
     };
-    match granted {
-        IoGrant::Special if !may(&cx.credential(file), inode, want) => Err(Nfsstat4::Access.into()),
-        _ => Ok(()),
+    if may(credential, inode, want) {
+        Ok(())
+    } else {
+        Err(Nfsstat4::Access.into())
     }
 }
 

@@ -4,9 +4,8 @@
 use super::Place;
 use crate::attributes::{MAX_FILE_BYTES, without_set_id};
 use crate::compound::{Compound, File};
-use crate::identity::{Want, may};
 use crate::junction::inode_of;
-use crate::ops::io::regular;
+use crate::ops::io::{READ_AROUND_BYTES, by_mode, regular};
 use crate::state::{IoGrant, IoKind};
 use crate::status::Refusal;
 use backend::Stability;
@@ -16,9 +15,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs4::{
     Commit4Ok, Nfsstat4, Read4Args, Read4Ok, StableHow4, Stateid4, Verifier4, Write4Args, Write4Ok,
 };
-
-/// Number, status, eof and length of a READ's result.
-const READ_AROUND_BYTES: usize = 16;
 
 /// By the open that the stateid names; for a special stateid by the mode bits, or by the tree itself.
 pub(super) async fn allowed(
@@ -38,15 +34,7 @@ pub(super) async fn allowed(
     }
     let inode = inode_of(file.id, &place.stat().await?);
     regular(&inode)?;
-    let want = match kind {
-        IoKind::Read => Want::READ,
-        IoKind::Write => Want::WRITE,
-    };
-    if may(&place.credential, &inode, want) {
-        Ok(())
-    } else {
-        Err(Nfsstat4::Access.into())
-    }
+    by_mode(kind, &place.credential, &inode)
 }
 
 pub(super) async fn read(args: &Read4Args, cx: &Compound<'_>) -> Result<Read4Ok, Refusal> {
