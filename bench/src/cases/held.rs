@@ -4,7 +4,7 @@ use super::many::{self, Many};
 use super::{Place, Size, full_and_half};
 use crate::rounds::Sample;
 use crate::servers::until_they_rest;
-use crate::session::{LATER, Session, at, layoutget, open};
+use crate::session::{LATER, at, layoutget};
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -33,14 +33,7 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
     let shared = files.iter().flat_map(|file| vec![file.clone(); CLIENTS]);
     let many = Many::of(server.address, CLIENTS, shared.collect()).await?;
 
-    let open = |session: &Session, _| open(session.client, OpenClaim4::Fh, Openflag4::NoCreate);
-    let opened = |result: &ResOp| match result {
-        ResOp::Open(Ok(opened)) => Some(opened.stateid),
-        _ => None,
-    };
-    let opens = many.each(open, opened).await?;
-    let layout = |_: &Session, file: usize| layoutget(Layoutiomode4::Read, false, opens[file]);
-    let layouts = many.each(layout, granted).await?;
+    let layouts = many.lay_out(&many.open().await?).await?;
     let world = Arc::new(World {
         many,
         layouts: layouts.into_iter().map(Mutex::new).collect(),
@@ -52,13 +45,6 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
         async move { world.one(caller, turn).await }
     };
     full_and_half(CLIENTS, place, &processes, one).await
-}
-
-fn granted(result: &ResOp) -> Option<Stateid4> {
-    match result {
-        ResOp::Layoutget(Ok(granted)) => Some(granted.stateid),
-        _ => None,
-    }
 }
 
 impl World {
@@ -77,7 +63,8 @@ impl World {
                 tokio::time::sleep(LATER).await;
                 continue;
             }
-            let stateid = granted(result).with_context(|| format!("LAYOUTGET: {result:?}"))?;
+            let stateid =
+                many::granted(result).with_context(|| format!("LAYOUTGET: {result:?}"))?;
             *self.layouts[which].lock() = stateid;
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Many files, and a few clients that do the same with each of them.
 
 use super::Place;
-use crate::session::{LATER, Session, at, close, create, make_folder};
+use crate::session::{LATER, Session, at, close, create, layoutget, make_folder, open};
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::net::SocketAddr;
@@ -78,6 +78,21 @@ impl Many {
         })
     }
 
+    pub async fn open(&self) -> Result<Vec<Stateid4>> {
+        let open = |session: &Session, _| open(session.client, OpenClaim4::Fh, Openflag4::NoCreate);
+        let opened = |result: &ResOp| match result {
+            ResOp::Open(Ok(opened)) => Some(opened.stateid),
+            _ => None,
+        };
+        self.each(open, opened).await
+    }
+
+    /// A layout to read of each file, for its open.
+    pub async fn lay_out(&self, opens: &[Stateid4]) -> Result<Vec<Stateid4>> {
+        let layout = |_: &Session, file: usize| layoutget(Layoutiomode4::Read, false, opens[file]);
+        self.each(layout, granted).await
+    }
+
     /// An operation on each file by its client, and what is taken from the results, in the order of the files.
     pub async fn each<T: Clone>(
         &self,
@@ -107,5 +122,12 @@ impl Many {
         let mut taken = try_join_all(all).await?.concat();
         taken.sort_unstable_by_key(|(file, _)| *file);
         Ok(taken.into_iter().map(|(_, of_it)| of_it).collect())
+    }
+}
+
+pub fn granted(result: &ResOp) -> Option<Stateid4> {
+    match result {
+        ResOp::Layoutget(Ok(granted)) => Some(granted.stateid),
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@ use super::{Place, Size, names};
 use crate::costs::{self, Process};
 use crate::rounds::{Figure, Sample};
 use crate::servers::until_they_rest;
-use crate::session::{Session, layoutget, open};
+use crate::session::Session;
 use crate::sides::Kind;
 use anyhow::Result;
 use bytes::Bytes;
@@ -53,6 +53,12 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
     let descriptors = raise_descriptors() as usize;
     let mut server = place.side.metadata_server(place.disk, MORE)?;
     let files = many::make(server.address, many::files(place)).await?;
+    let lays_out = matches!(place.side.kind, Kind::Headrace { .. });
+    if lays_out {
+        // Files that were made faster than objects for them get theirs now: they belong to the inode, not to the layout.
+        let bound = Many::of(server.address, CLIENTS, files.clone()).await?;
+        bound.lay_out(&bound.open().await?).await?;
+    }
     // Whatever the making left in memory goes.
     server.restart()?;
     let mut many = Many::of(server.address, CLIENTS, files).await?;
@@ -79,21 +85,15 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
         count as f64,
     ));
 
-    let open = |session: &Session, _| open(session.client, OpenClaim4::Fh, Openflag4::NoCreate);
-    let opened = |result: &ResOp| match result {
-        ResOp::Open(Ok(opened)) => Some(opened.stateid),
-        _ => None,
-    };
-    let opens = many.each(open, opened).await?;
+    let opens = many.open().await?;
     let mut both = memory.grew("an open", count).await?;
 
     let lock = |session: &Session, file: usize| lock(session, opens[file]);
     many.each(lock, |_| Some(())).await?;
     memory.grew("a lock", count).await?;
 
-    if matches!(place.side.kind, Kind::Headrace { .. }) {
-        let layout = |_: &Session, file: usize| layoutget(Layoutiomode4::Read, false, opens[file]);
-        many.each(layout, |_| Some(())).await?;
+    if lays_out {
+        many.lay_out(&opens).await?;
         both += memory.grew("a layout", count).await?;
         memory.tell("an open and its layout", both);
     }

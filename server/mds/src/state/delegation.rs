@@ -16,6 +16,7 @@ pub use give::{DelegationRequest, NoDelegation};
 pub use notes::{EntryChange, Notices, OldEntry};
 pub use recall::DelegationRecall;
 
+use super::few::Few;
 use super::open::Released;
 use super::share::Access;
 use notes::Notes;
@@ -113,7 +114,7 @@ pub(super) struct Delegations {
     epoch: u32,
     table: Table<Holding>,
     /// By client. A delegation to write is alone.
-    files: Map<InodeId, BTreeMap<u32, u32>>,
+    files: Map<InodeId, Few<u32, u32>>,
     clients: BTreeMap<ClientId, BTreeSet<u32>>,
     deadlines: BTreeSet<(Time, u32)>,
     revoked: BTreeMap<ClientId, u32>,
@@ -182,7 +183,7 @@ impl Delegations {
         let Some(file) = self.files.get(&inode) else {
             return false;
         };
-        let own = by.is_some_and(|client| file.contains_key(&client.short()));
+        let own = by.is_some_and(|client| file.get(&client.short()).is_some());
         match touch {
             Touch::Change => file.len() > usize::from(own),
             Touch::Read => !own && self.writer(file).is_some(),
@@ -194,8 +195,8 @@ impl Delegations {
         }
     }
 
-    fn writer(&self, file: &BTreeMap<u32, u32>) -> Option<u32> {
-        let (_, index) = file.first_key_value()?;
+    fn writer(&self, file: &Few<u32, u32>) -> Option<u32> {
+        let (_, index) = file.first()?;
         let holding = self.table.at(*index)?;
         (holding.kind == DelegationKind::Write).then_some(*index)
     }
@@ -395,7 +396,7 @@ impl State {
     pub fn delegates(&self, inode: InodeId) -> Vec<Delegation> {
         let file = self.delegations.files.get(&inode);
         file.into_iter()
-            .flat_map(BTreeMap::values)
+            .flat_map(Few::values)
             .filter_map(|index| self.delegations.view(*index))
             .collect()
     }

@@ -10,6 +10,7 @@ use catalog::InodeId;
 use layout::DataServerId;
 
 use super::coverage::{Coverage, Span};
+use super::few::Few;
 use super::lease::GraceRefusal;
 use super::stateid::{Parts, StateKind, is_earlier};
 use super::table::{Keyed, Map, Table};
@@ -218,7 +219,7 @@ impl Layout {
 
 #[derive(Debug, Default)]
 pub(super) struct FileLayouts {
-    pub(super) by_client: BTreeMap<u32, u32>,
+    pub(super) by_client: Few<u32, u32>,
     pub(super) writers: u32,
     /// Asked back and not yet overdue.
     recalled: u32,

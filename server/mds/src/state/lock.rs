@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use catalog::InodeId;
 
+use super::few::Few;
 use super::interval::Intervals;
 use super::lease::GraceRefusal;
 use super::open::OpenRef;
@@ -107,7 +108,7 @@ struct LockOwner {
 #[derive(Debug, Default)]
 struct FileLocks {
     all: Intervals,
-    by_owner: BTreeMap<u32, u32>,
+    by_owner: Few<u32, u32>,
 }
 
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ mod copy_notify;
 mod courtesy;
 mod coverage;
 mod delegation;
+mod few;
 #[cfg(test)]
 mod fixture;
 mod gate;

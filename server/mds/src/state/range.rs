@@ -1,7 +1,7 @@
 //! The byte ranges that one lock-owner holds on one file: POSIX split, merge and upgrade.
 //! Whether others stand against it is decided in `lock`, before.
 
-use std::collections::BTreeMap;
+use super::few::Few;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LockKind {
@@ -75,7 +75,7 @@ pub(super) struct Change {
 
 /// Disjoint pieces; neighbours of one kind are one piece.
 #[derive(Debug, Default)]
-pub(super) struct Ranges(BTreeMap<u64, (u64, LockKind)>);
+pub(super) struct Ranges(Few<u64, (u64, LockKind)>);
 
 impl Ranges {
     #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Share reservations, RFC 8881 §9.7: the arithmetic of access and deny bits. Who holds them is
 //! in `open`.
 
-use std::collections::BTreeMap;
+use super::few::Few;
 
 /// `OPEN4_SHARE_ACCESS_*`: one of three, never none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,7 +109,7 @@ pub(super) struct FileOpens {
     pub(super) deny_read: u32,
     pub(super) deny_write: u32,
     /// By client and owner.
-    pub(super) by_owner: BTreeMap<(u32, u32), u32>,
+    pub(super) by_owner: Few<(u32, u32), u32>,
 }
 
 impl FileOpens {

@@ -12,10 +12,7 @@ impl Opens {
     pub(in crate::state) fn others_have_open(&self, client: ClientId, inode: InodeId) -> bool {
         self.files.get(&inode).is_some_and(|file| {
             let short = client.short();
-            let ends = [
-                file.by_owner.first_key_value(),
-                file.by_owner.last_key_value(),
-            ];
+            let ends = [file.by_owner.first(), file.by_owner.last()];
             ends.into_iter()
                 .flatten()
                 .any(|((other, _), _)| *other != short)
