@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::progress::say;
 use crate::provision::{self, For};
 use crate::shell;
-use crate::workspace::Workspace;
+use crate::workspace::{Build, Workspace};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -59,7 +59,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     }
     let build = ["build", "--release", "--locked", "--bins"];
     shell::must(workspace.cargo(&build).args(packages))?;
-    let bench = workspace.release_program("bench");
+    let bench = workspace.program(Build::Release, "bench");
     if options.list {
         shell::must(Command::new(bench).arg("list"))?;
         return Ok(ExitCode::SUCCESS);
@@ -87,7 +87,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         .arg("run")
         .args(&options.names)
         .arg("--headrace")
-        .arg(workspace.release_program("headrace"))
+        .arg(workspace.program(Build::Release, "headrace"))
         .arg("--report")
         .arg(&report)
         .arg("--disk")

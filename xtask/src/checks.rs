@@ -9,7 +9,7 @@ use crate::interop::{self, Counts};
 use crate::progress::{elapsed, say};
 use crate::provision::{self, For};
 use crate::shell;
-use crate::workspace::Workspace;
+use crate::workspace::{Build, Workspace};
 
 #[derive(Default)]
 struct Tally {
@@ -78,7 +78,7 @@ pub fn run(workspace: &Workspace) -> Result<ExitCode> {
     tally.check("tests of the workspace", || cargo_tests(workspace));
     tally.check("fuzz targets", || fuzz::all(workspace, fuzz::CI_INPUTS));
     tally.check("real Linux kernels", || {
-        interop::build(workspace)?;
+        interop::build(workspace, Build::Checked)?;
         Ok(interop::run(workspace, &[], "all", false, None)?.1)
     });
     println!();

@@ -1,4 +1,5 @@
-//! Builds the server and the scenarios once, in release, and runs them as root.
+//! Builds the server and the scenarios once, and runs them as root: scenarios on the build of the tests, the demo on
+//! the one that users run.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::progress::{self, say};
 use crate::provision::{self, For};
 use crate::shell;
-use crate::workspace::Workspace;
+use crate::workspace::{Build, Workspace};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -19,23 +20,29 @@ pub struct Counts {
     pub skipped: u64,
 }
 
-pub fn build(workspace: &Workspace) -> Result<()> {
-    say("building headrace and the scenarios (release)");
-    shell::must(&mut workspace.cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "headrace",
-        "-p",
-        "interop-tests",
-        "--bins",
-    ]))
+pub fn build(workspace: &Workspace, build: Build) -> Result<()> {
+    // The whole workspace, where it has been built for its tests: the same features, so that nothing is compiled twice.
+    let arguments: &[&str] = match build {
+        Build::Checked => &["build", "--locked", "--workspace", "--bins"],
+        Build::Release => &[
+            "build",
+            "--locked",
+            "--release",
+            "--bins",
+            "-p",
+            "headrace",
+            "-p",
+            "interop-tests",
+        ],
+    };
+    say("building headrace and the scenarios");
+    shell::must(&mut workspace.cargo(arguments))
 }
 
 pub fn list(workspace: &Workspace) -> Result<ExitCode> {
-    build(workspace)?;
-    shell::must(Command::new(workspace.release_program("interop-tests")).arg("list"))?;
+    build(workspace, Build::Checked)?;
+    let scenarios = workspace.program(Build::Checked, "interop-tests");
+    shell::must(Command::new(scenarios).arg("list"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,7 +55,7 @@ pub fn run(
 ) -> Result<(ExitCode, Counts)> {
     fs::create_dir_all(workspace.state())?;
     let summary = workspace.state().join("summary.json");
-    let mut command = scenarios(workspace, "run")?;
+    let mut command = scenarios(workspace, Build::Checked, "run")?;
     command.args(names).args(["--kernel", kernel]);
     command.arg("--summary").arg(&summary);
     if keep {
@@ -73,8 +80,8 @@ pub fn run(
 
 pub fn demo(workspace: &Workspace, native: bool) -> Result<ExitCode> {
     provision::provide(workspace, For::Demo)?;
-    build(workspace)?;
-    let mut command = scenarios(workspace, "demo")?;
+    build(workspace, Build::Release)?;
+    let mut command = scenarios(workspace, Build::Release, "demo")?;
     if native {
         command.arg("--native");
     }
@@ -87,16 +94,16 @@ pub fn demo(workspace: &Workspace, native: bool) -> Result<ExitCode> {
     })
 }
 
-fn scenarios(workspace: &Workspace, verb: &str) -> Result<Command> {
+fn scenarios(workspace: &Workspace, build: Build, verb: &str) -> Result<Command> {
     let mut command = shell::as_root("env")?;
     command
         .arg(format!("{}={}", progress::START, progress::start_ms()))
-        .arg(workspace.release_program("interop-tests"))
+        .arg(workspace.program(build, "interop-tests"))
         .arg(verb)
         .arg("--cache")
         .arg(workspace.cache())
         .arg("--headrace")
-        .arg(workspace.release_program("headrace"))
+        .arg(workspace.program(build, "headrace"))
         .arg("--state")
         .arg(workspace.state());
     Ok(command)

@@ -18,7 +18,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use provision::For;
-use workspace::Workspace;
+use workspace::{Build, Workspace};
 
 #[derive(Parser)]
 #[command(
@@ -108,7 +108,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             list: false,
         } => {
             provision::provide(&workspace, For::Tests)?;
-            interop::build(&workspace)?;
+            interop::build(&workspace, Build::Checked)?;
             let (code, _) = interop::run(&workspace, &names, &kernel, keep, seed)?;
             Ok(code)
         }

@@ -11,9 +11,10 @@ use std::{fs, io::Write};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interop;
 use crate::progress::say;
 use crate::shell;
-use crate::workspace::Workspace;
+use crate::workspace::{Build, Workspace};
 use list::Expected;
 use results::Results;
 pub use server::ask_for_restart;
@@ -50,8 +51,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
     let expected = Expected::parse(&text, options.minor)?;
 
-    say("building headrace (debug)");
-    shell::must(&mut workspace.cargo(&["build", "--locked", "-p", "headrace"]))?;
+    interop::build(workspace, Build::Checked)?;
     // Both minor versions may be under test at a time: much of a run is waiting.
     let state = workspace
         .target
@@ -60,7 +60,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         fs::remove_dir_all(&state)?;
     }
     fs::create_dir_all(&state)?;
-    let headrace = workspace.target.join("debug/headrace");
+    let headrace = workspace.program(Build::Checked, "headrace");
     let server = server::Server::start(&headrace, &state, options.lease)?;
 
     say(format!(

@@ -8,6 +8,15 @@ use serde_json::Value;
 
 use crate::shell;
 
+/// Which programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// What the tests built anyway, with assertions and overflow checks.
+    Checked,
+    /// What users run.
+    Release,
+}
+
 pub struct Workspace {
     pub root: PathBuf,
     pub target: PathBuf,
@@ -51,8 +60,12 @@ impl Workspace {
         self.target.join("headrace-interop")
     }
 
-    pub fn release_program(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
+    pub fn program(&self, build: Build, name: &str) -> PathBuf {
+        let folder = match build {
+            Build::Checked => "debug",
+            Build::Release => "release",
+        };
+        self.target.join(folder).join(name)
     }
 
     pub fn cargo(&self, arguments: &[&str]) -> Command {
