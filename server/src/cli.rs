@@ -154,6 +154,22 @@ Examples:
         over_restart: Option<u64>,
     },
 
+    /// Ask a metadata server that runs on this host
+    #[command(after_help = "\
+It answers its own user and root, by a socket in its `state_dir`.
+
+Examples:
+  headrace ctl --state-dir /var/lib/headrace backends
+  headrace ctl --state-dir /var/lib/headrace backends --json")]
+    Ctl {
+        /// The folder that `state_dir` names in the configuration
+        #[arg(long, value_name = "DIR")]
+        state_dir: PathBuf,
+
+        #[command(subcommand)]
+        question: Question,
+    },
+
     /// Look for faults in a catalog, while no metadata server uses it
     #[command(after_help = "\
 Changes nothing.
@@ -188,6 +204,20 @@ Examples:
         /// Folder to write headrace.1, headrace-mds.1 and so on to
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Question {
+    /// How data servers and backends do: state, space, calls and their latency, bytes by their way
+    #[command(after_help = "\
+P50, P99: half of a backend's calls, and 99 of 100, took no longer. LATER: calls that are to come again; FAILED: for
+good. DIRECT: layouts by which clients read past this server. READ, WRITTEN: bytes that passed it. UNSENT: bytes
+that wait on this host for a COMMIT, and for how long the oldest of them has.")]
+    Backends {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -396,6 +426,7 @@ mod tests {
                 "ds",
                 "demo",
                 "check",
+                "ctl",
                 "fsck",
                 "completions",
                 "man",
@@ -529,6 +560,8 @@ mod tests {
             [
                 "headrace-check.1",
                 "headrace-completions.1",
+                "headrace-ctl-backends.1",
+                "headrace-ctl.1",
                 "headrace-demo.1",
                 "headrace-ds.1",
                 "headrace-fsck.1",

@@ -2,8 +2,8 @@
 //! Never here: what any command means.
 
 use crate::check::Asking;
-use crate::cli::{Cli, Command, write_completions, write_man_page, write_man_pages};
-use crate::{clock, roles};
+use crate::cli::{Cli, Command, Question, write_completions, write_man_page, write_man_pages};
+use crate::{clock, control, roles};
 use anyhow::Context;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -47,6 +47,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             as_client,
             over_restart,
         } => return check(&config, as_client, over_restart),
+        Command::Ctl {
+            state_dir,
+            question,
+        } => ctl(&state_dir, &question)?,
         Command::Fsck { state_dir } => return fsck(&state_dir),
         Command::Completions { shell } => write_completions(shell, &mut io::stdout())?,
         Command::Man { out: None } => write_man_page(&mut io::stdout())?,
@@ -72,6 +76,20 @@ fn check(path: &Path, as_client: bool, over_restart: Option<u64>) -> anyhow::Res
     print!("{report}");
     io::stdout().flush()?;
     Ok(ExitCode::from(report.exit_code()))
+}
+
+fn ctl(state_dir: &Path, question: &Question) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let Question::Backends { json } = question;
+    let told = runtime.block_on(control::ask(state_dir, "/backends"))?;
+    if *json {
+        println!("{told:#}");
+    } else {
+        print!("{}", control::table(&told));
+    }
+    Ok(io::stdout().flush()?)
 }
 
 fn fsck(state_dir: &Path) -> anyhow::Result<ExitCode> {

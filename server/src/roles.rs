@@ -5,6 +5,7 @@ pub(crate) mod specs;
 
 use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
+use crate::control::{Asked, Control};
 use crate::daemon::{Shown, start_log, until_stopped};
 use crate::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec, Watch};
 use crate::net;
@@ -16,7 +17,7 @@ use mds::state::Limits;
 use mds::{Access, Delegations, ServerCopy, Squash};
 use specs::{backends, exports, identity, junctions, referrals, server_copy, spec};
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,9 @@ pub fn mds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
             Shown::start(config.server.metrics_listen, vec![Arc::clone(&source) as _]).await?;
         refuse_accounts(config.layout.ids)?;
         let running = Running::start(spec(&config), failpoint()?).await?;
-        source.set(Arc::new(MetadataSource::of(&running).await?));
+        let measured = Arc::new(MetadataSource::of(&running).await?);
+        source.set(Arc::clone(&measured) as _);
+        let _control = Control::start(&config.server.state_dir, Asked(measured))?;
         shown.alive.set(beats(&running));
         let status = format!("serving NFSv4 on {}", listed(&running.addresses));
         tracing::info!("{status}");
@@ -255,8 +258,8 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
         shown
             .alive
             .set(move || beats() && others.iter().all(|goes_round| goes_round()));
-        let mut numbered: Vec<Arc<dyn Source>> =
-            vec![Arc::new(MetadataSource::of(&running).await?)];
+        let measured = Arc::new(MetadataSource::of(&running).await?);
+        let mut numbered: Vec<Arc<dyn Source>> = vec![Arc::clone(&measured) as _];
         numbered.extend(
             data_servers
                 .iter()
@@ -265,6 +268,7 @@ pub fn demo(args: &DemoArgs, log: LogArgs) -> anyhow::Result<()> {
         for (later, source) in later.iter().zip(numbered) {
             later.set(source);
         }
+        let _control = Control::start(&demo_state(args), Asked(measured))?;
         let at = running
             .addresses
             .first()
@@ -327,11 +331,15 @@ fn demo_data_server(name: String, at: SocketAddr) -> DataServerSpec {
     }
 }
 
+fn demo_state(args: &DemoArgs) -> PathBuf {
+    args.data_dir.join("mds")
+}
+
 fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
     let lease = Duration::from_secs(args.lease_seconds);
     Spec {
         listen: vec![args.listen],
-        state_dir: args.data_dir.join("mds"),
+        state_dir: demo_state(args),
         limits: Limits {
             lease,
             grace: args.grace_seconds.map_or(lease, Duration::from_secs),

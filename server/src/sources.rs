@@ -239,6 +239,10 @@ impl MetadataSource {
         servers.chain(files).collect()
     }
 
+    pub fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
     fn junctions(&self) -> Vec<JunctionSample> {
         let shown = self.backends.shown().into_iter();
         let sample = |shown: Shown| {
@@ -258,12 +262,14 @@ impl MetadataSource {
                 written_bytes: count(&counters.written_bytes),
                 delayed: count(&counters.delayed),
                 broken: count(&counters.broken),
+                calls: shown.calls,
+                unsent_bytes: shown.junction.tree().unsent().bytes,
             }
         };
         shown.map(sample).collect()
     }
 
-    fn data_servers(&self) -> Vec<DataServerSample> {
+    pub fn data_servers(&self) -> Vec<DataServerSample> {
         let health = self.objects.health().borrow().clone();
         health
             .iter()

@@ -83,6 +83,15 @@ pub struct Node {
     pub stat: NodeStat,
 }
 
+/// Changes that their keeper hasn't got yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unsent {
+    pub files: u64,
+    pub bytes: u64,
+    /// How long the oldest of them has been waiting.
+    pub oldest: Duration,
+}
+
 /// What a tree can do, beyond what all can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeAbilities {
@@ -393,6 +402,11 @@ pub trait Tree: Send + Sync + 'static {
     ) -> Result<NodeStat, TreeError>;
 
     async fn space(&self) -> Result<Space, TreeError>;
+
+    /// What callers wrote and was not promised to outlive this process: it waits here for a COMMIT.
+    fn unsent(&self) -> Unsent {
+        Unsent::default()
+    }
 
     async fn xattr(
         &self,

@@ -48,6 +48,12 @@ impl Ranges {
         }
     }
 
+    /// How many bytes there are before `end`.
+    fn below(&self, end: u64) -> u64 {
+        let ranges = self.0.range(..end);
+        ranges.map(|(from, to)| to.min(&end) - from).sum()
+    }
+
     /// The end of what holds `at`, or the start of what comes next.
     fn around(&self, at: u64) -> (bool, Option<u64>) {
         if let Some((_, &end)) = self.0.range(..=at).next_back()
@@ -102,6 +108,17 @@ pub(crate) struct Content {
     pub local: Ranges,
     pub base_bytes: u64,
     pub dirty: bool,
+    /// When the first change came that was not sent up.
+    pub dirty_since: Nanos,
+}
+
+impl Content {
+    fn soil(&mut self) {
+        if !self.dirty {
+            self.dirty_since = meta::now();
+        }
+        self.dirty = true;
+    }
 }
 
 pub(crate) struct Spool {
@@ -140,6 +157,17 @@ impl Spool {
             .is_some_and(|content| content.dirty)
     }
 
+    /// Bytes that were changed and not sent up, and since when they wait.
+    pub(crate) fn unsent(&self) -> Option<(u64, Nanos)> {
+        let content = self.content.lock();
+        let content = content.as_ref().filter(|content| content.dirty)?;
+        let beyond = content.object.size.saturating_sub(content.base_bytes);
+        Some((
+            content.local.below(content.base_bytes) + beyond,
+            content.dirty_since,
+        ))
+    }
+
     /// Begins with the version in the bucket.
     pub(crate) fn begin(&self, mut object: Object, token: String) -> io::Result<()> {
         let file = File::options()
@@ -156,6 +184,7 @@ impl Spool {
             object,
             local: Ranges::default(),
             dirty: false,
+            dirty_since: 0,
         });
         Ok(())
     }
@@ -256,14 +285,14 @@ impl Spool {
 
     pub(crate) fn set_meta(&self, apply: impl FnOnce(&mut Metadata)) {
         if let Some(content) = self.content.lock().as_mut() {
-            content.dirty = true;
+            content.soil();
             apply(&mut content.object.meta);
         }
     }
 
     fn changed(&self, apply: impl FnOnce(&mut Content)) {
         if let Some(content) = self.content.lock().as_mut() {
-            content.dirty = true;
+            content.soil();
             apply(content);
             let ctime = later_than(&content.object.meta);
             meta::put_times(&mut content.object.meta, ctime, ctime);

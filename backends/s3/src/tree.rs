@@ -12,10 +12,11 @@ use crate::{meta, xattrs};
 use async_trait::async_trait;
 use backend::tree::{
     Caller, CreateHow, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights, Tree,
-    TreeAbilities, TreeError, TreeErrorKind, XattrHow,
+    TreeAbilities, TreeError, TreeErrorKind, Unsent, XattrHow,
 };
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// A bucket has no end: what is shown for one.
 const SPACE: Space = Space {
@@ -251,6 +252,20 @@ impl Tree for S3Mirror {
 
     async fn space(&self) -> Result<Space, TreeError> {
         Ok(SPACE)
+    }
+
+    fn unsent(&self) -> Unsent {
+        let spools = self.0.spools.lock();
+        let waiting = spools.values().filter_map(|spool| spool.unsent());
+        let now = meta::now();
+        waiting.fold(Unsent::default(), |all, (bytes, since)| {
+            let waits = Duration::from_nanos(now.saturating_sub(since).max(0) as u64);
+            Unsent {
+                files: all.files + 1,
+                bytes: all.bytes + bytes,
+                oldest: all.oldest.max(waits),
+            }
+        })
     }
 
     async fn xattr(

@@ -4,7 +4,7 @@ mod s3_server;
 mod world;
 
 use backend::Stability;
-use backend::tree::{NodeChanges, Tree, TreeErrorKind};
+use backend::tree::{NodeChanges, Tree, TreeErrorKind, Unsent};
 use bytes::Bytes;
 use s3_server::Fault;
 use world::World;
@@ -24,7 +24,10 @@ async fn unstable_bytes_are_read_here_and_committed_ones_lie_in_the_bucket() {
     assert_eq!(world.whole(&file).await, b"hello");
     let there = world.server().object("file").expect("it was made");
     assert!(there.body.is_empty());
+    let unsent = world.front.unsent();
+    assert_eq!((unsent.files, unsent.bytes), (1, 5));
     world.commit(&file).await.expect("a COMMIT");
+    assert_eq!(world.front.unsent(), Unsent::default());
     let there = world.server().object("file").expect("it is there");
     assert_eq!(there.body, "hello");
     assert_eq!(there.meta["mode"], (0o100644).to_string());

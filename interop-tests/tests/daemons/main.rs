@@ -1,6 +1,7 @@
 //! `headrace` as processes of its own: signals, exit codes, the log on standard error, and what is shown
 //! over HTTP after real work.
 
+mod asked;
 mod outage;
 mod process;
 mod seen;

@@ -6,6 +6,7 @@
 use super::data_servers::address_of;
 use super::late_tree::LateTree;
 use crate::clock::wall;
+use crate::observe::Latency;
 use anyhow::Context;
 use backend::tree::{Tree, TreeAbilities};
 use backend_nfs::{Address, ExportOptions, NfsExport};
@@ -127,8 +128,12 @@ impl Drop for Kept {
 pub struct Shown {
     pub spec: JunctionSpec,
     pub junction: Junction,
+    /// Who keeps its files.
+    pub keeper: Keeper,
     /// Why its backend isn't there.
     pub absence: Option<Arc<str>>,
+    /// How long the backend's calls took.
+    pub calls: Latency,
 }
 
 impl Backends {
@@ -184,7 +189,9 @@ impl Backends {
             .map(|kept| Shown {
                 spec: kept.spec.clone(),
                 junction: kept.junction.clone(),
+                keeper: kept.backend.keeper.clone(),
                 absence: kept.tree.absence(),
+                calls: kept.tree.latency(),
             })
             .collect();
         shown.sort_by(|a, b| a.spec.path.cmp(&b.spec.path));

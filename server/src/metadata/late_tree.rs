@@ -1,13 +1,16 @@
 //! A backend's tree that may not have been reached yet: until then every call is told to come again, so
 //! that a backend that is away is no reason not to serve everything else.
 
+use crate::observe::Latency;
 use async_trait::async_trait;
 use backend::tree::*;
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use bytes::Bytes;
 use layout::Device;
+use mds::LATENCY_BOUNDS_MICROS;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What a call waits for a backend that is being reached.
@@ -20,11 +23,37 @@ enum Standing {
     There(Arc<dyn Tree>),
 }
 
+/// Calls of a tree by the time that they took.
+#[derive(Default)]
+struct Calls {
+    /// One for each bound, and the rest.
+    buckets: [AtomicU64; LATENCY_BOUNDS_MICROS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// A call under way.
+struct Call<'a> {
+    tree: Arc<dyn Tree>,
+    calls: &'a Calls,
+    begun: Instant,
+}
+
+impl Call<'_> {
+    fn ended<T>(&self, answer: Result<T, TreeError>) -> Result<T, TreeError> {
+        let micros = self.begun.elapsed().as_micros() as u64;
+        let bucket = LATENCY_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.calls.buckets[bucket].fetch_add(1, Relaxed);
+        self.calls.micros.fetch_add(micros, Relaxed);
+        answer
+    }
+}
+
 pub struct LateTree {
     name: String,
     /// What it is taken to be until it is there.
     expected: TreeAbilities,
     standing: watch::Sender<Standing>,
+    calls: Calls,
 }
 
 impl LateTree {
@@ -34,6 +63,7 @@ impl LateTree {
             name: name.to_owned(),
             expected,
             standing: watch::Sender::new(absent),
+            calls: Calls::default(),
         }
     }
 
@@ -53,11 +83,29 @@ impl LateTree {
         }
     }
 
+    /// How long its calls took.
+    pub fn latency(&self) -> Latency {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        Latency {
+            bounds_micros: LATENCY_BOUNDS_MICROS.to_vec(),
+            counts: self.calls.buckets.iter().map(count).collect(),
+            total_micros: count(&self.calls.micros),
+        }
+    }
+
     fn now(&self) -> Option<Arc<dyn Tree>> {
         match &*self.standing.borrow() {
             Standing::Absent(_) => None,
             Standing::There(tree) => Some(Arc::clone(tree)),
         }
+    }
+
+    async fn call(&self) -> Result<Call<'_>, TreeError> {
+        Ok(Call {
+            tree: self.there().await?,
+            calls: &self.calls,
+            begun: Instant::now(),
+        })
     }
 
     async fn there(&self) -> Result<Arc<dyn Tree>, TreeError> {
@@ -86,15 +134,18 @@ impl Tree for LateTree {
     }
 
     async fn root(&self) -> Result<Node, TreeError> {
-        self.there().await?.root().await
+        let call = self.call().await?;
+        call.ended(call.tree.root().await)
     }
 
     async fn stat(&self, caller: &Caller, handle: &Bytes) -> Result<NodeStat, TreeError> {
-        self.there().await?.stat(caller, handle).await
+        let call = self.call().await?;
+        call.ended(call.tree.stat(caller, handle).await)
     }
 
     async fn rights(&self, caller: &Caller, handle: &Bytes) -> Result<Rights, TreeError> {
-        self.there().await?.rights(caller, handle).await
+        let call = self.call().await?;
+        call.ended(call.tree.rights(caller, handle).await)
     }
 
     async fn lookup(
@@ -103,11 +154,13 @@ impl Tree for LateTree {
         folder: &Bytes,
         name: &Bytes,
     ) -> Result<Node, TreeError> {
-        self.there().await?.lookup(caller, folder, name).await
+        let call = self.call().await?;
+        call.ended(call.tree.lookup(caller, folder, name).await)
     }
 
     async fn parent(&self, caller: &Caller, folder: &Bytes) -> Result<Node, TreeError> {
-        self.there().await?.parent(caller, folder).await
+        let call = self.call().await?;
+        call.ended(call.tree.parent(caller, folder).await)
     }
 
     async fn list(
@@ -118,12 +171,13 @@ impl Tree for LateTree {
         verifier: [u8; 8],
         most: usize,
     ) -> Result<Listing, TreeError> {
-        let tree = self.there().await?;
-        tree.list(caller, folder, after, verifier, most).await
+        let call = self.call().await?;
+        call.ended(call.tree.list(caller, folder, after, verifier, most).await)
     }
 
     async fn read_link(&self, caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError> {
-        self.there().await?.read_link(caller, handle).await
+        let call = self.call().await?;
+        call.ended(call.tree.read_link(caller, handle).await)
     }
 
     async fn read(
@@ -133,10 +187,8 @@ impl Tree for LateTree {
         offset: u64,
         count: u32,
     ) -> Result<Fetched, TreeError> {
-        self.there()
-            .await?
-            .read(caller, handle, offset, count)
-            .await
+        let call = self.call().await?;
+        call.ended(call.tree.read(caller, handle, offset, count).await)
     }
 
     async fn write(
@@ -147,12 +199,17 @@ impl Tree for LateTree {
         data: Bytes,
         stability: Stability,
     ) -> Result<Written, TreeError> {
-        let tree = self.there().await?;
-        tree.write(caller, handle, offset, data, stability).await
+        let call = self.call().await?;
+        call.ended(
+            call.tree
+                .write(caller, handle, offset, data, stability)
+                .await,
+        )
     }
 
     async fn commit(&self, caller: &Caller, handle: &Bytes) -> Result<WriteVerifier, TreeError> {
-        self.there().await?.commit(caller, handle).await
+        let call = self.call().await?;
+        call.ended(call.tree.commit(caller, handle).await)
     }
 
     async fn create(
@@ -163,8 +220,8 @@ impl Tree for LateTree {
         how: CreateHow,
         born: &NodeChanges,
     ) -> Result<(Node, FolderChange), TreeError> {
-        let tree = self.there().await?;
-        tree.create(caller, folder, name, how, born).await
+        let call = self.call().await?;
+        call.ended(call.tree.create(caller, folder, name, how, born).await)
     }
 
     async fn make(
@@ -175,8 +232,8 @@ impl Tree for LateTree {
         what: Make,
         born: &NodeChanges,
     ) -> Result<(Node, FolderChange), TreeError> {
-        let tree = self.there().await?;
-        tree.make(caller, folder, name, what, born).await
+        let call = self.call().await?;
+        call.ended(call.tree.make(caller, folder, name, what, born).await)
     }
 
     async fn remove(
@@ -185,7 +242,8 @@ impl Tree for LateTree {
         folder: &Bytes,
         name: &Bytes,
     ) -> Result<FolderChange, TreeError> {
-        self.there().await?.remove(caller, folder, name).await
+        let call = self.call().await?;
+        call.ended(call.tree.remove(caller, folder, name).await)
     }
 
     async fn rename(
@@ -194,7 +252,8 @@ impl Tree for LateTree {
         from: (&Bytes, &Bytes),
         to: (&Bytes, &Bytes),
     ) -> Result<(FolderChange, FolderChange), TreeError> {
-        self.there().await?.rename(caller, from, to).await
+        let call = self.call().await?;
+        call.ended(call.tree.rename(caller, from, to).await)
     }
 
     async fn link(
@@ -204,7 +263,8 @@ impl Tree for LateTree {
         folder: &Bytes,
         name: &Bytes,
     ) -> Result<FolderChange, TreeError> {
-        self.there().await?.link(caller, handle, folder, name).await
+        let call = self.call().await?;
+        call.ended(call.tree.link(caller, handle, folder, name).await)
     }
 
     async fn set(
@@ -213,11 +273,13 @@ impl Tree for LateTree {
         handle: &Bytes,
         changes: &NodeChanges,
     ) -> Result<NodeStat, TreeError> {
-        self.there().await?.set(caller, handle, changes).await
+        let call = self.call().await?;
+        call.ended(call.tree.set(caller, handle, changes).await)
     }
 
     async fn space(&self) -> Result<Space, TreeError> {
-        self.there().await?.space().await
+        let call = self.call().await?;
+        call.ended(call.tree.space().await)
     }
 
     async fn xattr(
@@ -226,11 +288,13 @@ impl Tree for LateTree {
         handle: &Bytes,
         name: &Bytes,
     ) -> Result<Bytes, TreeError> {
-        self.there().await?.xattr(caller, handle, name).await
+        let call = self.call().await?;
+        call.ended(call.tree.xattr(caller, handle, name).await)
     }
 
     async fn xattrs(&self, caller: &Caller, handle: &Bytes) -> Result<Vec<Bytes>, TreeError> {
-        self.there().await?.xattrs(caller, handle).await
+        let call = self.call().await?;
+        call.ended(call.tree.xattrs(caller, handle).await)
     }
 
     async fn set_xattr(
@@ -241,8 +305,8 @@ impl Tree for LateTree {
         value: &Bytes,
         how: XattrHow,
     ) -> Result<(), TreeError> {
-        let tree = self.there().await?;
-        tree.set_xattr(caller, handle, name, value, how).await
+        let call = self.call().await?;
+        call.ended(call.tree.set_xattr(caller, handle, name, value, how).await)
     }
 
     async fn remove_xattr(
@@ -251,7 +315,12 @@ impl Tree for LateTree {
         handle: &Bytes,
         name: &Bytes,
     ) -> Result<(), TreeError> {
-        self.there().await?.remove_xattr(caller, handle, name).await
+        let call = self.call().await?;
+        call.ended(call.tree.remove_xattr(caller, handle, name).await)
+    }
+
+    fn unsent(&self) -> Unsent {
+        self.now().map(|tree| tree.unsent()).unwrap_or_default()
     }
 
     fn device(&self) -> Option<Device> {

@@ -262,6 +262,18 @@ impl Page {
                 Point::Counter(count),
             );
         }
+        self.push(
+            "junction_call_seconds",
+            "How long calls of a backend took",
+            of(&[]),
+            histogram(&sample.calls),
+        );
+        self.push(
+            "junction_unsent_bytes",
+            "Data of a backend's files that waits on this host for a COMMIT",
+            of(&[]),
+            Point::Gauge(sample.unsent_bytes as f64),
+        );
     }
 
     fn push(&mut self, name: &'static str, help: &'static str, labels: Labels, point: Point) {

@@ -148,6 +148,10 @@ pub struct JunctionSample {
     /// Calls of the backend that were to come again, and that failed for good.
     pub delayed: u64,
     pub broken: u64,
+    /// All of them, by the time that they took.
+    pub calls: Latency,
+    /// Written, and waiting on this host for a COMMIT.
+    pub unsent_bytes: u64,
 }
 
 /// A number that only grows.

@@ -2,7 +2,7 @@
 
 use super::{
     Caller, CreateHow, Direct, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights,
-    Tree, TreeAbilities, TreeError, XattrHow,
+    Tree, TreeAbilities, TreeError, Unsent, XattrHow,
 };
 use crate::fate::{Fate, Fates, Faults};
 use crate::{Fetched, Space, Stability, WriteVerifier, Written};
@@ -225,6 +225,10 @@ impl Tree for FaultyTree {
         let fate = self.fates.next().await?;
         let answer = self.inner.set(caller, handle, changes).await;
         self.reply(&fate, answer)
+    }
+
+    fn unsent(&self) -> Unsent {
+        self.inner.unsent()
     }
 
     async fn space(&self) -> Result<Space, TreeError> {

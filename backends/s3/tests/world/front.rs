@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use backend::tree::{
     Caller, CreateHow, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights, Tree,
-    TreeAbilities, TreeError, XattrHow,
+    TreeAbilities, TreeError, Unsent, XattrHow,
 };
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use backend_s3::S3Mirror;
@@ -47,6 +47,10 @@ impl Tree for Front {
 
     async fn space(&self) -> Result<Space, TreeError> {
         self.mirror().space().await
+    }
+
+    fn unsent(&self) -> Unsent {
+        self.mirror().unsent()
     }
 
     async fn stat(&self, caller: &Caller, handle: &Bytes) -> Result<NodeStat, TreeError> {

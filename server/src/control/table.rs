@@ -1,0 +1,164 @@
+//! An answer of the control socket as lines for people.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// What `headrace ctl backends` prints.
+pub fn table(told: &Value) -> String {
+    let mut text = String::new();
+    let data_servers = rows(told, "data_servers", |server| {
+        vec![
+            word(server, "name"),
+            word(server, "state"),
+            bytes(server, "free_bytes"),
+            bytes(server, "total_bytes"),
+        ]
+    });
+    draw(
+        &mut text,
+        &["DATA SERVER", "STATE", "FREE", "OF"],
+        &data_servers,
+    );
+    let junctions = rows(told, "junctions", |junction| {
+        vec![
+            word(junction, "path"),
+            word(junction, "backend"),
+            format!("{} {}", word(junction, "kind"), word(junction, "place")),
+            word(junction, "state"),
+            bytes(junction, "free_bytes"),
+            word(junction, "calls"),
+            micros(junction, "call_p50_micros"),
+            micros(junction, "call_p99_micros"),
+            word(junction, "delayed"),
+            word(junction, "failed"),
+            word(junction, "layouts"),
+            bytes(junction, "read_bytes"),
+            bytes(junction, "written_bytes"),
+            unsent(junction),
+        ]
+    });
+    if junctions.is_empty() {
+        return text;
+    }
+    text.push('\n');
+    let head = [
+        "JUNCTION", "BACKEND", "PLACE", "STATE", "FREE", "CALLS", "P50", "P99", "LATER", "FAILED",
+        "DIRECT", "READ", "WRITTEN", "UNSENT",
+    ];
+    draw(&mut text, &head, &junctions);
+    for junction in told["junctions"].as_array().into_iter().flatten() {
+        if let Some(why) = junction["why"].as_str() {
+            let _ = writeln!(text, "\n{} is away: {why}", word(junction, "backend"));
+        }
+    }
+    text
+}
+
+fn rows(told: &Value, name: &str, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    let all = told[name].as_array().into_iter().flatten();
+    all.map(row).collect()
+}
+
+fn draw(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
+    let head: Vec<String> = head.iter().map(|&title| title.to_owned()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells
+            .chain(head.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+fn word(of: &Value, key: &str) -> String {
+    match &of[key] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn bytes(of: &Value, key: &str) -> String {
+    let Some(bytes) = of[key].as_u64() else {
+        return "-".to_owned();
+    };
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    let mut amount = bytes as f64;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{amount:.1} {}", UNITS[unit]),
+    }
+}
+
+fn micros(of: &Value, key: &str) -> String {
+    match of[key].as_u64() {
+        None => "-".to_owned(),
+        Some(micros @ 0..1_000) => format!("≤{micros} µs"),
+        Some(micros @ 1_000..1_000_000) => format!("≤{} ms", micros as f64 / 1e3),
+        Some(micros) => format!("≤{} s", micros as f64 / 1e6),
+    }
+}
+
+fn unsent(junction: &Value) -> String {
+    match junction["unsent_files"].as_u64() {
+        None | Some(0) => "0 B".to_owned(),
+        Some(files) => format!(
+            "{} in {files} files, {} s old",
+            bytes(junction, "unsent_bytes"),
+            word(junction, "unsent_seconds")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_stand_below_each_other_and_reasons_below_them() {
+        let told = json!({
+            "data_servers": [{ "name": "nvme1", "state": "up", "total_bytes": 2048, "free_bytes": 100 }],
+            "junctions": [{
+                "path": "/lake", "backend": "lake", "kind": "s3", "place": "training-data/",
+                "state": "away", "why": "connection refused", "total_bytes": 0, "free_bytes": 0,
+                "calls": 3, "call_p50_micros": 2500, "call_p99_micros": null, "delayed": 2, "failed": 1,
+                "layouts": 0, "read_bytes": 0, "written_bytes": 3 << 20,
+                "unsent_files": 1, "unsent_bytes": 5, "unsent_seconds": 7,
+            }],
+        });
+        assert_eq!(
+            table(&told),
+            "\
+DATA SERVER  STATE  FREE   OF
+nvme1        up     100 B  2.0 KiB
+
+JUNCTION  BACKEND  PLACE              STATE  FREE  CALLS  P50      P99  LATER  FAILED  DIRECT  READ  WRITTEN  UNSENT
+/lake     lake     s3 training-data/  away   0 B   3      ≤2.5 ms  -    2      1       0       0 B   3.0 MiB  5 B in 1 files, 7 s old
+
+lake is away: connection refused
+"
+        );
+    }
+
+    #[test]
+    fn without_junctions_there_is_one_table() {
+        let told = json!({ "data_servers": [], "junctions": [] });
+        assert_eq!(table(&told), "DATA SERVER  STATE  FREE  OF\n");
+    }
+}
