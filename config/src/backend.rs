@@ -104,6 +104,13 @@ section! {
             change: Reload,
             example: r#""eu-central-1""#,
         };
+        /// Of `s3`: the `name` of a `[[data_server]]`, a `headrace ds` that has a `[[backend]]` of this
+        /// name too. Clients read there; it fetches what they ask for, and keeps it on its disk.
+        cache: Option<Name> = {
+            default: Unset("reads pass this server"),
+            change: Reload,
+            example: r#""nvme1""#,
+        };
         /// Of `s3`: whether others may write the bucket too.
         writers: Writers = {
             default: Toml(r#""several""#),
@@ -187,7 +194,7 @@ impl Value for Text {
 /// Keys of one kind alone.
 const OF_NFS: &[&str] = &["server", "mount_port", "export"];
 const OF_S3: &[&str] = &[
-    "bucket", "prefix", "endpoint", "region", "writers", "uid", "gid",
+    "bucket", "prefix", "endpoint", "region", "cache", "writers", "uid", "gid",
 ];
 
 impl Backend {

@@ -2,10 +2,12 @@
 //! Never here: the metadata server's view of it, which is `[[data_server]]`.
 
 use crate::address::{Cidr, ExportPath};
+use crate::backend::Backend;
 use crate::document::Document;
 use crate::fault::{Faults, Notes};
 use crate::log::{LogFormat, LogLevel};
-use crate::rules::{check_listeners, check_power_of_two};
+use crate::mds::read_all;
+use crate::rules::{check_backends, check_listeners, check_power_of_two};
 use crate::section::Change::Reload;
 use crate::section::Default::{Toml, Unset};
 use crate::section::section;
@@ -55,6 +57,14 @@ section! {
             default: Unset("what the file system holds"),
             range: (1 << 20, u64::MAX),
             example: r#""3TB""#,
+        };
+        /// Bytes that chunks of buckets may take up besides, in `data_dir`. Each `[[backend]]` of kind
+        /// `s3` in this file is a bucket that the metadata server may name this data server for, as
+        /// `cache`; the names must be the same there.
+        cache_capacity: Option<Bytes> = {
+            default: Unset("a tenth of the file system"),
+            range: (16 << 20, u64::MAX),
+            example: r#""500GB""#,
         };
         /// What moves the bytes: `io_uring`, a pool of `threads`, or `auto`, which takes io_uring
         /// where the kernel allows it.
@@ -129,6 +139,8 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DsConfig {
     pub ds: DataServerProcess,
+    /// Buckets that are cached here.
+    pub backends: Vec<Backend>,
     pub limits: DsLimits,
 }
 
@@ -144,15 +156,22 @@ impl DsConfig {
     }
 
     pub(crate) fn from_document(document: &Document<'_>, notes: &mut Notes) -> Option<Self> {
-        document.refuse_other_sections(&[DataServerProcess::SCHEMA, DsLimits::SCHEMA], notes);
+        document.refuse_other_sections(
+            &[DataServerProcess::SCHEMA, Backend::SCHEMA, DsLimits::SCHEMA],
+            notes,
+        );
+        let backends = document.several(Backend::SCHEMA, notes);
+        check_backends(document.text, &backends, notes);
         let ds = document.one(DataServerProcess::SCHEMA, notes);
         let limits = document.one(DsLimits::SCHEMA, notes);
         check_listeners(&ds, notes);
         check_power_of_two(&limits, "transfer_bytes", notes);
         let ds = DataServerProcess::read(&ds, notes);
+        let backends = read_all(&backends, Backend::read, notes);
         let limits = DsLimits::read(&limits, notes);
         Some(Self {
             ds: ds?,
+            backends: backends?,
             limits: limits?,
         })
     }

@@ -492,6 +492,7 @@ impl MdsConfig {
         rules::check_exports(document.text, &exports, notes);
         rules::check_referrals(document.text, &exports, &referrals, notes);
         rules::check_backends(document.text, &backends, notes);
+        rules::check_caches(&backends, &data_servers, notes);
         rules::check_junctions(
             document.text,
             &exports,
@@ -532,7 +533,7 @@ impl MdsConfig {
 }
 
 /// Reads every section, whatever became of those before it.
-fn read_all<T>(
+pub(crate) fn read_all<T>(
     sections: &[Section<'_>],
     read: impl Fn(&Section<'_>, &mut Notes) -> Option<T>,
     notes: &mut Notes,

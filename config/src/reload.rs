@@ -127,6 +127,9 @@ impl DsConfig {
     pub fn reload_diff(&self, new: &Self) -> ReloadDiff {
         let mut diff = ReloadDiff::default();
         diff.add_keys("ds.", self.ds.differing(&new.ds));
+        if self.backends != new.backends {
+            diff.needs_restart.push("backend".to_owned());
+        }
         diff.add_keys("limits.", self.limits.differing(&new.limits));
         diff
     }

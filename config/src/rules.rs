@@ -247,6 +247,28 @@ pub(crate) fn check_backends(text: &str, backends: &[Section<'_>], notes: &mut N
     }
 }
 
+/// Who caches a backend is a data server that there is.
+pub(crate) fn check_caches(
+    backends: &[Section<'_>],
+    data_servers: &[Section<'_>],
+    notes: &mut Notes,
+) {
+    for section in backends {
+        let named = section.glance::<Option<Name>>("cache").flatten();
+        if let Some(name) = named
+            && !data_servers
+                .iter()
+                .any(|server| server.glance::<Name>("name").as_ref() == Some(&name))
+        {
+            notes.add(
+                section.span_of("cache"),
+                format!("no data server is called `{name}`"),
+                "expected the `name` of a [[data_server]]",
+            );
+        }
+    }
+}
+
 /// A junction lies below an export, hides none, and shows a backend that there is.
 pub(crate) fn check_junctions(
     text: &str,

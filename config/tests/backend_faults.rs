@@ -89,7 +89,7 @@ fn a_junction_that_hides_something_or_is_out_of_reach_is_a_fault() {
     one_fault(
         "\"/data/lake\"",
         "\"/data/projects/lake\"",
-        &["lie in one another", "line 28"],
+        &["lie in one another", "line 30"],
     );
 }
 

@@ -311,6 +311,27 @@ fn names_crate(text: &str, name: &str) -> bool {
     })
 }
 
+/// A crate's sources, and folders of another's that its tests take in by `#[path]`.
+fn sources_of(folder: &Path) -> Vec<String> {
+    let own: Vec<PathBuf> = ["src", "tests", "examples"]
+        .iter()
+        .flat_map(|room| files_below(&folder.join(room), "rs"))
+        .collect();
+    let text = |path: &PathBuf| fs::read_to_string(path).ok();
+    let mut sources: Vec<String> = own.iter().filter_map(text).collect();
+    for path in &own {
+        let named = |line: &str| {
+            let inner = line.trim().strip_prefix("#[path = \"")?;
+            let module = path.parent()?.join(inner.strip_suffix("/mod.rs\"]")?);
+            Some(files_below(&module, "rs"))
+        };
+        let text = text(path).unwrap_or_default();
+        let taken_in = text.lines().filter_map(named).flatten();
+        sources.extend(taken_in.filter_map(|path| fs::read_to_string(path).ok()));
+    }
+    sources
+}
+
 #[test]
 fn every_crate_uses_what_its_manifest_names() {
     let root = root();
@@ -322,11 +343,7 @@ fn every_crate_uses_what_its_manifest_names() {
         }
         let text = fs::read_to_string(&manifest).expect("a manifest can be read");
         // A crate may have others in its folder: their sources are not its own.
-        let sources: Vec<String> = ["src", "tests", "examples"]
-            .iter()
-            .flat_map(|room| files_below(&folder.join(room), "rs"))
-            .filter_map(|path| fs::read_to_string(path).ok())
-            .collect();
+        let sources = sources_of(folder);
         for need in needs_of(&text) {
             if !sources.iter().any(|source| names_crate(source, &need)) {
                 faults.push(format!("{}: {need} is not used", manifest.display()));

@@ -16,7 +16,7 @@ pub use census::{Absence, Census};
 pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
 pub use junctions::{
-    BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown,
+    BackendSpec, Backends, CacheAt, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown,
 };
 
 use crate::clock::{SystemClock, wall};
@@ -156,6 +156,7 @@ impl Running {
         .await?;
         let backends = Arc::new(Backends::new(
             Arc::clone(&catalog),
+            Arc::clone(&objects),
             spec.state_dir.join("backends"),
         ));
         let places = Places {

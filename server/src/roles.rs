@@ -7,15 +7,17 @@ use crate::check::accounts_inside;
 use crate::cli::{DemoArgs, LogArgs};
 use crate::control::{Asked, Control};
 use crate::daemon::{Shown, start_log, until_stopped};
-use crate::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec, Watch};
+use crate::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Keeper, Running, Spec, Watch};
 use crate::net;
 use crate::observe::{Later, Source};
 use crate::sources::{DataSource, MetadataSource};
 use anyhow::Context;
+use backend_s3::S3Upstream;
 use config::{DsConfig, Engine, LogFormat, LogLevel, MdsConfig};
 use mds::state::Limits;
 use mds::{Access, Delegations, ServerCopy, Squash};
-use specs::{backends, exports, identity, junctions, referrals, server_copy, spec};
+use specs::{backends, exports, identity, junctions, keeper, referrals, server_copy, spec};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -136,7 +138,10 @@ pub fn ds(path: &Path, log: LogArgs) -> anyhow::Result<()> {
     runtime(Some(2), 8)?.block_on(async {
         let source = Arc::new(Later::default());
         let shown = Shown::start(config.ds.metrics_listen, vec![Arc::clone(&source) as _]).await?;
-        let told = data_config(&config);
+        let told = ds::Config {
+            cache: cache(&config).await,
+            ..data_config(&config)
+        };
         // Measuring the folder takes long where many objects are: `/healthz` says "starting" meanwhile.
         let running = tokio::task::spawn_blocking(|| ds::Server::start(told))
             .await
@@ -217,6 +222,22 @@ fn data_config(config: &DsConfig) -> ds::Config {
         capacity_bytes: config.ds.capacity.map(|bytes| bytes.0),
         ..base
     }
+}
+
+/// The buckets that a data server caches.
+async fn cache(config: &DsConfig) -> Option<ds::Cache> {
+    let mut upstreams = HashMap::new();
+    for backend in &config.backends {
+        if let Some(Keeper::S3(spec)) = keeper(backend) {
+            // It asks only for bytes: nothing of it is kept on this host besides the chunks.
+            let bucket = S3Upstream::new(&spec.options("/", PathBuf::new())).await;
+            upstreams.insert(backend.name.to_string(), Arc::new(bucket) as _);
+        }
+    }
+    (!upstreams.is_empty()).then(|| ds::Cache {
+        bytes: config.ds.cache_capacity.map(|bytes| bytes.0),
+        ..ds::Cache::new(upstreams)
+    })
 }
 
 /// The data servers' export in a demo.

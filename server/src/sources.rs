@@ -342,6 +342,7 @@ impl Source for DataSource {
             direction,
             bytes,
         };
+        let cache = now.cache.unwrap_or_default();
         Samples {
             operations,
             bytes: vec![
@@ -354,6 +355,46 @@ impl Source for DataSource {
             junctions: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
+                Counter::new(
+                    "cache_hits",
+                    "Chunks of cached objects that READs found here",
+                    cache.hits,
+                ),
+                Counter::new(
+                    "cache_misses",
+                    "Chunks of cached objects that READs had fetched",
+                    cache.misses,
+                ),
+                Counter::new(
+                    "cache_fetched_bytes",
+                    "Bytes fetched for the cache",
+                    cache.fetched_bytes,
+                ),
+                Counter::new(
+                    "cache_read_bytes",
+                    "Bytes of cached objects that READs were answered with",
+                    cache.read_bytes,
+                ),
+                Counter::new(
+                    "cache_fetches_failed",
+                    "Fetches for the cache that failed",
+                    cache.failed_fetches,
+                ),
+                Counter::new(
+                    "cache_evictions",
+                    "Chunks that went for others",
+                    cache.evictions,
+                ),
+                Counter::new(
+                    "cache_damaged",
+                    "Chunks whose checksum didn't fit, fetched again",
+                    cache.damaged,
+                ),
+                Counter::new(
+                    "cache_unwritten",
+                    "Chunks that the disk didn't take",
+                    cache.unwritten,
+                ),
                 Counter::new(
                     "syncs",
                     "Times that an object was made durable on its disk",
@@ -394,6 +435,11 @@ impl Source for DataSource {
                     now.in_flight_requests,
                 ),
                 Gauge::new("open_objects", "Objects kept open", now.open_objects),
+                Gauge::new(
+                    "cache_bytes",
+                    "What the chunks of cached objects take, bytes",
+                    cache.held_bytes,
+                ),
                 Gauge::new("space_free_bytes", "Space left, bytes", now.free_bytes),
                 Gauge::new("space_total_bytes", "Space in all, bytes", now.total_bytes),
                 Gauge::new(

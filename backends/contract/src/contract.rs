@@ -1,6 +1,7 @@
 //! The trait, and the words that it uses.
 
 use crate::ranges::{self, Origin, RangeAbilities, Seek, Sought};
+use crate::upstream::Version;
 use async_trait::async_trait;
 use bytes::Bytes;
 use layout::{ObjectId, Owner, Stripe};
@@ -221,5 +222,22 @@ pub trait DataServer: Send + Sync + 'static {
         _length: u32,
     ) -> Result<Written, Error> {
         Err(ranges::cannot("fetch bytes"))
+    }
+
+    /// Serves a version that `backend` keeps to who has the reader's ids, from a cache of its own, and
+    /// no other version of the key any more. Durable on return. Returns a filehandle.
+    async fn offer(
+        &self,
+        _backend: &str,
+        _version: &Version,
+        _mtime: Nanos,
+        _reader: Owner,
+    ) -> Result<Bytes, Error> {
+        Err(ranges::cannot("cache what others keep"))
+    }
+
+    /// Nothing more is read by a handle that was offered, once this has answered. Durable on return.
+    async fn withdraw(&self, _handle: &Bytes) -> Result<(), Error> {
+        Err(ranges::cannot("cache what others keep"))
     }
 }

@@ -1,9 +1,10 @@
 //! Faults in front of any data server, by seed. Never here: which faults there are.
 
 use crate::fate::{Fate, Fates, Faults};
+use crate::upstream::Version;
 use crate::{
-    Capabilities, DataServer, Error, Fetched, ObjectStat, Origin, Seek, Sought, Space, Stability,
-    WriteVerifier, Written,
+    Capabilities, DataServer, Error, Fetched, Nanos, ObjectStat, Origin, Seek, Sought, Space,
+    Stability, WriteVerifier, Written,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -216,6 +217,24 @@ impl DataServer for Faulty {
             .inner
             .pull(origin, origin_offset, handle, offset, length)
             .await;
+        self.reply(&fate, answer)
+    }
+
+    async fn offer(
+        &self,
+        backend: &str,
+        version: &Version,
+        mtime: Nanos,
+        reader: Owner,
+    ) -> Result<Bytes, Error> {
+        let fate = self.fates.next().await?;
+        let answer = self.inner.offer(backend, version, mtime, reader).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn withdraw(&self, handle: &Bytes) -> Result<(), Error> {
+        let fate = self.fates.next().await?;
+        let answer = self.inner.withdraw(handle).await;
         self.reply(&fate, answer)
     }
 }

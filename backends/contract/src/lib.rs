@@ -1,5 +1,5 @@
-//! What Headrace asks of a data server, and of whoever keeps a namespace of his own: a trait each, its
-//! capabilities, few kinds of error, an in-memory one for tests, a wrapper that injects faults, and
+//! What Headrace asks of a data server, of whoever keeps a namespace of his own, and of whoever
+//! keeps objects as wholes: a trait each, its capabilities, few kinds of error, an in-memory one for tests, a wrapper that injects faults, and
 //! the suite that each passes.
 //!
 //! Never here: NFS status codes, policy.
@@ -13,6 +13,7 @@ mod faulty;
 mod memory;
 pub mod ranges;
 pub mod tree;
+pub mod upstream;
 
 pub use contract::{
     Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,

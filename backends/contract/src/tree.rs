@@ -213,6 +213,8 @@ pub struct Direct {
     pub handle: Bytes,
     /// Ids that may read it there.
     pub reader: Owner,
+    /// It names the file as it is now: after a change it gives nothing, and another is to be asked for.
+    pub of_this_version: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -447,7 +449,7 @@ pub trait Tree: Send + Sync + 'static {
     }
 
     /// How they read this one; `None`: through the server.
-    fn direct(&self, _handle: &Bytes, _stat: &NodeStat) -> Option<Direct> {
-        None
+    async fn direct(&self, _handle: &Bytes, _stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
+        Ok(None)
     }
 }

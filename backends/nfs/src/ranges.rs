@@ -4,18 +4,19 @@
 
 use crate::failure::failure;
 use crate::server::NfsDataServer;
+use backend::upstream::Version;
 use backend::{
-    DataServer, Error, ErrorKind, Origin, RangeAbilities, Seek, Sought, Written, ranges,
+    DataServer, Error, ErrorKind, Nanos, Origin, RangeAbilities, Seek, Sought, Written, ranges,
 };
 use bytes::Bytes;
 use layout::{Owner, Stripe};
 use nfs_client::Client;
 use std::ops::Range;
 use wire::ds::{
-    Address, AllocateArgs, CloneArgs, DeallocateArgs, PullArgs, SeekArgs, Share, Span, Verdict,
-    What,
+    Address, AllocateArgs, CloneArgs, DeallocateArgs, Foreign, OfferArgs, PullArgs, SeekArgs,
+    Share, Span, Verdict, What, WithdrawArgs,
 };
-use wire::nfs3::Fh3;
+use wire::nfs3::{Fh3, Nfstime3};
 
 /// What a server can do besides NFSv3: nothing, where it doesn't know our program.
 pub(crate) async fn abilities(client: &Client) -> Result<RangeAbilities, nfs_client::Error> {
@@ -191,6 +192,42 @@ impl NfsDataServer {
             durable: false,
             verifier: said.verf,
         })
+    }
+
+    pub(crate) async fn have_cached(
+        &self,
+        backend: &str,
+        version: &Version,
+        mtime: Nanos,
+        reader: Owner,
+    ) -> Result<Bytes, Error> {
+        let name = |text: &str| {
+            Foreign::new(text.as_bytes().to_vec()).ok_or_else(|| {
+                let detail = format!("data server {}: a name too long", self.address.name);
+                Error::new(ErrorKind::Unsupported, detail)
+            })
+        };
+        let args = OfferArgs {
+            backend: name(backend)?,
+            key: name(&version.key)?,
+            etag: name(&version.etag)?,
+            size: version.size,
+            mtime: Nfstime3 {
+                seconds: u32::try_from(mtime.div_euclid(1_000_000_000)).unwrap_or(0),
+                nseconds: mtime.rem_euclid(1_000_000_000) as u32,
+            },
+            uid: reader.uid,
+            gid: reader.gid,
+        };
+        let offered = self.told(self.client.offer(&args).await)?;
+        Ok(Bytes::copy_from_slice(offered.object.bytes()))
+    }
+
+    pub(crate) async fn no_longer_cached(&self, handle: &Bytes) -> Result<(), Error> {
+        let args = WithdrawArgs {
+            object: self.handle(handle)?,
+        };
+        self.told(self.client.withdraw(&args).await)
     }
 
     fn must_have(&self, ability: bool, what: &str) -> Result<(), Error> {

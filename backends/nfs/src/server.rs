@@ -8,8 +8,9 @@ use crate::place::{Tree, name};
 use crate::ranges::abilities;
 use crate::stat::stat_of;
 use async_trait::async_trait;
+use backend::upstream::Version;
 use backend::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, Origin,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Origin,
     RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
 };
 use bytes::Bytes;
@@ -548,5 +549,19 @@ impl DataServer for NfsDataServer {
     ) -> Result<Written, Error> {
         self.fetch(origin, origin_offset, handle, offset, length)
             .await
+    }
+
+    async fn offer(
+        &self,
+        backend: &str,
+        version: &Version,
+        mtime: Nanos,
+        reader: Owner,
+    ) -> Result<Bytes, Error> {
+        self.have_cached(backend, version, mtime, reader).await
+    }
+
+    async fn withdraw(&self, handle: &Bytes) -> Result<(), Error> {
+        self.no_longer_cached(handle).await
     }
 }

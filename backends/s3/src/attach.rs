@@ -10,6 +10,7 @@ use crate::lost::Lost;
 use crate::meta::{self, Defaults, Metadata};
 use crate::mirror::{Mirror, PINS};
 use crate::names::token;
+use crate::offered::Offered;
 use crate::parts;
 use crate::rename::{Intent, Renames};
 use crate::rows::{split, text};
@@ -21,6 +22,7 @@ use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls;
 use backend::tree::{TreeError, TreeErrorKind};
+use backend::upstream::ChunkCache;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
@@ -73,6 +75,8 @@ pub struct Options {
     pub largest_file_bytes: u64,
     /// Of each call.
     pub deadline: Duration,
+    /// A data server that keeps chunks for readers.
+    pub cache: Option<Arc<dyn ChunkCache>>,
     /// Of each request, with the first; the SDK waits longer between them each time.
     pub attempts: u32,
 }
@@ -92,6 +96,7 @@ impl Options {
             largest_file_bytes: parts::OBJECT_BYTES,
             deadline: Duration::from_secs(20),
             attempts: 5,
+            cache: None,
         }
     }
 
@@ -100,6 +105,15 @@ impl Options {
         match prefix {
             "" => String::new(),
             prefix => format!("{prefix}/"),
+        }
+    }
+
+    pub(crate) async fn bucket(&self) -> Bucket {
+        let at = self.endpoint.as_deref().unwrap_or("AWS");
+        Bucket {
+            client: self.client().await,
+            who: format!("bucket {} at {at}", self.bucket),
+            name: self.bucket.clone(),
         }
     }
 
@@ -174,13 +188,7 @@ pub struct S3Mirror(pub(crate) Arc<Mirror>);
 impl S3Mirror {
     /// Call it inside a runtime of tokio: what the last start left goes on in a task.
     pub async fn attach(options: Options) -> Result<(Self, Attached), AttachError> {
-        let client = options.client().await;
-        let at = options.endpoint.as_deref().unwrap_or("AWS");
-        let bucket = Bucket {
-            client,
-            who: format!("bucket {} at {at}", options.bucket),
-            name: options.bucket.clone(),
-        };
+        let bucket = options.bucket().await;
         let prefix = options.prefix();
         // The first word is a question: faults of names, credentials, clocks show without a change.
         let first = bucket.list(&prefix, true, None, None, 1);
@@ -231,6 +239,7 @@ impl S3Mirror {
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
             pins: quick_cache::sync::Cache::new(PINS),
+            offered: options.cache.clone().map(Offered::new),
         });
         let aborted = mirror.put_in_order(left).await?;
         let attached = Attached {

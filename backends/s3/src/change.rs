@@ -65,7 +65,12 @@ impl Mirror {
         if spool.is_begun() {
             return Ok((spool, turn));
         }
-        match self.begin(at, &spool).await {
+        let begun = match self.begin(at, &spool).await {
+            // Nobody reads what was, once somebody has been told that he wrote.
+            Ok(()) => self.withdraw(at.id).await,
+            Err(error) => Err(error),
+        };
+        match begun {
             Ok(()) => Ok((spool, turn)),
             Err(error) => {
                 self.close(&spool, &mut turn, None);

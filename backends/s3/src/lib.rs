@@ -17,6 +17,7 @@ mod lost;
 mod meta;
 mod mirror;
 mod names;
+mod offered;
 mod parts;
 mod read;
 mod rename;
@@ -24,7 +25,9 @@ mod rows;
 mod spool;
 mod tree;
 mod upload;
+mod upstream;
 mod xattrs;
 
 pub use attach::{AttachError, Attached, Keys, Options, S3Mirror, Writers};
 pub use meta::Defaults;
+pub use upstream::S3Upstream;

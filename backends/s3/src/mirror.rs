@@ -14,6 +14,7 @@ use crate::ids::{Ids, IdsError, ROOT, Row};
 use crate::key::{self, Asked, Kind, NameFault};
 use crate::lost::Lost;
 use crate::meta::{self, Attributes, Defaults, Metadata, TOKEN};
+use crate::offered::Offered;
 use crate::rename::Renames;
 use crate::spool::Spool;
 use backend::tree::{Node, NodeKind, NodeStat, TreeError, TreeErrorKind};
@@ -54,10 +55,12 @@ pub(crate) struct Mirror {
     pub renames: Renames,
     /// Held alone while a folder is renamed, shared by every other change.
     pub names: Arc<tokio::sync::RwLock<()>>,
-    /// The version of each file that was seen last.
     pub tasks: TaskTracker,
     pub stopped: CancellationToken,
+    /// The version of each file that was seen last.
     pub pins: quick_cache::sync::Cache<u64, Arc<str>>,
+    /// What clients read at a data server, where one caches.
+    pub offered: Option<Offered>,
 }
 
 /// A node and where it lies.
@@ -401,7 +404,7 @@ impl Mirror {
         let assigned = self.store(move |ids| ids.assign(folder, &[wanted])).await?;
         let (id, _) = assigned[0];
         let stat = match found {
-            Found::File(object) => self.stat_of_file(id, &object),
+            Found::File(object) => self.stat_of_file(id, &object).await?,
             Found::Folder(sight) => self.stat_of_folder(id, &sight).await?,
         };
         Ok(Node {
@@ -421,7 +424,7 @@ impl Mirror {
                     return Ok(self.stat_of_object(at.id, &object));
                 }
                 let object = self.bucket.head(&at.key).await?.ok_or_else(gone)?;
-                Ok(self.stat_of_file(at.id, &object))
+                self.stat_of_file(at.id, &object).await
             }
         }
     }
@@ -433,12 +436,13 @@ impl Mirror {
     }
 
     /// `object`: as it lies in the bucket.
-    pub(crate) fn stat_of_file(&self, id: u64, object: &Object) -> NodeStat {
+    async fn stat_of_file(&self, id: u64, object: &Object) -> Result<NodeStat, TreeError> {
         if let Some(object) = self.under_change(id) {
-            return self.stat_of_object(id, &object);
+            return Ok(self.stat_of_object(id, &object));
         }
         self.pins.insert(id, object.etag.as_str().into());
-        self.stat_of_object(id, object)
+        self.seen(id, &object.etag).await?;
+        Ok(self.stat_of_object(id, object))
     }
 
     pub(crate) fn stat_of_object(&self, id: u64, object: &Object) -> NodeStat {

@@ -11,8 +11,8 @@ use crate::read::READ_BYTES;
 use crate::{meta, xattrs};
 use async_trait::async_trait;
 use backend::tree::{
-    Caller, CreateHow, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights, Tree,
-    TreeAbilities, TreeError, TreeErrorKind, Unsent, XattrHow,
+    Caller, CreateHow, Direct, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights,
+    Tree, TreeAbilities, TreeError, TreeErrorKind, Unsent, XattrHow,
 };
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use bytes::Bytes;
@@ -248,6 +248,11 @@ impl Tree for S3Mirror {
     ) -> Result<NodeStat, TreeError> {
         let at = self.0.at(handle)?;
         self.0.in_time(self.0.set(at, *changes)).await
+    }
+
+    async fn direct(&self, handle: &Bytes, _stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
+        let at = self.0.at(handle)?;
+        self.0.in_time(self.0.direct(&at)).await
     }
 
     async fn space(&self) -> Result<Space, TreeError> {

@@ -1,16 +1,19 @@
-//! A bucket of an S3 server that is there already, shown in the mount: `HEADRACE_S3_SERVER` names a program that
+//! A bucket of an S3 server that is there already, shown in the mount and cached by a data server: `HEADRACE_S3_SERVER` names a program that
 //! is called with an address and a folder, serves the bucket `lake` there, and has put `there/before.txt`
 //! in it. The keys are those of the environment.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddrV4;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::Verdict;
-use crate::harness::headrace::{self, Server, Serves, SplitOptions};
+use crate::harness::headrace::{self, Server, Serves, SplitOptions, data_server_metrics};
 use crate::harness::lab::{Lab, MINUTE, mount};
+use crate::harness::metrics::Scrape;
 use crate::harness::net;
 
 const PORT: u16 = 8333;
@@ -42,6 +45,25 @@ mv /run/mnt/lake/folder /run/mnt/lake/elsewhere
 [ "$(sha256sum <elsewhere/moved)" = "$(sed 's/ .*/  -/' /run/large.sum)" ]
 "#;
 
+/// Twice without the client's own cache, and then another version, while the first one is open.
+const READ_THERE: &str = r#"
+set -e
+cd /run/mnt/lake
+for i in 1 2; do
+  echo 3 >/proc/sys/vm/drop_caches
+  [ "$(sha256sum <elsewhere/moved)" = "$(sed 's/ .*/  -/' /run/large.sum)" ]
+done
+exec 7<elsewhere/moved
+head -c 4096 <&7 >/dev/null
+dd if=/dev/urandom of=/run/new bs=1M count=20 2>/dev/null
+cat /run/new >elsewhere/moved
+exec 7<&-
+echo 3 >/proc/sys/vm/drop_caches
+cmp /run/new elsewhere/moved
+"#;
+
+const MIB: f64 = 1048576.0;
+
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let program =
         std::env::var("HEADRACE_S3_SERVER").context("HEADRACE_S3_SERVER names no program")?;
@@ -57,9 +79,12 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         &lab.state,
     );
     s3.start()?;
+    let bucket = format!(
+        "[[backend]]\nname = \"lake\"\nkind = \"s3\"\nbucket = \"lake\"\nendpoint = \"http://{listens}\"\nregion = \"us-east-1\"\n"
+    );
     let exports = format!(
         "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
-         [[backend]]\nname = \"lake\"\nkind = \"s3\"\nbucket = \"lake\"\nendpoint = \"http://{listens}\"\nregion = \"us-east-1\"\n\n\
+         {bucket}cache = \"ds0\"\n\n\
          [[junction]]\npath = \"/lake\"\nbackend = \"lake\"\n"
     );
     let mut split = headrace::split(
@@ -73,12 +98,33 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
             ..SplitOptions::default()
         },
     )?;
+    let data_server = &mut split.data_servers[0];
+    data_server.stop(Duration::from_secs(20))?;
+    let file = fs::OpenOptions::new().append(true).open("/run/ds0/ds.toml");
+    file.and_then(|mut file| file.write_all(bucket.as_bytes()))
+        .context("the data server's configuration is written on")?;
+    data_server.start()?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
     client.sh(WORK, MINUTE * 5)?;
+    client.sh(READ_THERE, MINUTE * 5)?;
+    let counted = Scrape::of(data_server_metrics(0))?;
+    let (read, fetched) = (
+        counted.sum("headrace_cache_read_bytes_total", &[]),
+        counted.sum("headrace_cache_fetched_bytes_total", &[]),
+    );
+    anyhow::ensure!(
+        read >= 40.0 * MIB && fetched <= 70.0 * MIB,
+        "{read} bytes were read at the data server, and {fetched} fetched for it"
+    );
     s3.still_runs()?;
     split.mds.still_runs()?;
     Ok(Verdict::Held(vec![
         "read, written, renamed and removed in a bucket that was there".to_owned(),
+        format!(
+            "{:.0} MiB read at the data server, {:.0} MiB fetched for it",
+            read / MIB,
+            fetched / MIB
+        ),
     ]))
 }

@@ -18,6 +18,7 @@ fn backend(tree: &MemoryTree) -> BackendSpec {
     BackendSpec {
         name: "shelf".into(),
         keeper: Keeper::Given(GivenTree(Arc::new(tree.clone()))),
+        cache: None,
     }
 }
 
@@ -474,6 +475,7 @@ async fn a_backend_that_is_away_makes_its_own_subtree_wait_and_nothing_else() ->
                 mount_port: Some(port),
                 export: "/vol".into(),
             }),
+            cache: None,
         }];
         spec.junctions = vec![junction("/d/shelf", Access::ReadWrite)];
     })

@@ -4,6 +4,7 @@
 mod acls;
 mod attribute_table;
 mod attributes;
+mod cached_buckets;
 mod clock;
 mod copies;
 mod copies_announced;
@@ -40,6 +41,8 @@ mod refusals;
 mod restart;
 mod returns;
 mod rights;
+#[path = "../../../backends/s3/tests/s3_server/mod.rs"]
+mod s3_server;
 mod stranger;
 mod truncate;
 mod unfit;

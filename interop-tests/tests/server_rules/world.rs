@@ -264,6 +264,11 @@ impl World {
         running.map(|running| running.metrics().mds_term).collect()
     }
 
+    pub fn data_server_metrics(&self, number: usize) -> Result<ds::Snapshot> {
+        let running = self.data[number].1.as_ref();
+        Ok(running.context("the data server runs")?.metrics())
+    }
+
     /// Of one that is stopped, from its next start on.
     pub fn data_server_config(&mut self, number: usize) -> &mut ds::Config {
         &mut self.data[number].0

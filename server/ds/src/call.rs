@@ -52,6 +52,8 @@ pub enum RangeRequest {
     Deallocate(ds::DeallocateArgs),
     Clone(ds::CloneArgs),
     Pull(ds::PullArgs),
+    Offer(ds::OfferArgs),
+    Withdraw(ds::WithdrawArgs),
 }
 
 /// What a request is counted as.
@@ -100,6 +102,8 @@ impl Request {
                     RangeRequest::Deallocate(_) => ds::Procedure::Deallocate,
                     RangeRequest::Clone(_) => ds::Procedure::Clone,
                     RangeRequest::Pull(_) => ds::Procedure::Pull,
+                    RangeRequest::Offer(_) => ds::Procedure::Offer,
+                    RangeRequest::Withdraw(_) => ds::Procedure::Withdraw,
                 });
             }
         })
@@ -224,6 +228,8 @@ fn ranges(header: &CallHeader, input: &mut Decoder) -> Result<Request, Accepted>
         ds::Procedure::Deallocate => RangeRequest::Deallocate(rest(input)?),
         ds::Procedure::Clone => RangeRequest::Clone(rest(input)?),
         ds::Procedure::Pull => RangeRequest::Pull(rest(input)?),
+        ds::Procedure::Offer => RangeRequest::Offer(rest(input)?),
+        ds::Procedure::Withdraw => RangeRequest::Withdraw(rest(input)?),
     }))
 }
 

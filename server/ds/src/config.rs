@@ -1,8 +1,12 @@
 //! What a data server is told at start: plain data with defaults, no parsing.
 //! Never reads files, the environment or clocks.
 
+use backend::upstream::Upstream;
+use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An address range, as `10.0.0.0/24`.
@@ -51,6 +55,37 @@ pub enum EngineChoice {
     Threads,
 }
 
+/// Keepers of objects whose chunks are cached here, by the name that the metadata server has for them.
+#[derive(Clone)]
+pub struct Cache {
+    pub upstreams: HashMap<String, Arc<dyn Upstream>>,
+    /// What the chunks may take on disk. `None`: a tenth of the file system.
+    pub bytes: Option<u64>,
+    pub chunk_bytes: u32,
+}
+
+impl Cache {
+    pub fn new(upstreams: HashMap<String, Arc<dyn Upstream>>) -> Self {
+        Self {
+            upstreams,
+            bytes: None,
+            chunk_bytes: 4 << 20,
+        }
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<_> = self.upstreams.keys().collect();
+        names.sort();
+        f.debug_struct("Cache")
+            .field("upstreams", &names)
+            .field("bytes", &self.bytes)
+            .field("chunk_bytes", &self.chunk_bytes)
+            .finish()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where NFSv3 and MOUNT are served, both on each address. Port 0 picks a free one.
@@ -80,6 +115,8 @@ pub struct Config {
     pub open_objects: usize,
     /// Bytes that objects may take on disk: beyond it, NFS3ERR_NOSPC.
     pub capacity_bytes: Option<u64>,
+    /// Chunks of what others keep, in the same folder.
+    pub cache: Option<Cache>,
     /// The write verifier of this start. `None` draws one.
     pub write_verifier: Option<u64>,
     /// A connection without a request for this long is closed.
@@ -112,6 +149,7 @@ impl Config {
             max_connections: 16_384,
             open_objects: 4096,
             capacity_bytes: None,
+            cache: None,
             write_verifier: None,
             idle_timeout: Duration::from_mins(10),
             record_timeout: Duration::from_secs(30),

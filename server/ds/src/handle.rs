@@ -67,6 +67,8 @@ pub enum Target {
     Inner(u8, u8),
     /// One life of an object: an id removed and created again is another incarnation.
     Object { id: ObjectId, incarnation: u64 },
+    /// A version of what somebody else keeps.
+    Cached(chunks::ObjectId),
 }
 
 const VERSION: u8 = 1;
@@ -124,6 +126,7 @@ impl HandleKey {
                 id: ObjectId(id),
                 incarnation,
             }),
+            5 => Some(Target::Cached(chunks::ObjectId(id))),
             _ => None,
         }
     }
@@ -161,6 +164,10 @@ fn body(target: Target) -> [u8; LENGTH - 16] {
             body[4..20].copy_from_slice(&id.0);
             body[20..28].copy_from_slice(&incarnation.to_be_bytes());
         }
+        Target::Cached(id) => {
+            body[1] = 5;
+            body[4..20].copy_from_slice(&id.0);
+        }
     }
     body
 }
@@ -192,6 +199,7 @@ mod tests {
                 Target::Outer(id[0]),
                 Target::Inner(id[0], id[1]),
                 Target::Object { id: ObjectId(id), incarnation },
+                Target::Cached(chunks::ObjectId(id)),
             ] {
                 prop_assert_eq!(key().open(&key().seal(target)), Some(target));
             }

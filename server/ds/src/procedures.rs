@@ -2,6 +2,7 @@
 //! Never sockets or records; arguments in, outcome out.
 
 pub(crate) mod attributes;
+pub(crate) mod cached;
 pub(crate) mod directory;
 pub(crate) mod io;
 pub(crate) mod mount;

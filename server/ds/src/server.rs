@@ -14,13 +14,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
 use crate::buffers::Pool;
+use crate::cache::Cache;
 use crate::config::{Config, EngineChoice};
 use crate::connection::{self, Connections, Limits};
 use crate::engine::Engine;
 use crate::engine::ring::Rings;
 use crate::engine::threads::Threads;
 use crate::fetcher::Fetcher;
-use crate::metrics::{Metrics, Snapshot};
+use crate::metrics::{CacheSnapshot, Metrics, Snapshot};
 use crate::procedures::attributes::room;
 use crate::pulse::Pulse;
 use crate::service::Service;
@@ -54,6 +55,8 @@ pub enum StartError {
     Measure { path: PathBuf, source: io::Error },
     #[error("{path}: what the file system can do couldn't be tried: {source}")]
     Probe { path: PathBuf, source: io::Error },
+    #[error("{path}: what is cached can't be opened: {source}")]
+    Cache { path: PathBuf, source: io::Error },
     #[error("the data server's threads can't be started: {source}")]
     Threads { source: io::Error },
 }
@@ -110,6 +113,16 @@ impl Server {
             path: config.folder.clone(),
             source,
         })?;
+        let cache = match config.cache {
+            Some(cache) => {
+                let opened = Cache::open(&config.folder, cache);
+                Some(opened.map_err(|source| StartError::Cache {
+                    path: config.folder.clone(),
+                    source,
+                })?)
+            }
+            None => None,
+        };
         let seed = config.write_verifier.unwrap_or_else(rand::random);
         let verifier = Arc::new(Verifier::new(seed));
         let workers =
@@ -137,6 +150,7 @@ impl Server {
             transfer_bytes: transfer,
             abilities,
             fetcher: Fetcher::new(),
+            cache,
         });
         let limits = Limits {
             connections: config.max_connections,
@@ -417,6 +431,10 @@ impl Observer {
             free_bytes,
             total_bytes,
             mds_term: service.folder.term(),
+            cache: service
+                .cache
+                .as_ref()
+                .map(|cache| CacheSnapshot::of(&cache.store)),
             ..service.metrics.snapshot()
         }
     }

@@ -11,6 +11,7 @@ use wire::ds::Abilities;
 use wire::nfs3::*;
 
 use crate::buffers::{Buffer, Pool};
+use crate::cache::Cache;
 use crate::call::{Call, RangeRequest, Request};
 use crate::config::Network;
 use crate::engine::Engine;
@@ -18,7 +19,9 @@ use crate::fetcher::Fetcher;
 use crate::handle::{ObjectId, Target};
 use crate::identity::Caller;
 use crate::metrics::{Metrics, Traffic};
-use crate::procedures::{attributes, directory, io as io_procedures, mount, names, pull, ranges};
+use crate::procedures::{
+    attributes, cached, directory, io as io_procedures, mount, names, pull, ranges,
+};
 use crate::record::Record;
 use crate::reply::Reply;
 use crate::status;
@@ -39,6 +42,7 @@ pub(crate) struct Service {
     pub transfer_bytes: u32,
     pub abilities: Abilities,
     pub fetcher: Fetcher,
+    pub cache: Option<Cache>,
 }
 
 /// One request being answered.
@@ -111,6 +115,8 @@ async fn range<E: Engine>(xid: u32, request: RangeRequest, cx: &Context<'_, E>) 
         RangeRequest::Deallocate(args) => Reply::outcome(xid, &ranges::deallocate(&args, cx).await),
         RangeRequest::Clone(args) => Reply::outcome(xid, &ranges::clone(&args, cx).await),
         RangeRequest::Pull(args) => Reply::outcome(xid, &pull::pull(&args, cx).await),
+        RangeRequest::Offer(args) => Reply::outcome(xid, &cached::offer(&args, cx).await),
+        RangeRequest::Withdraw(args) => Reply::outcome(xid, &cached::withdraw(&args, cx).await),
     }
 }
 
@@ -157,6 +163,8 @@ impl<E: Engine> Context<'_, E> {
                     Err(Nfsstat3::Stale)
                 }
             }
+            // It is read, and that is all.
+            Target::Cached(_) => Err(Nfsstat3::Rofs),
             _ => Err(Nfsstat3::Isdir),
         }
     }

@@ -6,7 +6,7 @@
 use crate::compound::{Compound, File};
 use crate::exports::ExportRule;
 use crate::identity::Credential;
-use crate::state::Time;
+use crate::state::{RecallWhat, Time};
 use crate::status::Refusal;
 use backend::Nanos;
 use backend::tree::{Caller, Node, NodeKind, NodeStat, Tree, TreeError};
@@ -29,6 +29,8 @@ const OUTSIDE: u64 = 0xffff << 48;
 const REFUSED: Duration = Duration::from_mins(5);
 /// Such files that are remembered.
 const REFUSED_LIMIT: usize = 10_000;
+/// Files whose versions are remembered.
+const VERSIONS_LIMIT: usize = 100_000;
 const SPACES: &[Attr] = &[Attr::SpaceAvail, Attr::SpaceFree, Attr::SpaceTotal];
 
 /// Why a file isn't read directly from where it lies.
@@ -40,6 +42,14 @@ pub enum DirectRefusal {
     Denied,
     /// Writes go through this server.
     Write,
+}
+
+/// A version that clients read directly.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    change: u64,
+    /// A client was told there that it is no more.
+    stale: bool,
 }
 
 /// What went which way.
@@ -76,6 +86,8 @@ struct Shared {
     seen: Mutex<Option<NodeStat>>,
     /// Since when files have been refused to clients that tried to read them directly.
     refused: Mutex<HashMap<InodeId, Time>>,
+    /// The change of files of which clients read one version and no other.
+    versions: Mutex<HashMap<InodeId, Given>>,
     counters: JunctionCounters,
 }
 
@@ -111,6 +123,7 @@ impl Junction {
             root: Mutex::default(),
             seen: Mutex::default(),
             refused: Mutex::default(),
+            versions: Mutex::default(),
             counters: JunctionCounters::default(),
         }))
     }
@@ -172,6 +185,7 @@ impl Junction {
     ) -> Result<Arc<Inode>, Refusal> {
         let handle = self.handle(file).await?;
         let stat = self.0.tree.stat(&self.caller(file, cx), &handle).await?;
+        self.saw(file.id, stat.change, cx);
         if file.node.is_none() {
             *self.0.seen.lock() = Some(stat);
         }
@@ -193,6 +207,54 @@ impl Junction {
         } else {
             Caller::root()
         }
+    }
+
+    /// From now on a client reads this version, and will read no other by what it is given. `false`:
+    /// that was tried, and it isn't to be had there.
+    pub(crate) fn give_version(&self, file: InodeId, change: u64) -> bool {
+        let mut versions = self.0.versions.lock();
+        if versions.len() >= VERSIONS_LIMIT {
+            // What they read by gives nothing after a change: that they aren't called costs them time.
+            versions.clear();
+        }
+        let stale = false;
+        match versions.insert(file, Given { change, stale }) {
+            Some(before) if before.stale && before.change == change => {
+                versions.remove(&file);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// A client couldn't read it where it lies, since it is stale there. Whether that says anything of
+    /// a next try: of one version it may just be that another has taken its place.
+    pub(crate) fn stale_there(&self, file: InodeId) -> bool {
+        if let Some(given) = self.0.versions.lock().get_mut(&file) {
+            given.stale = true;
+        }
+        self.0.tree.device().is_some()
+    }
+
+    /// Layouts of another version than was seen now are called back.
+    pub(crate) fn saw(&self, file: InodeId, change: u64, cx: &Compound<'_>) {
+        {
+            let mut versions = self.0.versions.lock();
+            if versions
+                .get(&file)
+                .is_none_or(|given| given.change == change)
+            {
+                return;
+            }
+            versions.remove(&file);
+        }
+        let now = cx.server.clock.monotonic();
+        let orders = cx
+            .server
+            .state
+            .lock()
+            .recall(now, file, RecallWhat::All, None);
+        cx.server.send_recalls(orders);
     }
 
     /// A client couldn't read it where it lies.

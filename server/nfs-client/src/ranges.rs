@@ -35,6 +35,14 @@ impl Client {
         self.order(Procedure::Pull, args).await
     }
 
+    pub async fn offer(&self, args: &OfferArgs) -> Result<Offered, Error> {
+        self.order(Procedure::Offer, args).await
+    }
+
+    pub async fn withdraw(&self, args: &WithdrawArgs) -> Result<(), Error> {
+        self.order(Procedure::Withdraw, args).await
+    }
+
     /// Each of them comes to the same when it is done twice.
     async fn order<A: Xdr, T: Xdr>(&self, procedure: Procedure, args: &A) -> Result<T, Error> {
         let target = Target {

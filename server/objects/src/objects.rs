@@ -7,10 +7,12 @@ use crate::owner::OwnerRange;
 use crate::pool::{Names, Pool, REFILL_PAUSE};
 use crate::turns::Turns;
 use crate::{Error, deletion, orders};
-use backend::{Capabilities, Space};
+use backend::upstream::Version;
+use backend::{Capabilities, Nanos, Space};
+use bytes::Bytes;
 use catalog::{Catalog, InodeId, Timestamp};
 use futures_util::future::join_all;
-use layout::{DataServerId, Extent, ObjectRef, Owner};
+use layout::{DataServerId, Extent, ObjectId, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -213,6 +215,41 @@ impl Objects {
 
     pub fn capabilities(&self, server: DataServerId) -> Result<Capabilities, Error> {
         Ok(self.desk(server)?.capabilities())
+    }
+
+    /// Has a data server serve what `backend` keeps ([`backend::DataServer::offer`]); its handle, and
+    /// whose ids read it.
+    pub async fn offer(
+        &self,
+        server: DataServerId,
+        backend: &str,
+        version: &Version,
+        mtime: Nanos,
+    ) -> Result<(Bytes, Owner), backend::Error> {
+        let desk = self.desk_of(server)?;
+        let owners = &self.options.owners;
+        let reader = Owner {
+            uid: owners.reader_uid(),
+            ..owners.owner(ObjectId(u128::from(server.0)), 0)
+        };
+        let ask = || desk.server().offer(backend, version, mtime, reader);
+        Ok((desk.ask(ask).await?, reader))
+    }
+
+    /// [`backend::DataServer::withdraw`]
+    pub async fn withdraw(
+        &self,
+        server: DataServerId,
+        handle: &Bytes,
+    ) -> Result<(), backend::Error> {
+        let desk = self.desk_of(server)?;
+        desk.ask(|| desk.server().withdraw(handle)).await
+    }
+
+    fn desk_of(&self, server: DataServerId) -> Result<Arc<Desk>, backend::Error> {
+        self.desk(server).map_err(|error| {
+            backend::Error::new(backend::ErrorKind::Unsupported, error.to_string())
+        })
     }
 
     /// As the configuration calls it.

@@ -124,7 +124,7 @@ pub async fn try_backend(
         Keeper::S3(s3) => {
             // A server that runs has its own open.
             let state = std::env::temp_dir().join(format!("headrace-check-{scratch:032x}"));
-            let attached = s3.attach(folder, state.clone()).await;
+            let attached = s3.attach(folder, state.clone(), None).await;
             own_state = Some(state);
             attached.map(|(mirror, _)| Arc::new(mirror) as Arc<dyn Tree>)
         }
@@ -394,6 +394,7 @@ mod tests {
         BackendSpec {
             name: "shelf".to_owned(),
             keeper: Keeper::Given(GivenTree(Arc::new(tree.clone()))),
+            cache: None,
         }
     }
 

@@ -8,13 +8,17 @@ use super::late_tree::LateTree;
 use crate::clock::wall;
 use crate::observe::Latency;
 use anyhow::Context;
-use backend::tree::{Tree, TreeAbilities};
+use async_trait::async_trait;
+use backend::Nanos;
+use backend::tree::{Direct, Tree, TreeAbilities};
+use backend::upstream::{ChunkCache, Version};
 use backend_nfs::{Address, ExportOptions, NfsExport};
 use backend_s3::{Attached, Defaults, S3Mirror, Writers};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
 use layout::{DataServerId, Device};
 use mds::{Access, Junction, Server};
+use objects::Objects;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -32,6 +36,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub struct BackendSpec {
     pub name: String,
     pub keeper: Keeper,
+    /// The name of a data server that keeps chunks of it for readers.
+    pub cache: Option<String>,
 }
 
 /// Who keeps a backend's files.
@@ -103,6 +109,8 @@ pub struct JunctionSpec {
 /// Every tree that is shown somewhere.
 pub struct Backends {
     catalog: Arc<Catalog>,
+    /// The data servers, of which some may cache.
+    objects: Arc<Objects>,
     state_dir: PathBuf,
     /// Whom devices are told to, once it is there.
     server: watch::Sender<Option<Weak<Server>>>,
@@ -138,9 +146,10 @@ pub struct Shown {
 
 impl Backends {
     /// `state_dir`: for what backends must keep on this host.
-    pub fn new(catalog: Arc<Catalog>, state_dir: PathBuf) -> Self {
+    pub fn new(catalog: Arc<Catalog>, objects: Arc<Objects>, state_dir: PathBuf) -> Self {
         Self {
             catalog,
+            objects,
             state_dir,
             server: watch::Sender::new(None),
             kept: Mutex::default(),
@@ -198,14 +207,29 @@ impl Backends {
         shown
     }
 
+    async fn cache(&self, name: &str, backend: &str) -> anyhow::Result<CacheAt> {
+        let known = self.catalog.data_servers().await?;
+        let record = known.iter().find(|record| record.name == name);
+        let record =
+            record.with_context(|| format!("backend {backend}: there is no data server {name}"))?;
+        Ok(CacheAt::new(Arc::clone(&self.objects), record.id, backend))
+    }
+
     async fn begin(&self, backend: &BackendSpec, spec: &JunctionSpec) -> anyhow::Result<Kept> {
-        let record = number(&self.catalog, &backend.name).await?;
+        let cache = match &backend.cache {
+            Some(name) => Some(self.cache(name, &backend.name).await?),
+            None => None,
+        };
+        let number = match &cache {
+            Some(cache) => cache.server,
+            None => number(&self.catalog, &backend.name).await?.id,
+        };
         let tree = Arc::new(LateTree::new(
             &backend.name,
             backend.keeper.expected_abilities(),
         ));
         let shown = Arc::clone(&tree) as Arc<dyn Tree>;
-        let junction = Junction::new(backend.name.clone(), shown, Some(record.id));
+        let junction = Junction::new(backend.name.clone(), shown, Some(number));
         let reach = Reach {
             backend: backend.clone(),
             folder: spec.folder.clone(),
@@ -213,7 +237,8 @@ impl Backends {
             catalog: Arc::clone(&self.catalog),
             state_dir: self.state_dir.clone(),
             server: self.server.subscribe(),
-            number: record.id,
+            number,
+            cache,
         };
         Ok(Kept {
             spec: spec.clone(),
@@ -222,6 +247,57 @@ impl Backends {
             junction,
             reaching: tokio::spawn(reach.run()).abort_handle(),
         })
+    }
+}
+
+/// A data server as the cache of one backend.
+#[derive(Clone)]
+pub struct CacheAt {
+    objects: Arc<Objects>,
+    server: DataServerId,
+    backend: String,
+}
+
+impl CacheAt {
+    pub fn new(objects: Arc<Objects>, server: DataServerId, backend: impl Into<String>) -> Self {
+        Self {
+            objects,
+            server,
+            backend: backend.into(),
+        }
+    }
+
+    fn explained(&self, error: backend::Error) -> backend::Error {
+        if error.kind != backend::ErrorKind::Unsupported {
+            return error;
+        }
+        let name = self.objects.name_of(self.server).unwrap_or_default();
+        let detail = format!(
+            "data server {name} doesn't cache backend {backend}. It must be `headrace ds` with a \
+             [[backend]] in its own configuration whose name is {backend}, too",
+            backend = self.backend
+        );
+        backend::Error::new(error.kind, detail)
+    }
+}
+
+#[async_trait]
+impl ChunkCache for CacheAt {
+    async fn offer(&self, version: &Version, mtime: Nanos) -> Result<Direct, backend::Error> {
+        let (handle, reader) = self
+            .objects
+            .offer(self.server, &self.backend, version, mtime)
+            .await
+            .map_err(|error| self.explained(error))?;
+        Ok(Direct {
+            handle,
+            reader,
+            of_this_version: true,
+        })
+    }
+
+    async fn withdraw(&self, handle: &Bytes) -> Result<(), backend::Error> {
+        self.objects.withdraw(self.server, handle).await
     }
 }
 
@@ -234,6 +310,7 @@ struct Reach {
     state_dir: PathBuf,
     server: watch::Receiver<Option<Weak<Server>>>,
     number: DataServerId,
+    cache: Option<CacheAt>,
 }
 
 impl Reach {
@@ -267,7 +344,7 @@ impl Reach {
             Keeper::Nfs(spec) => self.reach_export(spec).await,
             Keeper::S3(spec) => {
                 let state = self.state_dir.join(self.folder_of_state());
-                let (mirror, found) = spec.attach(&self.folder, state).await?;
+                let (mirror, found) = spec.attach(&self.folder, state, self.cache.clone()).await?;
                 if let Some(why) = found.read_only {
                     tracing::warn!("backend {} is read-only: {why}", self.backend.name);
                 }
@@ -391,8 +468,17 @@ impl S3Spec {
         &self,
         folder: &str,
         state: PathBuf,
+        cache: Option<CacheAt>,
     ) -> anyhow::Result<(S3Mirror, Attached)> {
         let options = backend_s3::Options {
+            cache: cache.map(|cache| Arc::new(cache) as _),
+            ..self.options(folder, state)
+        };
+        Ok(S3Mirror::attach(options).await?)
+    }
+
+    pub(crate) fn options(&self, folder: &str, state: PathBuf) -> backend_s3::Options {
+        backend_s3::Options {
             prefix: format!(
                 "{}/{}",
                 self.prefix.trim_matches('/'),
@@ -413,8 +499,7 @@ impl S3Spec {
                 ..Defaults::default()
             },
             ..backend_s3::Options::new(&self.bucket, state)
-        };
-        Ok(S3Mirror::attach(options).await?)
+        }
     }
 }
 

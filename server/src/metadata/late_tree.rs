@@ -327,7 +327,10 @@ impl Tree for LateTree {
         self.now()?.device()
     }
 
-    fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Option<Direct> {
-        self.now()?.direct(handle, stat)
+    async fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
+        match self.now() {
+            Some(tree) => tree.direct(handle, stat).await,
+            None => Ok(None),
+        }
     }
 }

@@ -177,7 +177,21 @@ pub fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
 }
 
 pub fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
-    let keeper = |backend: &config::Backend| match backend.kind {
+    config
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            Some(BackendSpec {
+                name: backend.name.as_str().to_owned(),
+                keeper: keeper(backend)?,
+                cache: backend.cache.as_ref().map(ToString::to_string),
+            })
+        })
+        .collect()
+}
+
+pub fn keeper(backend: &config::Backend) -> Option<Keeper> {
+    match backend.kind {
         config::BackendKind::Nfs => {
             let server = backend.server.as_ref()?;
             Some(Keeper::Nfs(NfsSpec {
@@ -199,17 +213,7 @@ pub fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
                 owner: (backend.uid, backend.gid),
             }))
         }
-    };
-    config
-        .backends
-        .iter()
-        .filter_map(|backend| {
-            Some(BackendSpec {
-                name: backend.name.as_str().to_owned(),
-                keeper: keeper(backend)?,
-            })
-        })
-        .collect()
+    }
 }
 
 pub fn server_copy(config: &MdsConfig) -> ServerCopy {

@@ -5,9 +5,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::nfs3::{Fh3, Outcome, Writeverf3};
+use crate::nfs3::{Fh3, Nfstime3, Outcome, Writeverf3};
 use crate::xdr::{DecodeError, Decoder, Encoder, Xdr};
-use crate::{xdr_enum, xdr_struct};
+use crate::{xdr_enum, xdr_opaque, xdr_struct};
 
 /// Of the numbers that RFC 5531 §8.4 leaves to users.
 pub const PROGRAM: u32 = 0x2048_4452;
@@ -22,6 +22,8 @@ xdr_enum! {
         Deallocate = 4,
         Clone = 5,
         Pull = 6,
+        Offer = 7,
+        Withdraw = 8,
     }
 }
 
@@ -36,6 +38,8 @@ impl Procedure {
             Self::Deallocate => "DEALLOCATE",
             Self::Clone => "CLONE",
             Self::Pull => "PULL",
+            Self::Offer => "OFFER",
+            Self::Withdraw => "WITHDRAW",
         }
     }
 }
@@ -215,6 +219,43 @@ xdr_struct! {
 }
 
 pub type PullRes = Outcome<Pulled, ()>;
+
+xdr_opaque! {
+    /// A name that another system gave: a key, an ETag.
+    pub struct Foreign <= 2048;
+}
+
+xdr_struct! {
+    /// One version of an object that somebody else keeps, to be served to readers.
+    pub struct OfferArgs {
+        /// The name of its keeper, in both servers' configuration.
+        pub backend: Foreign,
+        pub key: Foreign,
+        pub etag: Foreign,
+        pub size: u64,
+        pub mtime: Nfstime3,
+        /// Who may read it.
+        pub uid: u32,
+        pub gid: u32,
+    }
+}
+
+xdr_struct! {
+    pub struct Offered {
+        pub object: Fh3,
+    }
+}
+
+pub type OfferRes = Outcome<Offered, ()>;
+
+xdr_struct! {
+    pub struct WithdrawArgs {
+        pub object: Fh3,
+    }
+}
+
+/// Nothing more of it is read.
+pub type WithdrawRes = Outcome<(), ()>;
 
 #[cfg(test)]
 mod tests;

@@ -283,7 +283,7 @@ impl Tree for FaultyTree {
         self.inner.device()
     }
 
-    fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Option<Direct> {
-        self.inner.direct(handle, stat)
+    async fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
+        self.inner.direct(handle, stat).await
     }
 }

@@ -246,14 +246,15 @@ impl Tree for NfsExport {
     }
 
     /// With the owner's ids, which the filer lets read: root is squashed there, and gets none.
-    fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Option<Direct> {
+    async fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
         let readable = stat.kind == NodeKind::Regular && stat.mode & OWNER_READS != 0;
-        (readable && stat.uid != 0).then(|| Direct {
+        Ok((readable && stat.uid != 0).then(|| Direct {
             handle: handle.clone(),
             reader: Owner {
                 uid: stat.uid,
                 gid: stat.gid,
             },
-        })
+            of_this_version: false,
+        }))
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::server::{Accident, EXPORT, Habits};
 use crate::{address, impatient, shown, shown_to};
-use backend::tree::{Caller, CreateHow, Make, MemoryTree, Node, NodeChanges, Tree, TreeErrorKind};
+use backend::tree::{
+    Caller, CreateHow, Direct, Make, MemoryTree, Node, NodeChanges, Tree, TreeErrorKind,
+};
 use backend_nfs::{ExportError, ExportOptions, NfsExport};
 use bytes::Bytes;
 use layout::Owner;
@@ -249,6 +251,11 @@ async fn high_cookies_are_kept_and_one_that_nfsv4_cannot_show_is_refused() {
     assert!(refused.detail.contains("cookie"), "{refused}");
 }
 
+async fn directly(tree: &dyn Tree, node: &Node) -> Option<Direct> {
+    let direct = tree.direct(&node.handle, &node.stat).await;
+    direct.expect("it is told")
+}
+
 #[tokio::test]
 async fn clients_read_directly_what_the_owner_may_read() {
     let shown = shown(Habits::default()).await;
@@ -257,16 +264,16 @@ async fn clients_read_directly_what_the_owner_may_read() {
     assert_eq!(device.addresses, [shown.filer.address]);
     assert_eq!(device.read_bytes, export.abilities().read_bytes);
     let owned = put(&**export, "owned", &born(0o640, 7)).await;
-    let direct = export.direct(&owned.handle, &owned.stat);
+    let direct = directly(&**export, &owned).await;
     let direct = direct.expect("its owner reads it");
     assert_eq!(direct.reader, Owner { uid: 7, gid: 7 });
     assert_eq!(direct.handle, owned.handle);
     let roots = put(&**export, "roots", &born(0o644, 0)).await;
-    assert!(export.direct(&roots.handle, &roots.stat).is_none());
+    assert!(directly(&**export, &roots).await.is_none());
     let hidden = put(&**export, "hidden", &born(0o240, 7)).await;
-    assert!(export.direct(&hidden.handle, &hidden.stat).is_none());
+    assert!(directly(&**export, &hidden).await.is_none());
     let root = export.root().await.expect("there is a root");
-    assert!(export.direct(&root.handle, &root.stat).is_none());
+    assert!(directly(&**export, &root).await.is_none());
 }
 
 #[tokio::test]

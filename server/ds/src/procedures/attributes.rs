@@ -13,6 +13,7 @@ use wire::nfs3::*;
 use crate::engine::Engine;
 use crate::handle::Target;
 use crate::identity::Right;
+use crate::procedures::cached;
 use crate::service::{Context, TERM_OVER, time};
 use crate::store::{BLOCK_BYTES, Object, Space, inner_path, outer_path};
 
@@ -28,6 +29,7 @@ pub async fn getattr<E: Engine>(args: &Getattr3args, cx: &Context<'_, E>) -> Get
 async fn attributes_of<E: Engine>(handle: &Fh3, cx: &Context<'_, E>) -> Result<Fattr3, Nfsstat3> {
     match cx.target(handle)? {
         Target::Object { .. } => cx.attributes(&*cx.object(handle).await?),
+        Target::Cached(id) => cached::attributes(id, cx),
         target => folder_attributes(target, cx).await?.ok_or(Nfsstat3::Stale),
     }
 }
@@ -42,7 +44,7 @@ pub async fn folder_attributes<E: Engine>(
         Target::Data => "data".to_owned(),
         Target::Outer(xx) => outer_path(xx),
         Target::Inner(xx, yy) => inner_path(xx, yy),
-        Target::Object { .. } => return Err(Nfsstat3::Notdir),
+        Target::Object { .. } | Target::Cached(_) => return Err(Nfsstat3::Notdir),
     };
     let folder = Arc::clone(&cx.service.folder);
     let stat = cx
@@ -210,6 +212,8 @@ pub async fn access<E: Engine>(args: &Access3args, cx: &Context<'_, E>) -> Acces
             granted |= ACCESS3_MODIFY | ACCESS3_EXTEND;
         }
         (cx.attributes(&object)?, granted)
+    } else if let Target::Cached(id) = target {
+        cached::access(id, cx)?
     } else {
         let attributes = folder_attributes(target, cx)
             .await?

@@ -84,7 +84,7 @@ pub async fn readdirplus<E: Engine>(
 fn listed<E: Engine>(handle: &Fh3, cx: &Context<'_, E>) -> Result<Target, Nfsstat3> {
     cx.order()?;
     match cx.target(handle)? {
-        Target::Object { .. } => Err(Nfsstat3::Notdir),
+        Target::Object { .. } | Target::Cached(_) => Err(Nfsstat3::Notdir),
         folder => Ok(folder),
     }
 }
@@ -117,7 +117,9 @@ async fn page<E: Engine>(
                 Target::Data => store.path().join("data"),
                 Target::Outer(xx) => store.path().join(outer_path(xx)),
                 Target::Inner(xx, yy) => store.path().join(inner_path(xx, yy)),
-                Target::Object { .. } => return Err(io::ErrorKind::NotADirectory.into()),
+                Target::Object { .. } | Target::Cached(_) => {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
             };
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(path)? {

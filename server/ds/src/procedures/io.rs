@@ -11,7 +11,9 @@ use wire::nfs3::*;
 
 use crate::buffers::Buffer;
 use crate::engine::Engine;
+use crate::handle::Target;
 use crate::identity::{Caller, Right};
+use crate::procedures::cached;
 use crate::service::{Context, TERM_OVER};
 use crate::status;
 use crate::store::Object;
@@ -22,6 +24,9 @@ pub async fn read<E: Engine>(
     args: &Read3args,
     cx: &Context<'_, E>,
 ) -> Outcome<(Read3head, Buffer), PostOpAttr> {
+    if let Ok(Target::Cached(id)) = cx.target(&args.file) {
+        return cached::read(args, id, cx).await;
+    }
     let object = cx.object(&args.file).await?;
     let count = args.count.min(cx.service.transfer_bytes);
     // Before the gate: nobody holds a gate while waiting for a buffer that gated I/O has.

@@ -29,7 +29,7 @@ fn place(folder: Target, name: &[u8]) -> Option<Place> {
         Target::Root | Target::Data => Target::Root,
         Target::Outer(_) => Target::Data,
         Target::Inner(xx, _) => Target::Outer(xx),
-        Target::Object { .. } => return None,
+        Target::Object { .. } | Target::Cached(_) => return None,
     };
     match (folder, name) {
         (_, b".") => Some(Place::Folder(folder)),
@@ -42,13 +42,13 @@ fn place(folder: Target, name: &[u8]) -> Option<Place> {
         (Target::Inner(xx, yy), name) => ObjectId::parse(name)
             .filter(|id| id.folders() == (xx, yy))
             .map(Place::Object),
-        (Target::Object { .. }, _) => None,
+        (Target::Object { .. } | Target::Cached(_), _) => None,
     }
 }
 
 fn folder_of<E: Engine>(handle: &Fh3, cx: &Context<'_, E>) -> Result<Target, Nfsstat3> {
     match cx.target(handle)? {
-        Target::Object { .. } => Err(Nfsstat3::Notdir),
+        Target::Object { .. } | Target::Cached(_) => Err(Nfsstat3::Notdir),
         folder => Ok(folder),
     }
 }
@@ -154,7 +154,9 @@ pub async fn mkdir<E: Engine>(args: &Mkdir3args, cx: &Context<'_, E>) -> Mkdir3r
             match target {
                 Target::Outer(xx) => store.make_outer(xx).map(Some),
                 Target::Inner(xx, yy) => store.make_inner(xx, yy).map(Some),
-                Target::Root | Target::Data | Target::Object { .. } => Ok(Some(false)),
+                Target::Root | Target::Data | Target::Object { .. } | Target::Cached(_) => {
+                    Ok(Some(false))
+                }
             }
         })
         .await?

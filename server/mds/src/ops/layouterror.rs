@@ -45,8 +45,11 @@ pub(super) async fn suspect(
     cx: &Compound<'_>,
 ) {
     if let Some(junction) = &file.export.junction {
-        if errors.into_iter().next().is_some() {
+        let mut statuses = errors.into_iter().map(|error| error.status).peekable();
+        if statuses.peek().is_some() {
             cx.server.metrics.layout_errors.fetch_add(1, Relaxed);
+        }
+        if statuses.any(|status| status != Nfsstat4::Stale || junction.stale_there(file.id)) {
             junction.refuse_direct(file.id, cx.time);
         }
         return;

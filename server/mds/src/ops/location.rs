@@ -111,9 +111,11 @@ async fn of_junction(
                 .tree()
                 .stat(&junction.caller(file, cx), &handle)
                 .await?;
-            let direct = junction.tree().direct(&handle, &stat);
-            let addresses = junction.tree().device().filter(|_| direct.is_some());
-            Some(match addresses {
+            let direct = junction.tree().direct(&handle, &stat).await?;
+            let devices = cx.server.devices.read();
+            let server = junction.data_server().filter(|_| direct.is_some());
+            let device = server.and_then(|server| devices.device(devices.id_of(server)?));
+            Some(match device {
                 Some(device) => {
                     let addresses = device.addresses.iter().map(ToString::to_string);
                     format!("read at {}", addresses.collect::<Vec<_>>().join(","))

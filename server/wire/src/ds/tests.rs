@@ -62,6 +62,18 @@ proptest! {
     }
 
     #[test]
+    fn an_offer_survives_the_wire(
+        names: [Vec<u8>; 3], size: u64, time: (u32, u32), ids: (u32, u32), object in handle(),
+    ) {
+        let [backend, key, etag] = names.map(|name| Foreign::new(name).unwrap());
+        let mtime = Nfstime3 { seconds: time.0, nseconds: time.1 };
+        survives(&OfferArgs { backend, key, etag, size, mtime, uid: ids.0, gid: ids.1 })?;
+        survives(&WithdrawArgs { object: object.clone() })?;
+        survives::<OfferRes>(&Ok(Offered { object }))?;
+        survives::<WithdrawRes>(&Ok(()))?;
+    }
+
+    #[test]
     fn an_answer_survives_the_wire(
         sparse: bool, allocate: bool, pull: bool, clone_block_bytes: u32, offset: u64, count: u32, verf: [u8; 8],
     ) {

@@ -1,6 +1,8 @@
 //! LAYOUTGET in a junction, RFC 8881 §18.43: a file that its owner may read at the filer is read there,
-//! by the filer's own filehandle and in its owner's name, once OPEN has found that the client may.
-//! Linux: LAYOUTUNAVAILABLE sends it through this server; an ACCES of the filer comes here as LAYOUTERROR.
+//! by the filer's own filehandle and in its owner's name, once OPEN has found that the client may; one
+//! of a bucket at a data server that caches it, as the version that is there now.
+//! Linux: LAYOUTUNAVAILABLE sends it through this server; an ACCES of the filer comes here as LAYOUTERROR,
+//! and so does a STALE of another version, after which it asks for a new layout.
 
 use super::{Place, held};
 use crate::compound::Compound;
@@ -39,10 +41,9 @@ pub(super) async fn layoutget(
     if stat.kind != NodeKind::Regular {
         return Err(Nfsstat4::WrongType.into());
     }
-    let (Some(server), Some(direct)) = (
-        place.junction.data_server(),
-        place.tree().direct(&place.handle, &stat),
-    ) else {
+    place.junction.saw(file.id, stat.change, cx);
+    let direct = place.heard(place.tree().direct(&place.handle, &stat).await)?;
+    let (Some(server), Some(direct)) = (place.junction.data_server(), direct) else {
         return Err(through(DirectRefusal::NotThere));
     };
     let Some(device) = cx.server.devices.read().id_of(server) else {
@@ -79,6 +80,10 @@ pub(super) async fn layoutget(
         tag: file.export.number,
     };
     held(&file, cx);
+    if direct.of_this_version && !place.junction.give_version(file.id, stat.change) {
+        place.junction.refuse_direct(file.id, cx.time);
+        return Err(through(DirectRefusal::Denied));
+    }
     let reservation = reserve(&request, args.signal_layout_avail, cx)?;
     let stateid = {
         let mut state = cx.server.state.lock();

@@ -1,0 +1,335 @@
+//! What a reader of cached objects would miss: each test a store in a folder of its own.
+
+use backend::upstream::{MemoryUpstream, Upstream, Version};
+use bytes::Bytes;
+use chunks::{Chunk, Failed, Held, Offer, Options, Store};
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+const CHUNK: u64 = 64;
+/// A chunk's file.
+const FILE: u64 = CHUNK + 48;
+
+struct Bench {
+    dir: tempfile::TempDir,
+    lake: MemoryUpstream,
+    store: Store,
+}
+
+fn options(folder: &Path, bytes: u64) -> Options {
+    Options {
+        chunk_bytes: CHUNK as u32,
+        ahead: 0,
+        ..Options::new(folder, bytes)
+    }
+}
+
+fn open(options: Options, lake: &MemoryUpstream) -> Store {
+    let keeper = Arc::new(lake.clone()) as Arc<dyn Upstream>;
+    let upstreams = HashMap::from([("lake".to_owned(), keeper)]);
+    Store::open(options, upstreams, tokio::runtime::Handle::current()).expect("it opens")
+}
+
+fn bench(bytes: u64) -> Bench {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lake = MemoryUpstream::default();
+    let store = open(options(dir.path(), bytes), &lake);
+    Bench { dir, lake, store }
+}
+
+fn offer(version: &Version) -> Offer {
+    Offer {
+        upstream: "lake".into(),
+        version: version.clone(),
+        mtime: 0,
+        uid: 1,
+        gid: 2,
+    }
+}
+
+impl Bench {
+    fn serve(&self, version: &Version) -> Arc<Held> {
+        self.store.offer(offer(version)).expect("it is taken")
+    }
+
+    async fn read(&self, held: &Arc<Held>, index: u64) -> Result<Vec<u8>, Failed> {
+        Ok(bytes_of(&self.store.chunk(held, index).await?, held, index))
+    }
+
+    /// Waits until what was fetched is on disk.
+    async fn written(&self, held: &Arc<Held>, index: u64) {
+        while !matches!(self.store.chunk(held, index).await, Ok(Chunk::OnDisk(_))) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn bytes_of(chunk: &Chunk, held: &Held, index: u64) -> Vec<u8> {
+    let length = held.chunk_length(index) as usize;
+    match chunk {
+        Chunk::InMemory(bytes) => bytes.to_vec(),
+        Chunk::OnDisk(file) => {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, 0).expect("it is read");
+            bytes
+        }
+    }
+}
+
+fn pattern(seed: u8, length: u64) -> Bytes {
+    (0..length).map(|at| seed.wrapping_add(at as u8)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_readers_of_a_chunk_make_one_fetch() {
+    let bench = bench(1 << 20);
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 100)));
+    bench.lake.hold(true);
+    let readers: Vec<_> = (0..50)
+        .map(|_| {
+            let (store, held) = (bench.store.clone(), Arc::clone(&held));
+            tokio::spawn(async move { store.chunk(&held, 1).await.map(|c| bytes_of(&c, &held, 1)) })
+        })
+        .collect();
+    while bench.lake.fetches() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.lake.hold(false);
+    for reader in readers {
+        let bytes = reader.await.expect("no panic").expect("it is read");
+        assert_eq!(bytes, pattern(1, 100)[64..]);
+    }
+    bench.written(&held, 1).await;
+    assert_eq!(bench.lake.fetches(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_once_is_read_again_without_its_keeper_and_after_a_restart_too() {
+    let mut bench = bench(1 << 20);
+    let version = bench.lake.put("a", pattern(1, 200));
+    let held = bench.serve(&version);
+    for index in 0..4 {
+        bench.read(&held, index).await.expect("it is read");
+        bench.written(&held, index).await;
+    }
+    bench.lake.remove("a");
+    bench.store = open(options(bench.dir.path(), 1 << 20), &bench.lake);
+    let kept = bench.store.object(held.id).expect("it is still served");
+    for index in 0..4 {
+        let bytes = bench.read(&kept, index).await.expect("it is read");
+        let start = (index * CHUNK) as usize;
+        assert_eq!(bytes, pattern(1, 200)[start..(start + 64).min(200)]);
+    }
+    assert_eq!(bench.lake.fetches(), 4);
+    assert_eq!(bench.serve(&version).id, held.id, "the handle stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_was_damaged_while_nobody_looked_is_fetched_again() {
+    let mut bench = bench(1 << 20);
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64)));
+    let Chunk::OnDisk(_) = ({
+        bench.written(&held, 0).await;
+        bench.store.chunk(&held, 0).await.expect("it is read")
+    }) else {
+        panic!("it is on disk");
+    };
+    let folder = bench.dir.path().join("chunks");
+    let folder = folder.join(format!("{:02x}", held.id.0[0]));
+    let entry = std::fs::read_dir(folder).expect("it is there").next();
+    let path = entry.expect("one chunk").expect("it is named").path();
+    let file = std::fs::File::options().write(true).open(path);
+    file.expect("it opens")
+        .write_all_at(&[99], 7)
+        .expect("a byte is changed");
+    bench.store = open(options(bench.dir.path(), 1 << 20), &bench.lake);
+    let kept = bench.store.object(held.id).expect("it is still served");
+    assert_eq!(
+        bench.read(&kept, 0).await.expect("it is read"),
+        pattern(1, 64)
+    );
+    assert_eq!(bench.store.counters().damaged.load(Relaxed), 1);
+    assert_eq!(bench.lake.fetches(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overwritten_object_gives_no_byte_of_another_version() {
+    let bench = bench(1 << 20);
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 128)));
+    assert_eq!(
+        bench.read(&held, 0).await.expect("it is read"),
+        pattern(1, 64)
+    );
+    let newer = bench.lake.put("a", pattern(77, 128));
+    assert_eq!(bench.read(&held, 1).await, Err(Failed::Gone));
+    assert_eq!(
+        bench.read(&held, 0).await,
+        Err(Failed::Gone),
+        "nor of its own any more"
+    );
+    let held = bench.serve(&newer);
+    assert_eq!(
+        bench.read(&held, 1).await.expect("it is read"),
+        pattern(77, 128)[64..]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_s_offer_ends_the_earlier_one_for_good() {
+    let mut bench = bench(1 << 20);
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64)));
+    bench.written(&held, 0).await;
+    let newer = bench.lake.put("a", pattern(2, 64));
+    bench.serve(&newer);
+    assert_eq!(bench.read(&held, 0).await, Err(Failed::Gone));
+    bench.store = open(options(bench.dir.path(), 1 << 20), &bench.lake);
+    assert!(bench.store.object(held.id).is_none());
+    let held = bench.serve(&newer);
+    bench.store.withdraw(held.id).expect("it is withdrawn");
+    assert_eq!(bench.read(&held, 0).await, Err(Failed::Gone));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_is_away_is_asked_again_later() {
+    let bench = bench(1 << 20);
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64)));
+    bench.lake.refuse(1);
+    assert_eq!(bench.read(&held, 0).await, Err(Failed::Later));
+    while bench.read(&held, 0).await != Ok(pattern(1, 64).to_vec()) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_is_told_to_come_again_and_finds_it_then() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lake = MemoryUpstream::default();
+    let options = Options {
+        patience: Duration::from_millis(1),
+        ..options(dir.path(), 1 << 20)
+    };
+    let store = open(options, &lake);
+    let held = store
+        .offer(offer(&lake.put("a", pattern(1, 64))))
+        .expect("it is taken");
+    lake.hold(true);
+    assert!(matches!(store.chunk(&held, 0).await, Err(Failed::Later)));
+    lake.hold(false);
+    while store.chunk(&held, 0).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lake.fetches(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_finds_what_comes_next_fetched() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lake = MemoryUpstream::default();
+    let options = Options {
+        ahead: 4,
+        ..options(dir.path(), 1 << 20)
+    };
+    let store = open(options, &lake);
+    let held = store
+        .offer(offer(&lake.put("a", pattern(1, 64 * 20))))
+        .expect("it is taken");
+    store.chunk(&held, 0).await.expect("it is read");
+    while lake.fetches() < 3 {
+        tokio::task::yield_now().await;
+    }
+    store.chunk(&held, 1).await.expect("it is read");
+    while lake.fetches() < 6 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_nothing_costs_fetches_and_no_bytes() {
+    let bench = bench(1 << 20);
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64)));
+    // A file where the chunk's folder should be.
+    let place = bench
+        .dir
+        .path()
+        .join("chunks")
+        .join(format!("{:02x}", held.id.0[0]));
+    std::fs::write(place, b"in the way").expect("it is put there");
+    for _ in 0..2 {
+        assert_eq!(
+            bench.read(&held, 0).await.expect("it is read"),
+            pattern(1, 64)
+        );
+        while bench.store.counters().unwritten.load(Relaxed) < bench.lake.fetches() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(bench.store.held_bytes(), 0);
+}
+
+fn on_disk(dir: &Path) -> u64 {
+    let inner = std::fs::read_dir(dir.join("chunks")).expect("it is there");
+    let files = inner
+        .flat_map(|folder| std::fs::read_dir(folder.expect("named").path()).expect("it is there"));
+    files
+        .map(|file| file.expect("named").metadata().map_or(0, |meta| meta.len()))
+        .sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn whatever_is_read_overwritten_and_restarted_bytes_are_of_one_version_and_the_bound_holds(
+        steps in prop::collection::vec((0_u8..8, 0_usize..3, 0_u64..5), 1..60),
+    ) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let most = 4 * FILE;
+            let mut bench = bench(most);
+            let mut held: Vec<Option<(Arc<Held>, Bytes)>> = vec![None, None, None];
+            let mut current: Vec<Bytes> = vec![Bytes::new(); 3];
+            let mut seed = 0_u8;
+            for (what, file, index) in steps {
+                let key = format!("k{file}");
+                match what {
+                    0 => {
+                        seed = seed.wrapping_add(13);
+                        current[file] = pattern(seed, 64 * 5);
+                        let version = bench.lake.put(&key, current[file].clone());
+                        held[file] = Some((bench.serve(&version), current[file].clone()));
+                    }
+                    // Behind the server's back.
+                    1 => {
+                        seed = seed.wrapping_add(13);
+                        current[file] = pattern(seed, 64 * 5);
+                        bench.lake.put(&key, current[file].clone());
+                    }
+                    2 => {
+                        bench.store = open(options(bench.dir.path(), most), &bench.lake);
+                        for one in &mut held {
+                            let kept = one.take();
+                            *one = kept.and_then(|(old, bytes)| Some((bench.store.object(old.id)?, bytes)));
+                        }
+                    }
+                    _ => if let Some((object, bytes)) = &held[file] {
+                        let start = (index * CHUNK) as usize;
+                        match bench.read(object, index).await {
+                            Ok(read) => prop_assert_eq!(&read[..], &bytes[start..start + 64]),
+                            Err(failed) => {
+                                prop_assert_eq!(failed, Failed::Gone);
+                                prop_assert!(*bytes != current[file]);
+                            }
+                        }
+                    },
+                }
+                prop_assert!(bench.store.held_bytes() <= most);
+                prop_assert!(on_disk(bench.dir.path()) <= most + FILE, "one may be under way");
+            }
+            Ok(())
+        })?;
+    }
+}
