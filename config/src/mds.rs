@@ -337,8 +337,9 @@ section! {
             range: (1, 600),
             example: "30",
         };
-        /// After how long reads and writes of a file whose data server is away fail with EIO. Until
-        /// then they wait, on soft mounts too: Linux asks again for ever.
+        /// After how long reads and writes of a file whose data server is away fail with EIO, and whatever
+        /// is asked of a junction whose backend is. Until then they wait, on soft mounts too: Linux asks
+        /// again for ever.
         away_error_seconds: Option<Seconds> = {
             default: Unset("never: they wait until it is back"),
             range: (1, 86400),

@@ -158,6 +158,7 @@ impl Running {
             Arc::clone(&catalog),
             Arc::clone(&objects),
             spec.state_dir.join("backends"),
+            spec.away_error,
         ));
         let places = Places {
             exports: &spec.exports,

@@ -112,6 +112,8 @@ pub struct Backends {
     /// The data servers, of which some may cache.
     objects: Arc<Objects>,
     state_dir: PathBuf,
+    /// After how long calls of a backend that is away fail; `None`: they wait.
+    away_error: Option<Duration>,
     /// Whom devices are told to, once it is there.
     server: watch::Sender<Option<Weak<Server>>>,
     /// By the path of their junctions.
@@ -146,11 +148,17 @@ pub struct Shown {
 
 impl Backends {
     /// `state_dir`: for what backends must keep on this host.
-    pub fn new(catalog: Arc<Catalog>, objects: Arc<Objects>, state_dir: PathBuf) -> Self {
+    pub fn new(
+        catalog: Arc<Catalog>,
+        objects: Arc<Objects>,
+        state_dir: PathBuf,
+        away_error: Option<Duration>,
+    ) -> Self {
         Self {
             catalog,
             objects,
             state_dir,
+            away_error,
             server: watch::Sender::new(None),
             kept: Mutex::default(),
         }
@@ -227,6 +235,7 @@ impl Backends {
         let tree = Arc::new(LateTree::new(
             &backend.name,
             backend.keeper.expected_abilities(),
+            self.away_error,
         ));
         let shown = Arc::clone(&tree) as Arc<dyn Tree>;
         let junction = Junction::new(backend.name.clone(), shown, Some(number));

@@ -1,5 +1,6 @@
-//! A backend's tree that may not have been reached yet: until then every call is told to come again, so
-//! that a backend that is away is no reason not to serve everything else.
+//! A backend's tree that may not have been reached yet, or has gone away: calls are told to come again, so
+//! that a backend that is away is no reason not to serve everything else. Where the operator wants it, they
+//! fail after a while.
 
 use crate::observe::Latency;
 use async_trait::async_trait;
@@ -8,10 +9,12 @@ use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use bytes::Bytes;
 use layout::Device;
 use mds::LATENCY_BOUNDS_MICROS;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// What a call waits for a backend that is being reached.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,17 +37,18 @@ struct Calls {
 /// A call under way.
 struct Call<'a> {
     tree: Arc<dyn Tree>,
-    calls: &'a Calls,
+    of: &'a LateTree,
     begun: Instant,
 }
 
 impl Call<'_> {
     fn ended<T>(&self, answer: Result<T, TreeError>) -> Result<T, TreeError> {
+        let calls = &self.of.calls;
         let micros = self.begun.elapsed().as_micros() as u64;
         let bucket = LATENCY_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
-        self.calls.buckets[bucket].fetch_add(1, Relaxed);
-        self.calls.micros.fetch_add(micros, Relaxed);
-        answer
+        calls.buckets[bucket].fetch_add(1, Relaxed);
+        calls.micros.fetch_add(micros, Relaxed);
+        self.of.heard(answer)
     }
 }
 
@@ -54,16 +58,22 @@ pub struct LateTree {
     expected: TreeAbilities,
     standing: watch::Sender<Standing>,
     calls: Calls,
+    /// After how long without another answer than "come again" calls fail; `None`: they never do.
+    away_error: Option<Duration>,
+    /// Since when there was no other.
+    away_since: Mutex<Option<Instant>>,
 }
 
 impl LateTree {
-    pub fn new(name: &str, expected: TreeAbilities) -> Self {
+    pub fn new(name: &str, expected: TreeAbilities, away_error: Option<Duration>) -> Self {
         let absent = Standing::Absent("it is being reached".into());
         Self {
             name: name.to_owned(),
             expected,
             standing: watch::Sender::new(absent),
             calls: Calls::default(),
+            away_error,
+            away_since: Mutex::default(),
         }
     }
 
@@ -103,7 +113,7 @@ impl LateTree {
     async fn call(&self) -> Result<Call<'_>, TreeError> {
         Ok(Call {
             tree: self.there().await?,
-            calls: &self.calls,
+            of: self,
             begun: Instant::now(),
         })
     }
@@ -116,13 +126,40 @@ impl LateTree {
         let arrived = standing.wait_for(|now| matches!(now, Standing::There(_)));
         // Whether it came or the time is over shows in what is there now.
         let _ = tokio::time::timeout(PATIENCE, arrived).await;
-        self.now().ok_or_else(|| {
+        let there = self.now().ok_or_else(|| {
             let why = self.absence().unwrap_or_default();
             TreeError::new(
                 TreeErrorKind::Retry { after: PATIENCE },
                 format!("backend {} is away: {why}", self.name),
             )
-        })
+        });
+        match there {
+            Ok(tree) => Ok(tree),
+            Err(away) => self.heard(Err(away)),
+        }
+    }
+
+    /// An answer as it is given on: one to come again for too long is an error.
+    fn heard<T>(&self, answer: Result<T, TreeError>) -> Result<T, TreeError> {
+        let mut since = self.away_since.lock();
+        let Err(
+            ref away @ TreeError {
+                kind: TreeErrorKind::Retry { .. },
+                ..
+            },
+        ) = answer
+        else {
+            *since = None;
+            return answer;
+        };
+        let away_for = since.get_or_insert_with(Instant::now).elapsed();
+        match self.away_error {
+            Some(longest) if away_for > longest => Err(TreeError::new(
+                TreeErrorKind::Broken,
+                format!("for {} s: {}", away_for.as_secs(), away.detail),
+            )),
+            _ => answer,
+        }
     }
 }
 
@@ -332,5 +369,54 @@ impl Tree for LateTree {
             Some(tree) => tree.direct(handle, stat).await,
             None => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind<T: std::fmt::Debug>(answer: Result<T, TreeError>) -> TreeErrorKind {
+        answer.expect_err("it is away").kind
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_away_for_too_long_fails_and_is_waited_for_again_once_it_was_there() {
+        let tree: Arc<dyn Tree> = Arc::new(MemoryTree::new("filer"));
+        let longest = Duration::from_secs(30);
+        let late = LateTree::new("filer", tree.abilities(), Some(longest));
+        assert!(matches!(
+            kind(late.root().await),
+            TreeErrorKind::Retry { .. }
+        ));
+        tokio::time::advance(longest).await;
+        assert_eq!(kind(late.root().await), TreeErrorKind::Broken);
+        late.arrive(Arc::clone(&tree));
+        let root = late.root().await.expect("it is there");
+        late.stays_away("connection refused");
+        assert!(matches!(
+            kind(late.root().await),
+            TreeErrorKind::Retry { .. }
+        ));
+        tokio::time::advance(longest).await;
+        let gone = late.stat(&Caller::root(), &root.handle).await;
+        let error = gone.expect_err("it is away");
+        assert_eq!(error.kind, TreeErrorKind::Broken);
+        assert!(error.detail.contains("connection refused"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_is_said_it_is_waited_for_as_long_as_it_takes() {
+        let tree = MemoryTree::new("filer");
+        let late = LateTree::new("filer", tree.abilities(), None);
+        assert!(matches!(
+            kind(late.root().await),
+            TreeErrorKind::Retry { .. }
+        ));
+        tokio::time::advance(Duration::from_hours(100)).await;
+        assert!(matches!(
+            kind(late.root().await),
+            TreeErrorKind::Retry { .. }
+        ));
     }
 }
