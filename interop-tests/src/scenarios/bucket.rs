@@ -1,6 +1,6 @@
-//! A bucket of an S3 server that is there already, shown in the mount and cached by a data server: `HEADRACE_S3_SERVER` names a program that
-//! is called with an address and a folder, serves the bucket `lake` there, and has put `there/before.txt`
-//! in it. The keys are those of the environment.
+//! A bucket of an S3 server that is there already, shown in the mount and cached by a data server:
+//! `HEADRACE_S3_SERVER` names a program that is called with an address and a folder, serves the bucket `lake`
+//! there, and has put `there/before.txt` in it. The keys are those of the environment.
 
 use std::fs;
 use std::io::Write as _;
