@@ -49,8 +49,13 @@ impl Folder {
             for entry in fs::read_dir(folder?.path())? {
                 let entry = entry?;
                 match parse(&entry.file_name().to_string_lossy()) {
-                    Some(key) => found.push((key, entry.metadata()?.len())),
-                    None => fs::remove_file(entry.path())?,
+                    Some(key) => {
+                        let there = unless_gone(entry.metadata())?;
+                        found.extend(there.map(|there| (key, there.len())));
+                    }
+                    None => {
+                        unless_gone(fs::remove_file(entry.path()))?;
+                    }
                 }
             }
         }
@@ -89,10 +94,17 @@ impl Folder {
 
     pub fn remove(&self, key: &Key) -> io::Result<()> {
         let (folder, name) = self.place(key);
-        match fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        unless_gone(fs::remove_file(folder.join(name)))?;
+        Ok(())
+    }
+}
+
+/// `None` where somebody removed it: a store of this process that ends, or a person who wants the space.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
