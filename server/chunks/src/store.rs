@@ -306,7 +306,9 @@ impl Store {
                 return Err(Failed::Gone);
             }
             if !shared.is_ready(&key) {
-                let (progress, joined) = shared.flight(object, index, None);
+                let Some((progress, joined)) = shared.flight(object, index, None) else {
+                    continue;
+                };
                 if !joined {
                     shared.counters.misses.fetch_add(1, Relaxed);
                 }

@@ -61,17 +61,21 @@ impl Shared {
         }
     }
 
-    /// The fetch that is under way, or a new one; whether somebody else began it.
+    /// The fetch that is under way, or a new one; whether somebody else began it. `None`: the chunk has come since
+    /// it was looked for.
     pub(super) fn flight(
         self: &Arc<Self>,
         object: &Arc<Held>,
         index: u64,
         place: Option<OwnedSemaphorePermit>,
-    ) -> (watch::Receiver<Progress>, bool) {
+    ) -> Option<(watch::Receiver<Progress>, bool)> {
         let key = object.key(index);
         let mut inner = self.index.lock();
         if let Some(progress) = inner.flights.get(&key) {
-            return (progress.clone(), true);
+            return Some((progress.clone(), true));
+        }
+        if inner.shelf.contains(&key) && !inner.unchecked.contains(&key) {
+            return None;
         }
         let (tell, progress) = watch::channel(Progress::Waiting);
         inner.flights.insert(key, progress.clone());
@@ -86,7 +90,7 @@ impl Shared {
             shared.fly(&object, index, place, &tell).await;
             drop(landing);
         });
-        (progress, false)
+        Some((progress, false))
     }
 
     async fn fly(
@@ -217,9 +221,9 @@ impl Shared {
                     }
                 }
                 Err(error) => {
-                    shared.counters.unwritten.fetch_add(1, Relaxed);
                     tracing::warn!(%error, "a chunk can't be kept");
                     shared.forget(&key);
+                    shared.counters.unwritten.fetch_add(1, Relaxed);
                 }
             }
             // Withdrawn meanwhile: whoever did that may have looked before it was here.
