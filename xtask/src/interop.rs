@@ -21,9 +21,9 @@ pub struct Counts {
 }
 
 pub fn build(workspace: &Workspace, build: Build) -> Result<()> {
-    // The whole workspace, where it has been built for its tests: the same features, so that nothing is compiled twice.
+    // As the tests are built, which need both programs: with other features everything would be compiled once more.
     let arguments: &[&str] = match build {
-        Build::Checked => &["build", "--locked", "--workspace", "--bins"],
+        Build::Checked => &["test", "--locked", "--workspace", "--no-run"],
         Build::Release => &[
             "build",
             "--locked",
