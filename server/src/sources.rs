@@ -121,6 +121,11 @@ impl Source for MetadataSource {
                     &metrics.delegations_revoked,
                 ),
                 counter(
+                    "delegations_disowned",
+                    "Delegations that their holders said they don't have",
+                    &metrics.delegations_disowned,
+                ),
+                counter(
                     "delegates_asked",
                     "Holders of a delegation to write that were asked what their file is like",
                     &metrics.delegates_asked,

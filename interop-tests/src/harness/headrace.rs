@@ -349,6 +349,8 @@ pub struct SplitOptions {
     pub exports: String,
     pub lease_seconds: u32,
     pub grace_seconds: u32,
+    /// `None`: as long as the lease.
+    pub delegation_recall_seconds: Option<u32>,
 }
 
 pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Split> {
@@ -370,8 +372,12 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
     } else {
         &options.exports
     };
+    let recall = options
+        .delegation_recall_seconds
+        .map(|seconds| format!("delegation_recall_seconds = {seconds}\n"))
+        .unwrap_or_default();
     let head = format!(
-        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\nmetrics_listen = \"{METRICS}\"\n\n{listed}{}\n",
+        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\n{recall}metrics_listen = \"{METRICS}\"\n\n{listed}{}\n",
         folder.display(),
         options.lease_seconds,
         options.grace_seconds,

@@ -31,6 +31,8 @@ fn three_data_servers(lab: &Lab) -> Result<Split> {
             own_data_servers: 3,
             lease_seconds: 8,
             grace_seconds: 8,
+            // So short a lease is less than two guests on a busy machine need to write out what they have.
+            delegation_recall_seconds: Some(60),
             ..SplitOptions::default()
         },
     )?;

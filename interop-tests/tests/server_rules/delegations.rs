@@ -313,8 +313,13 @@ async fn a_client_that_keeps_saying_it_has_none_is_believed() -> Result<()> {
     a.callbacks
         .answer_all(CallbackAnswer::Status(Nfsstat4::BadStateid));
     opened_at_last(&b, &root, BOTH).await?;
-    assert_eq!(a.test_stateids(&[stateid]).await?, [Nfsstat4::DelegRevoked]);
-    Ok(())
+    assert_eq!(a.test_stateids(&[stateid]).await?, [Nfsstat4::BadStateid]);
+    assert_eq!(
+        status_flags(&a).await? & SEQ4_STATUS_RECALLABLE_STATE_REVOKED,
+        0,
+        "what the client doesn't have it can't free"
+    );
+    world.ends_without_leak().await
 }
 
 #[tokio::test]

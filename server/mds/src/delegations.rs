@@ -165,4 +165,20 @@ impl Server {
         }
         self.delegations_changed.notify_waiters();
     }
+
+    /// One that its holder doesn't have: so Linux says of what it was about to return when the server died, and
+    /// reclaimed all the same.
+    pub(crate) fn delegation_disowned(self: &Arc<Self>, disowned: Option<Delegation>) {
+        let Some(delegation) = disowned else {
+            return;
+        };
+        self.metrics.delegations_disowned.fetch_add(1, Relaxed);
+        tracing::info!(
+            client = delegation.client.0,
+            inode = ?delegation.inode,
+            "a delegation is forgotten: its client keeps saying that it has none"
+        );
+        self.delegations_changed.notify_waiters();
+        self.reap_if_free(delegation.inode);
+    }
 }

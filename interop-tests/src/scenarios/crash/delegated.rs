@@ -72,6 +72,7 @@ struct Counted {
     given: u64,
     reclaimed: u64,
     refused: u64,
+    disowned: u64,
     recalled: u64,
     revoked: u64,
 }
@@ -84,6 +85,7 @@ impl Counted {
             given: all("delegations_given"),
             reclaimed: all("delegations_reclaimed"),
             refused: all("delegation_reclaims_refused"),
+            disowned: all("delegations_disowned"),
             recalled: all("delegations_recalled"),
             revoked: all("delegations_revoked"),
         })
@@ -94,6 +96,7 @@ impl Counted {
             given: self.given + other.given,
             reclaimed: self.reclaimed + other.reclaimed,
             refused: self.refused + other.refused,
+            disowned: self.disowned + other.disowned,
             recalled: self.recalled + other.recalled,
             revoked: self.revoked + other.revoked,
         }
@@ -163,6 +166,7 @@ impl Tally {
             given,
             reclaimed,
             refused,
+            disowned,
             recalled,
             revoked,
         } = self.before.and(self.current);
@@ -175,10 +179,10 @@ impl Tally {
             "too little was tried: {said}"
         );
         // A return whose answer was lost is taken for none: what is then reclaimed may stand against an open that
-        // came since.
+        // came since, or was on its way back, and the client has it no more.
         ensure!(
-            revoked == 0 && refused * 20 <= reclaimed,
-            "{refused} delegations were not given back to clients that had them, and {revoked} were revoked: {said}"
+            revoked == 0 && (refused + disowned) * 20 <= reclaimed,
+            "{refused} delegations were not given back to clients that had them, {disowned} were of clients that had none, and {revoked} were revoked: {said}"
         );
         Ok(said)
     }

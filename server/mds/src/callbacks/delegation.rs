@@ -55,8 +55,8 @@ impl Server {
                 Ok(_) | Err(CallbackFailure::Unreachable | CallbackFailure::TooLong) => {}
             }
             if denials >= DENIALS {
-                let revoked = self.state.lock().delegation_revoke(delegation.id);
-                return self.delegations_revoked(revoked.into_iter().collect());
+                let disowned = self.state.lock().delegation_disowned(delegation.id);
+                return self.delegation_disowned(disowned);
             }
             tokio::time::sleep(RETRY).await;
         }

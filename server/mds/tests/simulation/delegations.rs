@@ -149,9 +149,9 @@ impl Server {
 
     /// The client says that it has no such delegation.
     pub(super) fn disowned(&mut self, boot: u32, delegation: &Delegation, oracle: &mut Oracle) {
-        if boot == self.boot && self.state.delegation_revoke(delegation.id).is_some() {
+        if boot == self.boot && self.state.delegation_disowned(delegation.id).is_some() {
             self.count("disowned delegations");
-            oracle.revoked(delegation.stateid);
+            oracle.undelegated(delegation.stateid);
         }
     }
 

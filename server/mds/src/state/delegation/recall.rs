@@ -134,13 +134,16 @@ impl State {
         revoked
     }
 
-    /// Revokes one at once, recalled or not.
-    pub fn delegation_revoke(&mut self, id: DelegationId) -> Option<Delegation> {
+    /// One that its holder says it doesn't have. It isn't kept as revoked: a client frees only what it knows of, and
+    /// until then SEQ4_STATUS_RECALLABLE_STATE_REVOKED would make Linux test all its stateids after every request.
+    pub fn delegation_disowned(&mut self, id: DelegationId) -> Option<Delegation> {
         let index = self.delegations.by_id(id)?;
-        let phase = self.delegations.table.at(index)?.phase;
-        (phase != Phase::Revoked)
-            .then(|| self.delegations.revoke(index))
-            .flatten()
+        let disowned = self.delegations.view(index)?;
+        if self.delegations.table.at(index)?.phase == Phase::Revoked {
+            return None;
+        }
+        self.delegations.remove(index);
+        Some(disowned)
     }
 
     /// FREE_STATEID of a delegation, §18.38: the client takes notice that it was revoked.
