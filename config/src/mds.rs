@@ -103,6 +103,13 @@ section! {
         state_dir: PathBuf = {
             example: r#""/var/lib/headrace""#,
         };
+        /// Whether clients that have nothing newer may mount the same by NFSv3, whose MOUNT then is on the
+        /// same port (`mount -o vers=3,nolock,port=2049,mountport=2049,proto=tcp`). They have no locks and no
+        /// layouts: all their bytes pass the metadata server.
+        nfsv3: Switch = {
+            default: Toml(r#""off""#),
+            example: r#""on""#,
+        };
         /// How long a client may be silent before others may get what it has open, locked or laid out.
         /// Linux renews it every 5 seconds at most: of less than 8, an idle client loses it.
         lease_seconds: Seconds = {

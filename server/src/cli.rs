@@ -262,6 +262,10 @@ pub struct DemoArgs {
     #[arg(long)]
     pub delegations: bool,
 
+    /// Serve clients that have nothing newer by NFSv3 too, without locks
+    #[arg(long)]
+    pub nfsv3: bool,
+
     /// Where /metrics and /healthz are served [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<SocketAddr>,

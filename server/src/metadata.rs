@@ -62,6 +62,8 @@ pub struct Spec {
     pub local_first: bool,
     /// Between which servers COPY goes.
     pub server_copy: ServerCopy,
+    /// Older clients are served too, by NFSv3 and MOUNT.
+    pub nfsv3: bool,
     pub ids: (u32, u32),
     pub stats_seconds: u32,
     /// After how long I/O of a file whose data server is away fails; `None`: it waits.
@@ -205,6 +207,7 @@ impl Running {
             handle_key,
             devices: members.devices.clone(),
             partners: Arc::new(partners::Neighbours),
+            nfsv3: spec.nfsv3,
             catalog: Arc::clone(&catalog),
         });
         backends.serve(&server);

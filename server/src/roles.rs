@@ -371,6 +371,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         stripe_count: data_servers.len() as u32,
         local_first: false,
         server_copy: ServerCopy::off(),
+        nfsv3: args.nfsv3,
         data_servers,
         watch: Watch::default(),
         exports: vec![ExportSpec {

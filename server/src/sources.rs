@@ -4,8 +4,8 @@
 use crate::metadata::{Absence, Backends, Census, Running, Shown};
 use crate::observe::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
-    Histogram, JunctionSample, Latency, OperationSample, ReportOf, ReportSample, Route, Samples,
-    Source,
+    Histogram, JunctionSample, Latency, LegacySample, OperationSample, ReportOf, ReportSample,
+    Route, Samples, Source,
 };
 use catalog::{Catalog, store::BATCH_BOUNDS};
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
@@ -76,8 +76,16 @@ impl Source for MetadataSource {
         let store = self.catalog.stats();
         let counter =
             |name, help, counter: &AtomicU64| Counter::new(name, help, counter.load(Relaxed));
+        let legacy = self.server.legacy_calls().into_iter();
         Samples {
             operations,
+            legacy: legacy
+                .map(|(program, procedure, count)| LegacySample {
+                    program,
+                    procedure,
+                    count,
+                })
+                .collect(),
             bytes: vec![
                 proxied(Direction::Read, &metrics.proxy_read_bytes),
                 proxied(Direction::Written, &metrics.proxy_written_bytes),
@@ -350,6 +358,7 @@ impl Source for DataSource {
         let cache = now.cache.unwrap_or_default();
         Samples {
             operations,
+            legacy: Vec::new(),
             bytes: vec![
                 direct(Direction::Read, now.read_bytes),
                 direct(Direction::Written, now.written_bytes),

@@ -284,6 +284,7 @@ pub struct DemoOptions {
     pub data_servers: u8,
     pub lease_seconds: u32,
     pub grace_seconds: u32,
+    pub nfsv3: bool,
 }
 
 impl Default for DemoOptions {
@@ -292,6 +293,7 @@ impl Default for DemoOptions {
             data_servers: 3,
             lease_seconds: 10,
             grace_seconds: 10,
+            nfsv3: false,
         }
     }
 }
@@ -313,6 +315,9 @@ pub fn demo(program: &Path, state: &Path, options: DemoOptions) -> Result<Server
         "--grace-seconds".to_owned(),
         options.grace_seconds.to_string(),
     ];
+    if options.nfsv3 {
+        arguments.push("--nfsv3".to_owned());
+    }
     for index in 0..options.data_servers {
         arguments.push("--data-listen".to_owned());
         arguments.push(format!("{}:{DS_PORT}", net::data_server(index)));
@@ -351,6 +356,7 @@ pub struct SplitOptions {
     pub grace_seconds: u32,
     /// `None`: as long as the lease.
     pub delegation_recall_seconds: Option<u32>,
+    pub nfsv3: bool,
 }
 
 pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Split> {
@@ -377,10 +383,11 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
         .map(|seconds| format!("delegation_recall_seconds = {seconds}\n"))
         .unwrap_or_default();
     let head = format!(
-        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\n{recall}metrics_listen = \"{METRICS}\"\n\n{listed}{}\n",
+        "[server]\nlisten = \"{MDS}:{MDS_PORT}\"\nstate_dir = \"{}\"\nlease_seconds = {}\ngrace_seconds = {}\n{recall}metrics_listen = \"{METRICS}\"\nnfsv3 = \"{}\"\n\n{listed}{}\n",
         folder.display(),
         options.lease_seconds,
         options.grace_seconds,
+        if options.nfsv3 { "on" } else { "off" },
         options.foreign,
     );
     let file = state.join("mds.toml");
@@ -426,7 +433,9 @@ pub fn data_server_of(
     }
     let (inside, program_inside) = (place.join("data"), place.join("headrace"));
     fs::create_dir_all(&inside)?;
-    fs::write(&program_inside, "")?;
+    // Never over one that is there: another program is bound to it, and would be emptied.
+    fs::File::create_new(&program_inside)
+        .with_context(|| format!("a second data server {index} in one lab"))?;
     let bind = |from: &Path, to: &Path| {
         let (from, to) = (from.display().to_string(), to.display().to_string());
         command::run("mount", &["--bind", &from, &to])

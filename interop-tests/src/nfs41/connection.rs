@@ -69,11 +69,22 @@ impl Connection {
     /// One call of any program, answered or not by RPC as it likes.
     pub async fn rpc(
         &self,
-        (program, version, procedure): (u32, u32, u32),
+        call: (u32, u32, u32),
         credential: Credential,
         arguments: &[u8],
     ) -> Result<RpcAnswer, Failure> {
         let xid = self.next_xid.fetch_add(1, Ordering::Relaxed);
+        self.rpc_of(xid, call, credential, arguments).await
+    }
+
+    /// The same under a number of the caller's: a call that comes again carries that of the first.
+    pub async fn rpc_of(
+        &self,
+        xid: u32,
+        (program, version, procedure): (u32, u32, u32),
+        credential: Credential,
+        arguments: &[u8],
+    ) -> Result<RpcAnswer, Failure> {
         let (tell, told) = oneshot::channel();
         match &mut *lock(&self.pending) {
             Some(pending) => pending.insert(xid, tell),

@@ -126,6 +126,10 @@ impl Filer {
 }
 
 fn beside(lab: &Lab, filer: &Filer) -> Result<Split> {
+    beside_with(lab, filer, false)
+}
+
+pub fn beside_with(lab: &Lab, filer: &Filer, nfsv3: bool) -> Result<Split> {
     headrace::split(
         &lab.headrace,
         &lab.state,
@@ -134,6 +138,7 @@ fn beside(lab: &Lab, filer: &Filer) -> Result<Split> {
             exports: filer.exports(),
             lease_seconds: 10,
             grace_seconds: 10,
+            nfsv3,
             ..SplitOptions::default()
         },
     )

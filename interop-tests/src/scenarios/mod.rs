@@ -9,6 +9,7 @@ pub mod fio;
 mod foreign;
 mod history;
 pub mod junction;
+mod legacy;
 mod measure;
 mod million;
 mod options;
@@ -203,6 +204,20 @@ pub const ALL: &[Scenario] = &[
         options::run,
     ),
     scenario(
+        "legacy",
+        "the same namespace by NFSv3, beside clients of NFSv4, over a restart, and in exports",
+        Kernels::Newest,
+        12,
+        legacy::run,
+    ),
+    scenario(
+        "legacy-junction",
+        "an existing export of another filer, by NFSv3",
+        Kernels::Newest,
+        6,
+        legacy::junction,
+    ),
+    scenario(
         "exports",
         "squashing, read-only exports, groups, foreign networks",
         Kernels::Each,
@@ -240,7 +255,7 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "tree",
         "a real source tree, compared from the other kernel",
-        Kernels::Each,
+        Kernels::Newest,
         20,
         tree::run,
     ),

@@ -24,6 +24,7 @@ mod identities;
 mod junctions;
 mod labels;
 mod layouts;
+mod legacy;
 mod liar;
 mod listing;
 mod locks;

@@ -134,6 +134,7 @@ impl World {
             local_first: false,
             server_copy: neighbours(),
             ids: IDS,
+            nfsv3: false,
             stats_seconds: 60,
             away_error: None,
             root_mode: 0o777,

@@ -49,6 +49,7 @@ impl Server {
             local_first: false,
             server_copy: mds::ServerCopy::off(),
             ids: (2_000_000, 4096),
+            nfsv3: false,
             stats_seconds: 60,
             away_error: None,
             root_mode: 0o755,

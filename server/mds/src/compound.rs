@@ -8,6 +8,7 @@ use crate::identity::{self, Credential, TakeAway, Unnamed, Want, may};
 use crate::server::{Server, Settings};
 use crate::state::{Admitted, ClientId, State, Stateid, Time};
 use crate::status::Refusal;
+use crate::v3::Guard;
 use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeChange, InodeId, Timestamp};
 use std::sync::Arc;
@@ -45,6 +46,10 @@ pub(crate) struct Compound<'a> {
     /// Who owns sessions and clientids: flavor and uid.
     pub principal: Bytes,
     pub admitted: Option<Admitted>,
+    /// A call of NFSv3, which knows neither sessions nor opens, and of owners their numbers alone.
+    pub legacy: bool,
+    /// What a SETATTR of NFSv3 made its condition.
+    pub guard: Option<Guard>,
     pub current: Option<File>,
     pub saved: Option<File>,
     /// A handle that is put in order to be saved, in a COPY between servers: it may be another's.
@@ -61,6 +66,40 @@ pub(crate) struct Compound<'a> {
     pub is_last: bool,
     /// Whether this is a PUTFH for the SAVEFH behind it, in a request with a COPY from another server.
     pub puts_foreign: bool,
+}
+
+impl<'a> Compound<'a> {
+    /// Before its first operation, outside a session.
+    pub fn new(
+        server: &'a Arc<Server>,
+        connection: &'a Arc<Connection>,
+        (caller, principal): (Option<Credential>, Bytes),
+        minor: u32,
+        room: usize,
+    ) -> Self {
+        Self {
+            server,
+            connection,
+            minor,
+            caller,
+            with_known_groups: OnceCell::new(),
+            principal,
+            admitted: None,
+            legacy: false,
+            guard: None,
+            current: None,
+            saved: None,
+            foreign: None,
+            saved_foreign: None,
+            stateid: None,
+            saved_stateid: None,
+            now: server.clock.wall(),
+            time: server.clock.monotonic(),
+            room,
+            is_last: true,
+            puts_foreign: false,
+        }
+    }
 }
 
 impl Compound<'_> {
@@ -84,6 +123,9 @@ impl Compound<'_> {
     }
 
     pub fn client(&self) -> Result<ClientId, Refusal> {
+        if self.legacy {
+            return Ok(ClientId::LEGACY);
+        }
         self.admitted
             .as_ref()
             .map(|admitted| admitted.client)
@@ -174,8 +216,9 @@ impl Compound<'_> {
         if file.export.junction.is_some() {
             return self.inode().await;
         }
-        let asker = self.admitted.as_ref().map(|admitted| admitted.client);
-        self.server.shown_inode(file.id, asker, asked).await
+        self.server
+            .shown_inode(file.id, self.client().ok(), asked)
+            .await
     }
 
     /// The current filehandle as a folder in which names can change.

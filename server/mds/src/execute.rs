@@ -15,8 +15,6 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::sync::OnceCell;
-use wire::Xdr;
 use wire::nfs4::{
     ArgOp, Compound4Args, NFS_V4, NFS4_PROGRAM, NFSPROC4_COMPOUND, NFSPROC4_NULL, Nfsstat4, Opnum,
     ResOp, Sequence4Args, Sequence4Ok,
@@ -24,6 +22,7 @@ use wire::nfs4::{
 use wire::record::{Frame, begin};
 use wire::rpc::{AUTH_SYS, Accepted, AuthStat, CallHeader, Denied, ReplyHeader};
 use wire::xdr::{Decoder, Encoder};
+use wire::{Xdr, mount, nfs3};
 
 /// Decoded at most, whatever a session negotiated: more is TOO_MANY_OPS.
 const OPERATIONS_LIMIT: usize = 1024;
@@ -96,14 +95,28 @@ impl Server {
             ReplyHeader::accepted(header.xid, status).encode(&mut out);
             Answered::from(Frame::new(out))
         };
-        if header.program != NFS4_PROGRAM {
-            return refuse(Accepted::ProgUnavail);
-        }
-        if header.version != NFS_V4 {
-            return refuse(Accepted::ProgMismatch {
-                low: NFS_V4,
-                high: NFS_V4,
-            });
+        match (header.program, header.version, &self.legacy) {
+            (NFS4_PROGRAM, NFS_V4, _) => {}
+            (NFS4_PROGRAM, nfs3::VERSION, Some(legacy))
+            | (mount::PROGRAM, mount::VERSION, Some(legacy)) => {
+                let call = self.legacy_call(legacy, connection, header, arguments, room);
+                return Box::pin(call).await.into();
+            }
+            (NFS4_PROGRAM, _, legacy) => {
+                let low = if legacy.is_some() {
+                    nfs3::VERSION
+                } else {
+                    NFS_V4
+                };
+                return refuse(Accepted::ProgMismatch { low, high: NFS_V4 });
+            }
+            (mount::PROGRAM, _, Some(_)) => {
+                return refuse(Accepted::ProgMismatch {
+                    low: mount::VERSION,
+                    high: mount::VERSION,
+                });
+            }
+            _ => return refuse(Accepted::ProgUnavail),
         }
         match header.procedure {
             NFSPROC4_NULL => refuse(Accepted::Success),
@@ -157,26 +170,13 @@ impl Server {
             reply.status = Nfsstat4::MinorVersMismatch;
             return reply.finish().into();
         }
-        let mut cx = Compound {
-            server: self,
+        let mut cx = Compound::new(
+            self,
             connection,
-            minor: request.minorversion,
-            caller,
-            with_known_groups: OnceCell::new(),
-            principal,
-            admitted: None,
-            current: None,
-            saved: None,
-            foreign: None,
-            saved_foreign: None,
-            stateid: None,
-            saved_stateid: None,
-            now: self.clock.wall(),
-            time: self.clock.monotonic(),
-            room: SESSIONLESS_REPLY_BYTES,
-            is_last: true,
-            puts_foreign: false,
-        };
+            (caller, principal),
+            request.minorversion,
+            SESSIONLESS_REPLY_BYTES,
+        );
         let claimed = request.ops_claimed as usize;
         let between_servers = request.ops.iter().any(ops::is_between_servers);
         let mut operations = request.ops.into_iter();
@@ -369,7 +369,7 @@ fn too_big(cx: &Compound<'_>) -> Nfsstat4 {
 }
 
 /// Who calls: ids for permissions, and the principal that owns clientids and sessions.
-fn caller(header: &CallHeader) -> Result<(Option<Credential>, Bytes), AuthStat> {
+pub(crate) fn caller(header: &CallHeader) -> Result<(Option<Credential>, Bytes), AuthStat> {
     match &header.credential {
         wire::rpc::Credential::None => Ok((None, Bytes::from_static(b"none"))),
         wire::rpc::Credential::Sys(sys) => {

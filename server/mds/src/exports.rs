@@ -190,6 +190,11 @@ impl Exports {
         self.covered.contains_key(&folder)
     }
 
+    /// All that clients can be let into or sent on from, but for the way there.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ExportRule>> {
+        self.rules.values().filter(|rule| !rule.is_pseudo())
+    }
+
     pub fn by_number(&self, number: u32) -> Option<&Arc<ExportRule>> {
         self.rules.get(&number)
     }

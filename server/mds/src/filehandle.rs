@@ -2,8 +2,9 @@
 //!
 //! Version, export, home folder, inode number, SipHash-2-4 of these under the catalog's key: 29 bytes. A
 //! node of a backend's own tree has its handle there in front of the hash: 93 bytes at most, of
-//! NFSv4's 128.
+//! NFSv4's 128. NFSv3 has 64 (RFC 1813 §2.4): what doesn't fit is said there without what follows from it.
 
+use crate::junction::number_of;
 use backend::tree::NODE_MAX_BYTES;
 use bytes::{BufMut, Bytes, BytesMut};
 use catalog::InodeId;
@@ -13,6 +14,10 @@ use std::hash::Hasher;
 const VERSION: u8 = 1;
 const BODY: usize = 1 + 4 + 8 + 8;
 const TAG: usize = 8;
+
+/// Of a node alone: version, bytes of the fileid, export, fileid, the node's handle.
+const SHORT: u8 = 2;
+const SHORT_HEAD: usize = 1 + 1 + 4;
 
 /// Secret of this namespace, made once and kept in the catalog.
 #[derive(Clone, Copy)]
@@ -44,7 +49,31 @@ impl HandleKey {
         handle.freeze()
     }
 
+    /// The same in `most` bytes; `None` when it can't be said in so few.
+    pub(crate) fn seal_within(&self, named: &Named, most: usize) -> Option<Bytes> {
+        let sealed = self.seal(named);
+        if sealed.len() <= most {
+            return Some(sealed);
+        }
+        let node = named.node.as_deref()?;
+        let fileid = named.id.home.to_be_bytes();
+        let fileid = &fileid[named.id.home.leading_zeros() as usize / 8..];
+        let mut handle = BytesMut::with_capacity(SHORT_HEAD + fileid.len() + node.len() + TAG);
+        handle.put_u8(SHORT);
+        handle.put_u8(fileid.len() as u8);
+        handle.put_u32(named.export);
+        handle.put_slice(fileid);
+        handle.put_slice(node);
+        let tag = self.tag(&handle);
+        handle.put_u64(tag);
+        let follows = number_of(named.export, node) == named.id.number;
+        (follows && handle.len() <= most).then(|| handle.freeze())
+    }
+
     pub(crate) fn open(&self, handle: &[u8]) -> Result<Named, BadHandle> {
+        if handle.first() == Some(&SHORT) {
+            return self.open_short(handle);
+        }
         if !(BODY + TAG..=BODY + NODE_MAX_BYTES + TAG).contains(&handle.len()) {
             return Err(BadHandle);
         }
@@ -60,6 +89,28 @@ impl HandleKey {
                 number: word(body, 13),
             },
             node: (body.len() > BODY).then(|| Bytes::copy_from_slice(&body[BODY..])),
+        })
+    }
+
+    fn open_short(&self, handle: &[u8]) -> Result<Named, BadHandle> {
+        let (body, tag) = handle.split_last_chunk::<TAG>().ok_or(BadHandle)?;
+        let (head, rest) = body.split_first_chunk::<SHORT_HEAD>().ok_or(BadHandle)?;
+        if self.tag(body) != u64::from_be_bytes(*tag) {
+            return Err(BadHandle);
+        }
+        let [_, length, export @ ..] = *head;
+        let export = u32::from_be_bytes(export);
+        let (fileid, node) = rest.split_at_checked(length.into()).ok_or(BadHandle)?;
+        let home = fileid
+            .iter()
+            .fold(0, |fileid: u64, byte| fileid << 8 | u64::from(*byte));
+        Ok(Named {
+            export,
+            id: InodeId {
+                home,
+                number: number_of(export, node),
+            },
+            node: Some(Bytes::copy_from_slice(node)),
         })
     }
 
@@ -94,6 +145,31 @@ mod tests {
             let node = node.map(Bytes::from);
             let named = Named { export, id: InodeId { home, number }, node };
             prop_assert_eq!(KEY.open(&KEY.seal(&named)), Ok(named));
+        }
+
+        #[test]
+        fn a_node_is_named_in_fewer_bytes_or_not_at_all(
+            export: u32,
+            home: u64,
+            bits in 0..64_u32,
+            node in proptest::collection::vec(any::<u8>(), 1..=NODE_MAX_BYTES),
+        ) {
+            let home = home >> bits;
+            let named = Named {
+                export,
+                id: InodeId { home, number: number_of(export, &node) },
+                node: Some(Bytes::from(node.clone())),
+            };
+            match KEY.seal_within(&named, 64) {
+                Some(handle) => {
+                    prop_assert!(handle.len() <= 64);
+                    prop_assert_eq!(KEY.open(&handle), Ok(named));
+                    let mut forged = handle.to_vec();
+                    forged[bits as usize % handle.len()] ^= 1;
+                    prop_assert_eq!(KEY.open(&forged), Err(BadHandle));
+                }
+                None => prop_assert!(node.len() > 42, "of {} bytes", node.len()),
+            }
         }
 
         #[test]

@@ -343,13 +343,18 @@ pub(crate) fn caller_of(credential: &Credential) -> Caller {
 
 /// Opens, locks and layouts are held of this. The handle is in it: a fileid may be given again.
 fn id_of(export: u32, node: &Node) -> InodeId {
-    let mut hasher = SipHasher13::new();
-    hasher.write_u32(export);
-    hasher.write(&node.handle);
     InodeId {
         home: node.stat.fileid,
-        number: OUTSIDE | hasher.finish() >> 16,
+        number: number_of(export, &node.handle),
     }
+}
+
+/// The half of a node's id that its handle says.
+pub(crate) fn number_of(export: u32, handle: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write_u32(export);
+    hasher.write(handle);
+    OUTSIDE | hasher.finish() >> 16
 }
 
 /// Whether the catalog knows nothing of it.

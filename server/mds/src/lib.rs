@@ -32,6 +32,7 @@ mod settle;
 pub mod state;
 mod status;
 mod truncate;
+mod v3;
 mod withdraw;
 mod writing;
 

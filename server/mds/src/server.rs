@@ -13,6 +13,7 @@ use crate::reports::{FileReport, Reports, ServerReport};
 use crate::rounds::Rounds;
 use crate::state::{ClientId, ConnectionId, Limits, State};
 use crate::status::Refusal;
+use crate::v3::Legacy;
 use crate::writing::Writing;
 use bytes::Bytes;
 use catalog::{Catalog, Inode, InodeId};
@@ -66,6 +67,8 @@ pub struct Parts {
     pub handle_key: HandleKey,
     pub devices: DeviceTable,
     pub partners: Arc<dyn Partners>,
+    /// Whether older clients are answered by NFSv3 and MOUNT.
+    pub nfsv3: bool,
 }
 
 pub struct Server {
@@ -111,6 +114,8 @@ pub struct Server {
     pub(crate) tasks: TaskTracker,
     pub(crate) faults: FaultLog,
     settings: RwLock<Arc<Settings>>,
+    /// What is kept for clients of NFSv3, where there may be any.
+    pub(crate) legacy: Option<Legacy>,
     pub metrics: Metrics,
 }
 
@@ -148,6 +153,7 @@ impl Server {
             tasks: TaskTracker::new(),
             faults: FaultLog::default(),
             settings: RwLock::new(Arc::new(parts.settings)),
+            legacy: parts.nfsv3.then(Legacy::default),
             metrics: Metrics::default(),
         })
     }

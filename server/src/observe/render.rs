@@ -3,7 +3,7 @@
 
 use super::samples::{
     Counter, DataServerHealth, DataServerSample, Direction, Gauge, JunctionSample, Latency,
-    OperationSample, ReportOf, ReportSample, Route, Samples,
+    LegacySample, OperationSample, ReportOf, ReportSample, Route, Samples,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -51,6 +51,19 @@ impl Page {
     pub(super) fn add(&mut self, common: &Labels, samples: &Samples) {
         for operation in &samples.operations {
             self.add_operation(common, operation);
+        }
+        for LegacySample {
+            program,
+            procedure,
+            count,
+        } in &samples.legacy
+        {
+            self.push(
+                "nfsv3_calls",
+                "Calls of clients that have nothing newer than NFSv3",
+                with(common, &[("program", program), ("procedure", procedure)]),
+                Point::Counter(*count),
+            );
         }
         for bytes in &samples.bytes {
             let direction = match bytes.direction {

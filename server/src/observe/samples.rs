@@ -14,6 +14,7 @@ pub trait Source: Send + Sync {
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
     pub operations: Vec<OperationSample>,
+    pub legacy: Vec<LegacySample>,
     pub bytes: Vec<BytesSample>,
     pub client_bytes: Vec<ClientBytes>,
     pub data_servers: Vec<DataServerSample>,
@@ -33,6 +34,15 @@ pub struct OperationSample {
     /// How often each status other than OK was answered, by its name without the prefix.
     pub errors: Vec<(String, u64)>,
     pub latency: Latency,
+}
+
+/// A procedure of NFSv3, or of its MOUNT, by which older clients called the metadata server.
+#[derive(Debug, Clone)]
+pub struct LegacySample {
+    /// `NFS` or `MOUNT`.
+    pub program: &'static str,
+    pub procedure: &'static str,
+    pub count: u64,
 }
 
 /// A histogram of times.

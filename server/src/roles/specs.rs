@@ -101,6 +101,7 @@ pub fn spec(config: &MdsConfig) -> Spec {
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
         local_first: config.layout.placement == config::Placement::LocalFirst,
         server_copy: server_copy(config),
+        nfsv3: config.server.nfsv3 == config::Switch::On,
         ids,
         stats_seconds: config.layout.stats_seconds.duration().as_secs() as u32,
         away_error: config

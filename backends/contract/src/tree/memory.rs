@@ -34,6 +34,8 @@ pub struct MemoryTree {
     name: String,
     /// In each handle, so that another tree's is nobody's here.
     identity: u64,
+    /// Zeros behind each handle.
+    padding: usize,
     abilities: TreeAbilities,
     inner: Arc<Mutex<Inner>>,
 }
@@ -60,6 +62,7 @@ impl MemoryTree {
         Self {
             name: name.to_owned(),
             identity: hasher.finish(),
+            padding: 0,
             abilities: TreeAbilities {
                 judges: false,
                 hard_links: true,
@@ -82,6 +85,13 @@ impl MemoryTree {
     pub fn with_transfer_bytes(mut self, bytes: u32) -> Self {
         self.abilities.read_bytes = bytes;
         self.abilities.write_bytes = bytes;
+        self
+    }
+
+    /// Handles of another length than the 16 bytes that they need.
+    #[must_use]
+    pub fn with_handle_bytes(mut self, bytes: usize) -> Self {
+        self.padding = bytes.saturating_sub(16);
         self
     }
 
@@ -126,6 +136,7 @@ impl MemoryTree {
         let mut handle = BytesMut::with_capacity(16);
         handle.put_u64(fileid);
         handle.put_u64(self.identity);
+        handle.put_bytes(0, self.padding);
         handle.freeze()
     }
 
@@ -154,7 +165,8 @@ impl MemoryTree {
     /// The number of the node that a handle names.
     fn find(&self, inner: &Inner, handle: &Bytes) -> Result<u64, TreeError> {
         let ours = self.identity.to_be_bytes();
-        let fileid = match handle.split_at_checked(8) {
+        let needed = handle.len().saturating_sub(self.padding);
+        let fileid = match handle[..needed].split_at_checked(8) {
             Some((fileid, identity)) if *identity == ours => fileid.try_into().ok(),
             _ => None,
         };

@@ -5,6 +5,7 @@ use crate::compound::Compound;
 use crate::identity::acl::{self, BirthMode, INHERITANCE};
 use crate::identity::{Credential, Want, may, number, owns};
 use crate::status::Refusal;
+use crate::v3::Guard;
 use backend::tree::{NodeChanges, SetTime};
 use catalog::{Ace, AceKind, FileKind, Inode, Label, Timestamp, Who};
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub(crate) struct Changes {
     pub atime: Option<NewTime>,
     pub mtime: Option<NewTime>,
     pub label: Option<Label>,
+    pub guard: Option<Guard>,
     /// As the answer's bitmap names them.
     pub asked: Bitmap4,
 }
@@ -139,6 +141,7 @@ impl Changes {
                 .sec_label
                 .map(|label| new_label(*label, limits.label_bytes))
                 .transpose()?,
+            guard: cx.guard,
             asked: mask,
         })
     }
@@ -159,6 +162,7 @@ impl Changes {
     pub fn beside_size(&self) -> bool {
         Self {
             size: None,
+            guard: None,
             asked: Bitmap4::EMPTY,
             ..self.clone()
         } != Self::default()
@@ -186,8 +190,10 @@ impl Changes {
         })
     }
 
-    /// Refuses what the caller may not change (POSIX chmod, chown, utimensat; truncate is judged by its stateid).
+    /// Refuses what the caller may not change (POSIX chmod, chown, utimensat; truncate is judged by its stateid),
+    /// and whatever was to be changed on a condition that doesn't hold.
     pub fn permitted(&self, credential: &Credential, inode: &Inode) -> Result<(), Refusal> {
+        self.still_guarded(inode)?;
         let owner = owns(credential, inode);
         // A list may give others what is the owner's (RFC 8881 §6.2.1.3.1).
         let granted = |want| owner || (inode.acl.is_some() && may(credential, inode, want));
@@ -229,6 +235,14 @@ impl Changes {
             && !may(credential, inode, Want::WRITE)
         {
             return Err(Nfsstat4::Access.into());
+        }
+        Ok(())
+    }
+
+    /// Refuses what was to be changed on a condition that doesn't hold.
+    pub fn still_guarded(&self, inode: &Inode) -> Result<(), Refusal> {
+        if self.guard.is_some_and(|guard| !guard.holds(inode)) {
+            return Err(Nfsstat4::NotSame.into());
         }
         Ok(())
     }

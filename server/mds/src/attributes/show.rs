@@ -61,7 +61,9 @@ impl Compound<'_> {
         asked: Bitmap4,
     ) -> Result<Box<Attributes>, Refusal> {
         let mut shown = self.numbered_attributes(file, inode, asked).await?;
-        self.put_names(&mut shown).await;
+        if !self.legacy {
+            self.put_names(&mut shown).await;
+        }
         Ok(shown)
     }
 

@@ -9,7 +9,7 @@
 use super::copy_notify::reads_for_a_copy;
 use crate::attributes::{MAX_FILE_BYTES, without_set_id};
 use crate::compound::{Compound, File};
-use crate::identity::{Credential, Want, may};
+use crate::identity::{Credential, Want, may, owns};
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, IoGrant, IoKind};
 use crate::status::Refusal;
@@ -53,18 +53,26 @@ pub(super) async fn allowed(
         .authorize_io(client, stateid, file.id, kind)
         .await?;
     match granted {
-        IoGrant::Special => by_mode(kind, &cx.credential(file), inode),
+        IoGrant::Special => by_mode(kind, &cx.credential(file), inode, cx),
         _ => Ok(()),
     }
 }
 
-/// Of who has no open: by the mode bits.
-pub(super) fn by_mode(kind: IoKind, credential: &Credential, inode: &Inode) -> Result<(), Refusal> {
+/// Of who has no open: by the mode bits. By NFSv3 nobody has one, and what a client has let its user open
+/// goes on being read and written, whatever the mode (RFC 1813 §4.4): by its owner, and to be executed.
+pub(super) fn by_mode(
+    kind: IoKind,
+    credential: &Credential,
+    inode: &Inode,
+    cx: &Compound<'_>,
+) -> Result<(), Refusal> {
     let want = match kind {
         IoKind::Read => Want::READ,
         IoKind::Write => Want::WRITE,
     };
-    if may(credential, inode, want) {
+    let executes = || kind == IoKind::Read && may(credential, inode, Want::EXECUTE);
+    let has_it_open = cx.legacy && (owns(credential, inode) || executes());
+    if has_it_open || may(credential, inode, want) {
         Ok(())
     } else {
         Err(Nfsstat4::Access.into())

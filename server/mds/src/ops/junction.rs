@@ -14,7 +14,8 @@ mod open;
 mod set;
 mod xattrs;
 
-pub(super) use names::{lookup, parent};
+pub(super) use names::{lookup, parent, take_away};
+pub(super) use open::make;
 
 use crate::compound::{Compound, File, in_directory};
 use crate::exports::ExportRule;

@@ -25,6 +25,7 @@ mod layouterror;
 mod layoutget;
 mod layoutreturn;
 mod layoutstats;
+pub(crate) mod legacy;
 mod link;
 mod listxattrs;
 mod location;

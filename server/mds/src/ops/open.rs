@@ -8,6 +8,7 @@
 //! create with size 0; `open(O_CREAT|O_RDWR, 0444)` succeeds for who made the file.
 
 pub(crate) mod delegation;
+pub(super) mod make;
 
 use self::delegation::{Ground, Wish};
 use super::create::birth;
@@ -313,6 +314,10 @@ async fn create(
     cx: &Compound<'_>,
 ) -> Result<Option<Target>, Refusal> {
     let name = Name::checked(name)?;
+    // What lies there besides the way to exports is for nobody's eyes.
+    if directory.export.is_pseudo() {
+        return Err(Nfsstat4::Rofs.into());
+    }
     let (changes, verifier) = match how {
         Createhow4::Unchecked(attrs) | Createhow4::Guarded(attrs) => {
             (Changes::of_new(attrs.clone(), cx).await?, None)

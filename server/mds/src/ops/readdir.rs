@@ -199,6 +199,8 @@ async fn shown(
         // A client that can be told of one file's refusal gets the other files (§18.23.3).
         Err(refusal) if asked.contains(Attr::RdattrError) => Box::new(Attributes {
             rdattr_error: Some(refusal.status),
+            // Without it NFSv3 has no entries.
+            mounted_on_fileid: cx.legacy.then_some(entry.id.number),
             ..Attributes::default()
         }),
         attrs => attrs?,

@@ -18,6 +18,15 @@ use wire::nfs4::{Nfsstat4, Remove4Args, Remove4Ok};
 const ATTEMPTS: usize = 8;
 
 pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<Remove4Ok, Refusal> {
+    take_away(args, RemoveWhat::Any, cx).await
+}
+
+/// Whatever is of that kind.
+pub(super) async fn take_away(
+    args: Remove4Args,
+    what: RemoveWhat,
+    cx: &mut Compound<'_>,
+) -> Result<Remove4Ok, Refusal> {
     let directory = cx.changeable_directory()?;
     let name = Name::checked(args.target)?;
     let credential = cx.credential(&directory);
@@ -28,6 +37,7 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
         let Some(entry) = reader.lookup(directory.id, &name).await? else {
             return Err(Nfsstat4::Noent.into());
         };
+        of_kind(entry.kind, what)?;
         // It isn't empty: there is a file system in it.
         if cx.settings().exports.is_covered(entry.id) {
             return Err(Nfsstat4::Notempty.into());
@@ -55,7 +65,7 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
                 _ => return Ok(None),
             };
             may_take_away(&credential, &parent, &tx.inode(entry.id).await?)?;
-            let removed = tx.remove(directory.id, &name, RemoveWhat::Any).await?;
+            let removed = tx.remove(directory.id, &name, what).await?;
             let change = EntryChange::Removed(old(now));
             Ok(Some((fate(tx, &removed, cx).await?, change)))
         })?;
@@ -68,6 +78,15 @@ pub(crate) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<R
         }
     }
     Err(Nfsstat4::Delay.into())
+}
+
+/// Refuses an entry of the other kind.
+pub(super) fn of_kind(kind: FileKind, what: RemoveWhat) -> Result<(), Refusal> {
+    match (kind, what) {
+        (FileKind::Directory, RemoveWhat::NotDirectory) => Err(Nfsstat4::Isdir.into()),
+        (FileKind::Directory, _) | (_, RemoveWhat::Any | RemoveWhat::NotDirectory) => Ok(()),
+        (_, RemoveWhat::Directory) => Err(Nfsstat4::Notdir.into()),
+    }
 }
 
 /// An entry as it was, for those who are told of changes in its folder.

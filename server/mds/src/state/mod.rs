@@ -102,6 +102,9 @@ impl Time {
 pub struct ClientId(pub u64);
 
 impl ClientId {
+    /// All who come by NFSv3: they hold nothing that outlives a call. Clients are numbered from 1 on.
+    pub const LEGACY: ClientId = ClientId(0);
+
     /// The half that tells clients of one boot apart.
     fn short(self) -> u32 {
         self.0 as u32

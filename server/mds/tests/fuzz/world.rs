@@ -214,6 +214,7 @@ impl World {
             },
             handle_key: HandleKey([9; 16]),
             devices,
+            nfsv3: true,
             partners: Arc::new(Nobody),
         });
         server.recover().await.expect("there is nothing to recover");

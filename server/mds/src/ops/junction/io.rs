@@ -34,7 +34,7 @@ pub(super) async fn allowed(
     }
     let inode = inode_of(file.id, &place.stat().await?);
     regular(&inode)?;
-    by_mode(kind, &place.credential, &inode)
+    by_mode(kind, &place.credential, &inode, cx)
 }
 
 pub(super) async fn read(args: &Read4Args, cx: &Compound<'_>) -> Result<Read4Ok, Refusal> {

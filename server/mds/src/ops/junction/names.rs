@@ -7,9 +7,10 @@ use crate::compound::{Compound, File, Name, in_directory, in_path, may_take_away
 use crate::identity::{Want, may};
 use crate::junction::{Junction, inode_of};
 use crate::ops::create::{Making, birth};
+use crate::ops::remove::of_kind;
 use crate::status::Refusal;
 use backend::tree::{Make, Node, NodeChanges, NodeKind};
-use catalog::{FileKind, Inode};
+use catalog::{FileKind, Inode, RemoveWhat};
 use wire::nfs4::{
     Create4Args, Create4Ok, Link4Args, Link4Ok, Nfsstat4, Readlink4Ok, Remove4Args, Remove4Ok,
     Rename4Args, Rename4Ok,
@@ -152,10 +153,26 @@ async fn takable(place: &Place, folder: &File, name: &Name) -> Result<Option<Ino
 }
 
 pub(super) async fn remove(args: Remove4Args, cx: &mut Compound<'_>) -> Result<Remove4Ok, Refusal> {
+    take_away(args, RemoveWhat::Any, cx).await
+}
+
+/// Whatever is of that kind, as its keeper told last: it is asked to take away the name.
+pub(in crate::ops) async fn take_away(
+    args: Remove4Args,
+    what: RemoveWhat,
+    cx: &mut Compound<'_>,
+) -> Result<Remove4Ok, Refusal> {
     let folder = cx.changeable_directory()?;
     let name = Name::checked(args.target)?;
     let place = Place::of(&folder, cx).await?;
-    takable(&place, &folder, &name).await?;
+    let known = takable(&place, &folder, &name).await?;
+    if what != RemoveWhat::Any {
+        let kind = match known {
+            Some(inode) => inode.kind,
+            None => inode_of(folder.id, &place.named(&name).await?.stat).kind,
+        };
+        of_kind(kind, what)?;
+    }
     let removed = place
         .tree()
         .remove(&place.caller, &place.handle, &name)

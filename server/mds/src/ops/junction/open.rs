@@ -10,8 +10,10 @@ use crate::compound::{Compound, File, Name};
 use crate::exports::Access as ExportAccess;
 use crate::identity::Want;
 use crate::junction::inode_of;
+use crate::ops::legacy::Made;
 use crate::ops::lookup;
 use crate::ops::open::delegation::Wish;
+use crate::ops::open::make::existing as existing_file;
 use crate::ops::open::{openable, shares};
 use crate::state::{Access, ClientId, GateMode, OpenRequest, OpenReservation};
 use crate::status::Refusal;
@@ -85,6 +87,34 @@ pub(super) async fn open(args: Open4Args, cx: &mut Compound<'_>) -> Result<Open4
                 },
             attrset: target.attrset,
             delegation: wish.answer(&Err(OpenNoneDelegation4::NotSuppFtype)),
+        });
+    }
+    Err(Nfsstat4::Delay.into())
+}
+
+/// CREATE of NFSv3: the same without an open.
+pub(in crate::ops) async fn make(
+    name: Bytes,
+    how: &Createhow4,
+    cx: &mut Compound<'_>,
+) -> Result<Made, Refusal> {
+    let client = cx.client()?;
+    let folder = cx.file()?.clone();
+    for _ in 0..ATTEMPTS {
+        let Some(target) = create(&folder, name.clone(), how, cx).await? else {
+            continue;
+        };
+        let place = Place::of(&target.file, cx).await?;
+        if !target.created {
+            existing_file(inode_of(target.file.id, &place.stat().await?).kind)?;
+        }
+        if target.emptied {
+            empty(&target.file, &place, client, cx).await?;
+        }
+        return Ok(Made {
+            file: target.file,
+            cinfo: target.cinfo,
+            created: target.created,
         });
     }
     Err(Nfsstat4::Delay.into())

@@ -5,7 +5,7 @@ use super::Place;
 use crate::attributes::Changes;
 use crate::compound::Compound;
 use crate::exports::Access;
-use crate::identity::{Want, may};
+use crate::identity::{Want, may, owns};
 use crate::junction::inode_of;
 use crate::state::{IoGrant, IoKind};
 use crate::status::Refusal;
@@ -64,6 +64,7 @@ pub(super) async fn setattr(
     let changes = Changes::of_old(args.obj_attributes, cx).await?;
     let place = Place::of(&file, cx).await?;
     let inode = inode_of(file.id, &place.stat().await?);
+    changes.still_guarded(&inode)?;
     if changes.size.is_some() {
         match inode.kind {
             FileKind::Regular => {}
@@ -75,7 +76,8 @@ pub(super) async fn setattr(
             .server
             .authorize_io(client, stateid, file.id, IoKind::Write)
             .await?;
-        let by_mode = granted == IoGrant::Special && !place.can.judges;
+        let opened = cx.legacy && owns(&place.credential, &inode);
+        let by_mode = granted == IoGrant::Special && !place.can.judges && !opened;
         if by_mode && !may(&place.credential, &inode, Want::WRITE) {
             return Err(Nfsstat4::Access.into());
         }
