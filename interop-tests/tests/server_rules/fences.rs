@@ -265,8 +265,12 @@ async fn a_return_of_a_part_keeps_the_layout_and_one_of_everything_ends_it() -> 
     assert_eq!(none, None);
     assert_eq!(world.running().server.held().layouts, 0);
 
-    world.to_write(&a, &f).await?;
-    world.to_read(&a, &g).await?;
+    // What was returned may have to be settled first.
+    world.to_write_at_last(&a, &f).await?;
+    at_last("a layout of another file", &[Nfsstat4::Delay], async || {
+        world.to_read(&a, &g).await
+    })
+    .await?;
     returned(Layoutreturn4::Fsid, Layoutiomode4::Rw, false).await?;
     assert_eq!(world.running().server.held().layouts, 1, "that to read");
     returned(Layoutreturn4::All, any, false).await?;
