@@ -11,9 +11,9 @@ mod trial;
 pub use accounts::accounts_inside;
 pub use backend::{BackendQuestion, BackendVerdict};
 pub use folder::try_folder;
-pub use prove::{Asking, Trying, prove};
+pub use prove::{Asking, Trying, caches, prove};
 
-use config::{AnyConfig, Faults, MdsConfig};
+use config::{AnyConfig, DataServer, Faults, MdsConfig};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -70,9 +70,34 @@ fn backends_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
         let writes = shown
             .iter()
             .any(|junction| junction.access == mds::Access::ReadWrite);
-        async move { backend::try_backend(&spec, &folder, writes, rand::random()).await }
+        let cache = mds
+            .data_servers
+            .iter()
+            .find(|server| spec.cache.as_deref() == Some(server.name.as_str()));
+        async move {
+            let mut verdict = backend::try_backend(&spec, &folder, writes, rand::random()).await;
+            if let Some(cache) = cache {
+                let outcome = cached(&spec.name, cache).await;
+                verdict.trials.push((BackendQuestion::Cached, outcome));
+            }
+            verdict
+        }
     });
     trials.collect()
+}
+
+/// What of it readers are to find at a data server.
+async fn cached(backend: &str, cache: &DataServer) -> Outcome {
+    match prove::caches(cache, backend).await {
+        Ok(()) => Outcome::Passed,
+        Err(why) => Outcome::Failed {
+            why: format!("is to be cached at data server {}, which {why}", cache.name),
+            way_out: format!(
+                "Until it is, what clients read of it passes the metadata server.\n\
+                 That must be `headrace ds`, with a [[backend]] in its own configuration whose name is {backend}, too."
+            ),
+        },
+    }
 }
 
 fn ids_of_somebody(mds: &MdsConfig) -> Option<String> {
@@ -279,14 +304,32 @@ impl Report {
         rows
     }
 
+    /// All but those that none of them is asked.
+    fn questions_of_backends(&self) -> Vec<BackendQuestion> {
+        let mut asked = self.backends.iter().flat_map(|verdict| &verdict.trials);
+        let cached = asked.any(|(question, _)| *question == BackendQuestion::Cached);
+        let all = BackendQuestion::ALL.into_iter();
+        all.filter(|question| cached || *question != BackendQuestion::Cached)
+            .collect()
+    }
+
     fn rows_of_backends(&self) -> Vec<Vec<String>> {
         let mut heading = vec!["BACKEND".to_owned(), "PLACE".to_owned()];
-        heading.extend(BackendQuestion::ALL.map(|question| question.heading().to_owned()));
+        let questions = self.questions_of_backends();
+        heading.extend(
+            questions
+                .iter()
+                .map(|question| question.heading().to_owned()),
+        );
         heading.extend(["LATENCY", "READ", "WRITE", "FREE"].map(str::to_owned));
         let mut rows = vec![heading];
         for verdict in &self.backends {
             let mut row = vec![verdict.name.clone(), verdict.place.clone()];
-            row.extend(BackendQuestion::ALL.map(|question| in_a_word(&verdict.trials, &question)));
+            row.extend(
+                questions
+                    .iter()
+                    .map(|question| in_a_word(&verdict.trials, question)),
+            );
             row.extend(verdict.figures());
             rows.push(row);
         }

@@ -1,7 +1,7 @@
 //! The trait, and the words that it uses.
 
 use crate::ranges::{self, Origin, RangeAbilities, Seek, Sought};
-use crate::upstream::Version;
+use crate::upstream::{Demand, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
 use layout::{ObjectId, Owner, Stripe};
@@ -238,6 +238,11 @@ pub trait DataServer: Send + Sync + 'static {
 
     /// Nothing more is read by a handle that was offered, once this has answered. Durable on return.
     async fn withdraw(&self, _handle: &Bytes) -> Result<(), Error> {
+        Err(ranges::cannot("cache what others keep"))
+    }
+
+    /// How much it is asked for what `backend` keeps. [`ErrorKind::Unsupported`]: it doesn't cache that.
+    async fn demand(&self, _backend: &str) -> Result<Demand, Error> {
         Err(ranges::cannot("cache what others keep"))
     }
 }

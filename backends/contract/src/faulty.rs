@@ -1,7 +1,7 @@
 //! Faults in front of any data server, by seed. Never here: which faults there are.
 
 use crate::fate::{Fate, Fates, Faults};
-use crate::upstream::Version;
+use crate::upstream::{Demand, Version};
 use crate::{
     Capabilities, DataServer, Error, Fetched, Nanos, ObjectStat, Origin, Seek, Sought, Space,
     Stability, WriteVerifier, Written,
@@ -235,6 +235,12 @@ impl DataServer for Faulty {
     async fn withdraw(&self, handle: &Bytes) -> Result<(), Error> {
         let fate = self.fates.next().await?;
         let answer = self.inner.withdraw(handle).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn demand(&self, backend: &str) -> Result<Demand, Error> {
+        let fate = self.fates.next().await?;
+        let answer = self.inner.demand(backend).await;
         self.reply(&fate, answer)
     }
 }

@@ -30,6 +30,26 @@ pub trait Upstream: Send + Sync + 'static {
     async fn fetch(&self, version: &Version, range: Range<u64>) -> Result<Bytes, Error>;
 }
 
+/// What readers asked of one keeper's objects where chunks of them are kept, since that server started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// Chunks that were there, and that had to be fetched.
+    pub hits: u64,
+    pub misses: u64,
+    pub fetched_bytes: u64,
+    pub read_bytes: u64,
+    /// What chunks of all keepers take there, and may take.
+    pub held_bytes: u64,
+    pub limit_bytes: u64,
+}
+
+impl Demand {
+    /// Bytes that weren't asked of the keeper since they were kept; what was fetched ahead in vain counts against it.
+    pub fn saved_bytes(&self) -> u64 {
+        self.read_bytes.saturating_sub(self.fetched_bytes)
+    }
+}
+
 /// A data server that keeps chunks of objects, as the metadata server asks it.
 #[async_trait]
 pub trait ChunkCache: Send + Sync + 'static {

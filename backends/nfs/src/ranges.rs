@@ -4,7 +4,7 @@
 
 use crate::failure::failure;
 use crate::server::NfsDataServer;
-use backend::upstream::Version;
+use backend::upstream::{Demand, Version};
 use backend::{
     DataServer, Error, ErrorKind, Nanos, Origin, RangeAbilities, Seek, Sought, Written, ranges,
 };
@@ -13,8 +13,8 @@ use layout::{Owner, Stripe};
 use nfs_client::Client;
 use std::ops::Range;
 use wire::ds::{
-    Address, AllocateArgs, CloneArgs, DeallocateArgs, Foreign, OfferArgs, PullArgs, SeekArgs,
-    Share, Span, Verdict, What, WithdrawArgs,
+    Address, AllocateArgs, CloneArgs, DeallocateArgs, DemandArgs, Foreign, OfferArgs, PullArgs,
+    SeekArgs, Share, Span, Verdict, What, WithdrawArgs,
 };
 use wire::nfs3::{Fh3, Nfstime3};
 
@@ -201,16 +201,10 @@ impl NfsDataServer {
         mtime: Nanos,
         reader: Owner,
     ) -> Result<Bytes, Error> {
-        let name = |text: &str| {
-            Foreign::new(text.as_bytes().to_vec()).ok_or_else(|| {
-                let detail = format!("data server {}: a name too long", self.address.name);
-                Error::new(ErrorKind::Unsupported, detail)
-            })
-        };
         let args = OfferArgs {
-            backend: name(backend)?,
-            key: name(&version.key)?,
-            etag: name(&version.etag)?,
+            backend: self.foreign(backend)?,
+            key: self.foreign(&version.key)?,
+            etag: self.foreign(&version.etag)?,
             size: version.size,
             mtime: Nfstime3 {
                 seconds: u32::try_from(mtime.div_euclid(1_000_000_000)).unwrap_or(0),
@@ -228,6 +222,28 @@ impl NfsDataServer {
             object: self.handle(handle)?,
         };
         self.told(self.client.withdraw(&args).await)
+    }
+
+    pub(crate) async fn cache_demand(&self, backend: &str) -> Result<Demand, Error> {
+        let args = DemandArgs {
+            backend: self.foreign(backend)?,
+        };
+        let told = self.told(self.client.demand(&args).await)?;
+        Ok(Demand {
+            hits: told.hits,
+            misses: told.misses,
+            fetched_bytes: told.fetched_bytes,
+            read_bytes: told.read_bytes,
+            held_bytes: told.held_bytes,
+            limit_bytes: told.limit_bytes,
+        })
+    }
+
+    fn foreign(&self, text: &str) -> Result<Foreign, Error> {
+        Foreign::new(text.as_bytes().to_vec()).ok_or_else(|| {
+            let detail = format!("data server {}: a name too long", self.address.name);
+            Error::new(ErrorKind::Unsupported, detail)
+        })
     }
 
     fn must_have(&self, ability: bool, what: &str) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use crate::place::{Tree, name};
 use crate::ranges::abilities;
 use crate::stat::stat_of;
 use async_trait::async_trait;
-use backend::upstream::Version;
+use backend::upstream::{Demand, Version};
 use backend::{
     Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Origin,
     RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
@@ -563,5 +563,9 @@ impl DataServer for NfsDataServer {
 
     async fn withdraw(&self, handle: &Bytes) -> Result<(), Error> {
         self.no_longer_cached(handle).await
+    }
+
+    async fn demand(&self, backend: &str) -> Result<Demand, Error> {
+        self.cache_demand(backend).await
     }
 }

@@ -1,13 +1,15 @@
 //! A bucket whose chunks a data server caches: what clients read there by layout, and what becomes of it
 //! when an object is overwritten, a server restarts, or the bucket is away.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
 use backend::tree::Direct;
 use backend::upstream::{ChunkCache, Upstream, Version};
 use backend::{Error, ErrorKind, Nanos};
 use backend_s3::{Keys, Options, S3Mirror, S3Upstream};
 use bytes::Bytes;
+use config::AnyConfig;
+use headrace::check::caches;
 use headrace::metadata::{BackendSpec, CacheAt, GivenTree, JunctionSpec, Keeper};
 use interop_tests::nfs41::{Client, OpenFile, StatusOf, putfh};
 use mds::Access;
@@ -20,6 +22,7 @@ use wire::nfs4::*;
 
 use crate::direct::Held;
 use crate::s3_server::{BUCKET, Fault, S3Server};
+use crate::unfit::file_of;
 use crate::world::{World, at_last, until};
 
 const CHUNK: usize = 64 << 10;
@@ -99,15 +102,13 @@ async fn lake() -> Result<Lake> {
         ..ds::Cache::new(HashMap::from([("lake".to_owned(), upstream)]))
     });
     world.start_data_server(0)?;
-    let running = world.running();
-    let record = running.catalog.data_servers().await?.remove(0);
-    let cache = CacheAt::new(Arc::clone(&running.objects), record.id, "lake");
-    *late.0.lock() = Some(cache);
-    Ok(Lake {
+    let lake = Lake {
         world,
         bucket,
         _state: state,
-    })
+    };
+    *late.0.lock() = Some(lake.cache_of("lake").await?);
+    Ok(lake)
 }
 
 impl Lake {
@@ -132,6 +133,17 @@ impl Lake {
             self.world.to_read(client, file).await
         })
         .await
+    }
+
+    /// The data server as a cache of what `backend` keeps.
+    async fn cache_of(&self, backend: &str) -> Result<CacheAt> {
+        let running = self.world.running();
+        let record = running.catalog.data_servers().await?.remove(0);
+        Ok(CacheAt::new(
+            Arc::clone(&running.objects),
+            record.id,
+            backend,
+        ))
     }
 
     fn cache(&self) -> Result<ds::CacheSnapshot> {
@@ -184,6 +196,44 @@ async fn a_cached_bucket_is_read_at_the_data_server_and_fetched_once_for_all() -
     assert!(cache.hits > 0 && cache.misses > 0 && cache.held_bytes >= data.len() as u64);
     // Nobody writes there, and whoever has other ids doesn't read.
     assert!(held.write(0, "x").await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_metadata_server_is_told_how_much_of_a_backend_was_read_at_its_cache() -> Result<()> {
+    let lake = lake().await?;
+    let data = pattern(1, 3 * CHUNK);
+    lake.bucket.put("a", data.clone());
+    let client = lake.world.client("a").await?;
+    let file = lake.open(&client, "a").await?;
+    let held = lake.layout(&client, &file).await?;
+    let cache = lake.cache_of("lake").await?;
+    assert_eq!(cache.demand().await?.read_bytes, 0);
+    for _ in 0..3 {
+        assert!(read(&held, 0, data.len()).await == Ok(data.clone()));
+    }
+    let demand = cache.demand().await?;
+    let bytes = data.len() as u64;
+    assert_eq!(demand.read_bytes, 3 * bytes);
+    assert_eq!(demand.fetched_bytes, bytes);
+    assert_eq!(demand.saved_bytes(), 2 * bytes);
+    // Chunks that were on their way when they were asked for are neither.
+    assert!((1..=3).contains(&demand.misses), "{demand:?}");
+    assert!(demand.hits <= 8, "{demand:?}");
+    assert_eq!(demand.limit_bytes, 64 << 20);
+    let refused = lake.cache_of("pond").await?.demand().await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("name is pond"), "{refused}");
+    // A check asks the same, beside a metadata server that runs.
+    let folder = tempfile::tempdir()?;
+    let config = AnyConfig::load(&file_of(&lake.world, folder.path())?);
+    let AnyConfig::Mds(config) = config.map_err(|faults| anyhow!("{faults}"))? else {
+        bail!("a metadata server's");
+    };
+    let server = config.data_servers.first().context("a data server")?;
+    assert_eq!(caches(server, "lake").await, Ok(()));
+    let refused = caches(server, "pond").await.unwrap_err();
+    assert!(refused.starts_with("doesn't cache it: "), "{refused}");
     Ok(())
 }
 

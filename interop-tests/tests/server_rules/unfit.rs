@@ -69,7 +69,7 @@ async fn a_second_server_on_one_address_is_refused_in_one_line() -> Result<()> {
 }
 
 /// A file for `headrace check` that names these data servers.
-fn file_of(world: &World, folder: &std::path::Path) -> Result<std::path::PathBuf> {
+pub fn file_of(world: &World, folder: &std::path::Path) -> Result<std::path::PathBuf> {
     let mut text = format!(
         "[server]\nlisten = \"127.0.0.1:2049\"\nstate_dir = \"{}\"\n",
         folder.join("mds").display()

@@ -14,4 +14,4 @@ mod store;
 mod streams;
 
 pub use ledger::{ObjectId, Offer};
-pub use store::{Chunk, Counters, Failed, Held, OpenError, Options, Store};
+pub use store::{Chunk, Counters, Demand, Failed, Held, OpenError, Options, Store};

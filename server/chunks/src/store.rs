@@ -83,15 +83,20 @@ pub enum Chunk {
     InMemory(Bytes),
 }
 
-/// Counted since the start.
+/// What was asked of one keeper's versions, since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct Demand {
     /// Chunks asked for that were here, and that were not.
     pub hits: AtomicU64,
     pub misses: AtomicU64,
     pub fetched_bytes: AtomicU64,
     /// Given to readers: whoever takes a chunk's bytes counts them.
     pub read_bytes: AtomicU64,
+}
+
+/// Counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
     pub failed_fetches: AtomicU64,
     pub evictions: AtomicU64,
     /// Files that didn't fit their checksum.
@@ -105,6 +110,7 @@ pub struct Counters {
 pub struct Held {
     pub id: ObjectId,
     pub offer: Offer,
+    pub demand: Arc<Demand>,
     chunk_bytes: u64,
     gone: AtomicBool,
     streams: Mutex<Streams>,
@@ -155,10 +161,15 @@ struct Index {
     objects: HashMap<ObjectId, Arc<Held>>,
 }
 
+struct Keeper {
+    upstream: Arc<dyn Upstream>,
+    demand: Arc<Demand>,
+}
+
 struct Shared {
     options: Options,
     folder: Folder,
-    upstreams: HashMap<String, Arc<dyn Upstream>>,
+    keepers: HashMap<String, Keeper>,
     runtime: Handle,
     ledger: Mutex<Ledger>,
     index: Mutex<Index>,
@@ -167,6 +178,12 @@ struct Shared {
     places_ahead: Arc<Semaphore>,
     began: Instant,
     counters: Counters,
+}
+
+/// One that isn't there any more is asked for nothing.
+fn demand_of(keepers: &HashMap<String, Keeper>, upstream: &str) -> Arc<Demand> {
+    let keeper = keepers.get(upstream);
+    keeper.map_or_else(Arc::default, |keeper| Arc::clone(&keeper.demand))
 }
 
 /// Clones are the same one.
@@ -187,9 +204,17 @@ impl Store {
         fs::create_dir_all(&options.folder).map_err(fault)?;
         let ledger = Ledger::open(&options.folder.join("offers")).map_err(fault)?;
         let folder = Folder::open(options.folder.join("chunks")).map_err(fault)?;
+        let keepers: HashMap<_, _> = upstreams
+            .into_iter()
+            .map(|(name, upstream)| {
+                let demand = Arc::default();
+                (name, Keeper { upstream, demand })
+            })
+            .collect();
         let held = |(id, offer): (ObjectId, &Offer)| {
             let held = Held {
                 id,
+                demand: demand_of(&keepers, &offer.upstream),
                 offer: offer.clone(),
                 chunk_bytes: u64::from(options.chunk_bytes),
                 gone: AtomicBool::new(false),
@@ -230,7 +255,7 @@ impl Store {
             places: places(options.fetches),
             places_ahead: places(options.fetches),
             folder,
-            upstreams,
+            keepers,
             runtime,
             ledger: Mutex::new(ledger),
             index: Mutex::new(index),
@@ -245,9 +270,23 @@ impl Store {
         &self.0.counters
     }
 
+    /// Of each keeper.
+    pub fn demands(&self) -> impl Iterator<Item = &Demand> {
+        self.0.keepers.values().map(|keeper| &*keeper.demand)
+    }
+
+    pub fn demand(&self, upstream: &str) -> Option<&Demand> {
+        Some(&self.0.keepers.get(upstream)?.demand)
+    }
+
     /// What the chunks' files take.
     pub fn held_bytes(&self) -> u64 {
         self.0.index.lock().shelf.held()
+    }
+
+    /// What they may take.
+    pub fn limit_bytes(&self) -> u64 {
+        self.0.options.bytes
     }
 
     pub fn chunk_bytes(&self) -> u64 {
@@ -256,7 +295,7 @@ impl Store {
 
     /// Whether there is a keeper of this name.
     pub fn knows(&self, upstream: &str) -> bool {
-        self.0.upstreams.contains_key(upstream)
+        self.0.keepers.contains_key(upstream)
     }
 
     /// Serves a version from now on, and no other one of its key. Blocks on the disk; durable on return.
@@ -270,6 +309,7 @@ impl Store {
             let held = index.objects.entry(taken.id).or_insert_with(|| {
                 Arc::new(Held {
                     id: taken.id,
+                    demand: demand_of(&shared.keepers, &offer.upstream),
                     offer,
                     chunk_bytes: u64::from(shared.options.chunk_bytes),
                     gone: AtomicBool::new(false),
@@ -310,12 +350,12 @@ impl Store {
                     continue;
                 };
                 if !joined {
-                    shared.counters.misses.fetch_add(1, Relaxed);
+                    object.demand.misses.fetch_add(1, Relaxed);
                 }
                 break progress;
             }
             if let Some(file) = shared.open_file(key).await? {
-                shared.counters.hits.fetch_add(1, Relaxed);
+                object.demand.hits.fetch_add(1, Relaxed);
                 self.go_ahead(object, index);
                 return Ok(Chunk::OnDisk(file));
             }

@@ -54,6 +54,7 @@ pub enum RangeRequest {
     Pull(ds::PullArgs),
     Offer(ds::OfferArgs),
     Withdraw(ds::WithdrawArgs),
+    Demand(ds::DemandArgs),
 }
 
 /// What a request is counted as.
@@ -104,6 +105,7 @@ impl Request {
                     RangeRequest::Pull(_) => ds::Procedure::Pull,
                     RangeRequest::Offer(_) => ds::Procedure::Offer,
                     RangeRequest::Withdraw(_) => ds::Procedure::Withdraw,
+                    RangeRequest::Demand(_) => ds::Procedure::Demand,
                 });
             }
         })
@@ -230,6 +232,7 @@ fn ranges(header: &CallHeader, input: &mut Decoder) -> Result<Request, Accepted>
         ds::Procedure::Pull => RangeRequest::Pull(rest(input)?),
         ds::Procedure::Offer => RangeRequest::Offer(rest(input)?),
         ds::Procedure::Withdraw => RangeRequest::Withdraw(rest(input)?),
+        ds::Procedure::Demand => RangeRequest::Demand(rest(input)?),
     }))
 }
 

@@ -72,7 +72,7 @@ impl StatusClass {
 }
 
 /// NFSv3's, and behind them those of the metadata server's own program but for its NULL.
-const PROCEDURES: usize = NFS_PROCEDURES + ds::Procedure::Withdraw as usize;
+const PROCEDURES: usize = NFS_PROCEDURES + ds::Procedure::Demand as usize;
 const NFS_PROCEDURES: usize = Procedure::Commit as usize + 1;
 
 fn name_of(place: usize) -> Option<&'static str> {
@@ -232,11 +232,13 @@ impl CacheSnapshot {
     pub(crate) fn of(store: &chunks::Store) -> Self {
         let counters = store.counters();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let all =
+            |of: fn(&chunks::Demand) -> &AtomicU64| store.demands().map(|d| load(of(d))).sum();
         Self {
-            hits: load(&counters.hits),
-            misses: load(&counters.misses),
-            fetched_bytes: load(&counters.fetched_bytes),
-            read_bytes: load(&counters.read_bytes),
+            hits: all(|demand| &demand.hits),
+            misses: all(|demand| &demand.misses),
+            fetched_bytes: all(|demand| &demand.fetched_bytes),
+            read_bytes: all(|demand| &demand.read_bytes),
             failed_fetches: load(&counters.failed_fetches),
             evictions: load(&counters.evictions),
             damaged: load(&counters.damaged),

@@ -43,6 +43,10 @@ impl Client {
         self.order(Procedure::Withdraw, args).await
     }
 
+    pub async fn demand(&self, args: &DemandArgs) -> Result<Demand, Error> {
+        self.order(Procedure::Demand, args).await
+    }
+
     /// Each of them comes to the same when it is done twice.
     async fn order<A: Xdr, T: Xdr>(&self, procedure: Procedure, args: &A) -> Result<T, Error> {
         let target = Target {

@@ -7,7 +7,7 @@ use crate::owner::OwnerRange;
 use crate::pool::{Names, Pool, REFILL_PAUSE};
 use crate::turns::Turns;
 use crate::{Error, deletion, orders};
-use backend::upstream::Version;
+use backend::upstream::{Demand, Version};
 use backend::{Capabilities, Nanos, Space};
 use bytes::Bytes;
 use catalog::{Catalog, InodeId, Timestamp};
@@ -244,6 +244,16 @@ impl Objects {
     ) -> Result<(), backend::Error> {
         let desk = self.desk_of(server)?;
         desk.ask(|| desk.server().withdraw(handle)).await
+    }
+
+    /// [`backend::DataServer::demand`]
+    pub async fn demand(
+        &self,
+        server: DataServerId,
+        backend: &str,
+    ) -> Result<Demand, backend::Error> {
+        let desk = self.desk_of(server)?;
+        desk.ask(|| desk.server().demand(backend)).await
     }
 
     fn desk_of(&self, server: DataServerId) -> Result<Arc<Desk>, backend::Error> {

@@ -46,10 +46,12 @@ pub enum BackendQuestion {
     /// Whoever is root here is root there.
     KnowsRoot,
     ClockAgrees,
+    /// The data server that is to keep chunks of it does so; asked where there is one.
+    Cached,
 }
 
 impl BackendQuestion {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Reached,
         Self::Lists,
         Self::Reads,
@@ -57,6 +59,7 @@ impl BackendQuestion {
         Self::Renames,
         Self::KnowsRoot,
         Self::ClockAgrees,
+        Self::Cached,
     ];
 
     pub fn heading(self) -> &'static str {
@@ -68,6 +71,7 @@ impl BackendQuestion {
             Self::Renames => "RENAMES",
             Self::KnowsRoot => "KNOWS ROOT",
             Self::ClockAgrees => "CLOCK AGREES",
+            Self::Cached => "CACHED",
         }
     }
 }

@@ -9,7 +9,11 @@ use nfs_client::mount::{self, MountError};
 use nfs_client::{Caller, Client, Options};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use wire::ds::{DemandArgs, Foreign};
 use wire::nfs3::{Fh3, Filename3};
+
+/// Of each call: that of a person who waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// As whom the data server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +36,11 @@ pub struct Trying {
 }
 
 impl Trying {
-    /// With the patience of a person who waits.
     pub fn new(ids: IdRange, asking: Asking) -> Self {
         Self {
             ids,
             asking,
-            deadline: Duration::from_secs(10),
+            deadline: PATIENCE,
             over_restart: None,
         }
     }
@@ -117,17 +120,10 @@ enum Unreached {
 
 /// Connects and mounts.
 async fn reach(server: &DataServer, options: &Options) -> Result<(Client, Fh3), Unreached> {
-    let host = server.address.host.as_str();
-    let mut addresses = tokio::net::lookup_host((host, server.address.port))
-        .await
-        .map_err(|error| Unreached::Away(format!("has a name that can't be resolved: {error}.")))?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| Unreached::Away("has a name without an address.".to_owned()))?;
     let caller = Caller::root(MACHINE);
-    let client = Client::connect(address, caller.clone(), options)
+    let (client, address) = connect(server, &caller, options)
         .await
-        .map_err(|error| Unreached::Away(format!("can't be reached: {error}.")))?;
+        .map_err(Unreached::Away)?;
     let root = mount_root(server, address, &caller, options)
         .await
         .map_err(|error| match error {
@@ -139,6 +135,37 @@ async fn reach(server: &DataServer, options: &Options) -> Result<(Client, Fh3), 
             other => Unreached::Away(format!("can't be mounted: {other}.")),
         })?;
     Ok((client, root))
+}
+
+async fn connect(
+    server: &DataServer,
+    caller: &Caller,
+    options: &Options,
+) -> Result<(Client, SocketAddr), String> {
+    let host = server.address.host.as_str();
+    let mut addresses = tokio::net::lookup_host((host, server.address.port))
+        .await
+        .map_err(|error| format!("has a name that can't be resolved: {error}."))?;
+    let address = addresses
+        .next()
+        .ok_or_else(|| "has a name without an address.".to_owned())?;
+    let client = Client::connect(address, caller.clone(), options)
+        .await
+        .map_err(|error| format!("can't be reached: {error}."))?;
+    Ok((client, address))
+}
+
+/// Whether it keeps chunks of `backend`; why not, as a predicate.
+pub async fn caches(server: &DataServer, backend: &str) -> Result<(), String> {
+    let options = Options {
+        deadline: PATIENCE,
+        ..Options::default()
+    };
+    let (client, _) = connect(server, &Caller::root(MACHINE), &options).await?;
+    let backend = Foreign::new(backend.to_owned()).unwrap_or_default();
+    let told = client.demand(&DemandArgs { backend }).await;
+    told.map(|_| ())
+        .map_err(|error| format!("doesn't cache it: {error}."))
 }
 
 /// Ours answers MOUNT on its NFS port; for another the portmapper knows.

@@ -1,7 +1,7 @@
 //! What there is to say of data servers and backends: how they do, what lies there, what waits here.
 //! Never here: how it looks (`table`).
 
-use crate::metadata::{Keeper, Shown};
+use crate::metadata::{CacheAt, Keeper, Shown};
 use crate::observe::{DataServerHealth, DataServerSample, Latency};
 use crate::sources::MetadataSource;
 use backend::Space;
@@ -53,6 +53,10 @@ async fn junction(shown: &Shown) -> Value {
         _ => Space { total: 0, free: 0 },
     };
     let (kind, place) = place(&shown.keeper);
+    let cache = match &shown.cache {
+        Some(at) => Some(cache(at).await),
+        None => None,
+    };
     let counters = shown.junction.counters();
     let unsent = tree.unsent();
     json!({
@@ -75,7 +79,30 @@ async fn junction(shown: &Shown) -> Value {
         "unsent_files": unsent.files,
         "unsent_bytes": unsent.bytes,
         "unsent_seconds": unsent.oldest.as_secs(),
+        "cache": cache,
     })
+}
+
+/// Counted since that data server started.
+async fn cache(at: &CacheAt) -> Value {
+    let name = at.name();
+    let why = match tokio::time::timeout(PATIENCE, at.demand()).await {
+        Ok(Ok(demand)) => {
+            return json!({
+                "data_server": name,
+                "hits": demand.hits,
+                "misses": demand.misses,
+                "fetched_bytes": demand.fetched_bytes,
+                "read_bytes": demand.read_bytes,
+                "saved_bytes": demand.saved_bytes(),
+                "held_bytes": demand.held_bytes,
+                "limit_bytes": demand.limit_bytes,
+            });
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("data server {name} doesn't answer"),
+    };
+    json!({ "data_server": name, "why": why })
 }
 
 /// Never with credentials: none are in a configuration.

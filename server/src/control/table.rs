@@ -46,9 +46,39 @@ pub fn table(told: &Value) -> String {
         "DIRECT", "READ", "WRITTEN", "UNSENT",
     ];
     draw(&mut text, &head, &junctions);
+    let caches = rows(told, "junctions", |junction| {
+        let cache = &junction["cache"];
+        vec![
+            word(junction, "path"),
+            word(cache, "data_server"),
+            share(cache, "hits", "misses"),
+            bytes(cache, "read_bytes"),
+            bytes(cache, "fetched_bytes"),
+            bytes(cache, "saved_bytes"),
+            bytes(cache, "held_bytes"),
+            bytes(cache, "limit_bytes"),
+        ]
+    });
+    let cached = told["junctions"].as_array().into_iter().flatten();
+    let cached = cached.map(|junction| junction["cache"].is_object());
+    let caches: Vec<_> = caches
+        .into_iter()
+        .zip(cached)
+        .filter_map(|(row, cached)| cached.then_some(row))
+        .collect();
+    if !caches.is_empty() {
+        text.push('\n');
+        let head = [
+            "CACHED", "AT", "HITS", "READ", "FETCHED", "SAVED", "HELD", "OF",
+        ];
+        draw(&mut text, &head, &caches);
+    }
     for junction in told["junctions"].as_array().into_iter().flatten() {
         if let Some(why) = junction["why"].as_str() {
             let _ = writeln!(text, "\n{} is away: {why}", word(junction, "backend"));
+        }
+        if let Some(why) = junction["cache"]["why"].as_str() {
+            let _ = writeln!(text, "\n{} isn't cached: {why}", word(junction, "backend"));
         }
     }
     text
@@ -105,6 +135,16 @@ fn bytes(of: &Value, key: &str) -> String {
     }
 }
 
+/// How many of a hundred were of the one kind.
+fn share(of: &Value, one: &str, other: &str) -> String {
+    match (of[one].as_u64(), of[other].as_u64()) {
+        (Some(one), Some(other)) if one + other > 0 => {
+            format!("{:.1} %", one as f64 * 100.0 / (one + other) as f64)
+        }
+        _ => "-".to_owned(),
+    }
+}
+
 fn micros(of: &Value, key: &str) -> String {
     match of[key].as_u64() {
         None => "-".to_owned(),
@@ -140,6 +180,16 @@ mod tests {
                 "calls": 3, "call_p50_micros": 2500, "call_p99_micros": null, "delayed": 2, "failed": 1,
                 "layouts": 0, "read_bytes": 0, "written_bytes": 3 << 20,
                 "unsent_files": 1, "unsent_bytes": 5, "unsent_seconds": 7,
+                "cache": {
+                    "data_server": "nvme1", "hits": 39, "misses": 1, "read_bytes": 3 << 20,
+                    "fetched_bytes": 1 << 20, "saved_bytes": 2 << 20, "held_bytes": 1024, "limit_bytes": 2048,
+                },
+            }, {
+                "path": "/old", "backend": "filer", "kind": "nfs", "place": "10.0.0.5:/vol",
+                "state": "up", "why": null, "total_bytes": 9, "free_bytes": 8,
+                "calls": 0, "call_p50_micros": null, "call_p99_micros": null, "delayed": 0, "failed": 0,
+                "layouts": 1, "read_bytes": 0, "written_bytes": 0,
+                "unsent_files": 0, "unsent_bytes": 0, "unsent_seconds": 0, "cache": null,
             }],
         });
         assert_eq!(
@@ -150,6 +200,10 @@ nvme1        up     100 B  2.0 KiB
 
 JUNCTION  BACKEND  PLACE              STATE  FREE  CALLS  P50      P99  LATER  FAILED  DIRECT  READ  WRITTEN  UNSENT
 /lake     lake     s3 training-data/  away   0 B   3      ≤2.5 ms  -    2      1       0       0 B   3.0 MiB  5 B in 1 files, 7 s old
+/old      filer    nfs 10.0.0.5:/vol  up     8 B   0      -        -    0      0       1       0 B   0 B      0 B
+
+CACHED  AT     HITS    READ     FETCHED  SAVED    HELD     OF
+/lake   nvme1  97.5 %  3.0 MiB  1.0 MiB  2.0 MiB  1.0 KiB  2.0 KiB
 
 lake is away: connection refused
 "

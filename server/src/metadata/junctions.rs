@@ -11,7 +11,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use backend::Nanos;
 use backend::tree::{Direct, Tree, TreeAbilities};
-use backend::upstream::{ChunkCache, Version};
+use backend::upstream::{ChunkCache, Demand, Version};
 use backend_nfs::{Address, ExportOptions, NfsExport};
 use backend_s3::{Attached, Defaults, S3Mirror, Writers};
 use bytes::Bytes;
@@ -125,6 +125,7 @@ struct Kept {
     backend: BackendSpec,
     tree: Arc<LateTree>,
     junction: Junction,
+    cache: Option<CacheAt>,
     reaching: AbortHandle,
 }
 
@@ -144,6 +145,8 @@ pub struct Shown {
     pub absence: Option<Arc<str>>,
     /// How long the backend's calls took.
     pub calls: Latency,
+    /// Who keeps chunks of it for readers.
+    pub cache: Option<CacheAt>,
 }
 
 impl Backends {
@@ -209,6 +212,7 @@ impl Backends {
                 keeper: kept.backend.keeper.clone(),
                 absence: kept.tree.absence(),
                 calls: kept.tree.latency(),
+                cache: kept.cache.clone(),
             })
             .collect();
         shown.sort_by(|a, b| a.spec.path.cmp(&b.spec.path));
@@ -247,13 +251,14 @@ impl Backends {
             state_dir: self.state_dir.clone(),
             server: self.server.subscribe(),
             number,
-            cache,
+            cache: cache.clone(),
         };
         Ok(Kept {
             spec: spec.clone(),
             backend: backend.clone(),
             tree,
             junction,
+            cache,
             reaching: tokio::spawn(reach.run()).abort_handle(),
         })
     }
@@ -276,11 +281,22 @@ impl CacheAt {
         }
     }
 
+    /// The name of that data server.
+    pub fn name(&self) -> String {
+        self.objects.name_of(self.server).unwrap_or_default()
+    }
+
+    /// What readers have asked of this backend there.
+    pub async fn demand(&self) -> Result<Demand, backend::Error> {
+        let told = self.objects.demand(self.server, &self.backend).await;
+        told.map_err(|error| self.explained(error))
+    }
+
     fn explained(&self, error: backend::Error) -> backend::Error {
         if error.kind != backend::ErrorKind::Unsupported {
             return error;
         }
-        let name = self.objects.name_of(self.server).unwrap_or_default();
+        let name = self.name();
         let detail = format!(
             "data server {name} doesn't cache backend {backend}. It must be `headrace ds` with a \
              [[backend]] in its own configuration whose name is {backend}, too",

@@ -24,6 +24,7 @@ xdr_enum! {
         Pull = 6,
         Offer = 7,
         Withdraw = 8,
+        Demand = 9,
     }
 }
 
@@ -40,6 +41,7 @@ impl Procedure {
             Self::Pull => "PULL",
             Self::Offer => "OFFER",
             Self::Withdraw => "WITHDRAW",
+            Self::Demand => "DEMAND",
         }
     }
 }
@@ -256,6 +258,29 @@ xdr_struct! {
 
 /// Nothing more of it is read.
 pub type WithdrawRes = Outcome<(), ()>;
+
+xdr_struct! {
+    pub struct DemandArgs {
+        pub backend: Foreign,
+    }
+}
+
+xdr_struct! {
+    /// What readers asked of a backend's chunks here, since this server started.
+    #[derive(Copy)]
+    pub struct Demand {
+        /// Chunks that were here, and that had to be fetched.
+        pub hits: u64,
+        pub misses: u64,
+        pub fetched_bytes: u64,
+        pub read_bytes: u64,
+        /// What chunks of all backends take, and may take.
+        pub held_bytes: u64,
+        pub limit_bytes: u64,
+    }
+}
+
+pub type DemandRes = Outcome<Demand, ()>;
 
 #[cfg(test)]
 mod tests;

@@ -152,12 +152,14 @@ impl Shared {
                 return Ok(Chunk::OnDisk(file));
             }
         }
-        let upstream = self
-            .upstreams
+        let keeper = self
+            .keepers
             .get(&object.offer.upstream)
             .ok_or(Failed::Gone)?;
         let start = index * object.chunk_bytes;
-        let fetch = upstream.fetch(&object.offer.version, start..start + length);
+        let fetch = keeper
+            .upstream
+            .fetch(&object.offer.version, start..start + length);
         let late = |_| {
             let after = Duration::from_secs(1);
             Err(Error::new(ErrorKind::Retry { after }, "no answer in time"))
@@ -165,7 +167,7 @@ impl Shared {
         let fetched = tokio::time::timeout(self.options.deadline, fetch).await;
         let failed = match fetched.unwrap_or_else(late) {
             Ok(bytes) if bytes.len() as u64 == length => {
-                self.counters.fetched_bytes.fetch_add(length, Relaxed);
+                keeper.demand.fetched_bytes.fetch_add(length, Relaxed);
                 return Ok(Chunk::InMemory(bytes));
             }
             Ok(_) => Error::new(

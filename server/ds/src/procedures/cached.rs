@@ -1,5 +1,5 @@
 //! Versions of objects that somebody else keeps: READ (RFC 1813 §3.3.6) out of chunks that are here or
-//! are fetched, what is told of them, and the metadata server's OFFER and WITHDRAW (`wire::ds`).
+//! are fetched, what is told of them, and the metadata server's OFFER, WITHDRAW and DEMAND (`wire::ds`).
 //!
 //! A version that isn't served any more is STALE: Linux gives its layout back with that and asks the
 //! metadata server. A keeper that is away is JUKEBOX, which it waits for.
@@ -79,7 +79,7 @@ pub async fn read<E: Engine>(
     if held.is_gone() {
         return Err(Nfsstat3::Stale.into());
     }
-    let given = &store.counters().read_bytes;
+    let given = &held.demand.read_bytes;
     given.fetch_add(count as u64, Ordering::Relaxed);
     let head = Read3head {
         file_attributes: Some(attributes),
@@ -223,6 +223,25 @@ pub async fn withdraw<E: Engine>(args: &WithdrawArgs, cx: &Context<'_, E>) -> Wi
         cx.blocking(move || store.withdraw(id)).await?;
     }
     Ok(())
+}
+
+/// DEMAND. NOTSUPP where the backend isn't one of this server's.
+pub fn demand<E: Engine>(args: &DemandArgs, cx: &Context<'_, E>) -> DemandRes {
+    cx.order()?;
+    let name = std::str::from_utf8(args.backend.bytes());
+    let store = cx.service.cache.as_ref().map(|cache| &cache.store);
+    let (Ok(name), Some(store)) = (name, store) else {
+        return Err(Nfsstat3::Notsupp.into());
+    };
+    let demand = store.demand(name).ok_or(Nfsstat3::Notsupp)?;
+    Ok(Demand {
+        hits: demand.hits.load(Ordering::Relaxed),
+        misses: demand.misses.load(Ordering::Relaxed),
+        fetched_bytes: demand.fetched_bytes.load(Ordering::Relaxed),
+        read_bytes: demand.read_bytes.load(Ordering::Relaxed),
+        held_bytes: store.held_bytes(),
+        limit_bytes: store.limit_bytes(),
+    })
 }
 
 #[cfg(test)]

@@ -74,6 +74,13 @@ proptest! {
     }
 
     #[test]
+    fn a_demand_survives_the_wire(name: Vec<u8>, told: [u64; 6]) {
+        survives(&DemandArgs { backend: Foreign::new(name).unwrap() })?;
+        let [hits, misses, fetched_bytes, read_bytes, held_bytes, limit_bytes] = told;
+        survives::<DemandRes>(&Ok(Demand { hits, misses, fetched_bytes, read_bytes, held_bytes, limit_bytes }))?;
+    }
+
+    #[test]
     fn an_answer_survives_the_wire(
         sparse: bool, allocate: bool, pull: bool, clone_block_bytes: u32, offset: u64, count: u32, verf: [u8; 8],
     ) {
