@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// What `headrace ctl backends` prints.
 pub fn table(told: &Value) -> String {
     let mut text = String::new();
-    let data_servers = rows(told, "data_servers", |server| {
+    let data_servers = rows(all(told, "data_servers"), |server| {
         vec![
             word(server, "name"),
             word(server, "state"),
@@ -19,7 +19,7 @@ pub fn table(told: &Value) -> String {
         &["DATA SERVER", "STATE", "FREE", "OF"],
         &data_servers,
     );
-    let junctions = rows(told, "junctions", |junction| {
+    let junctions = rows(all(told, "junctions"), |junction| {
         vec![
             word(junction, "path"),
             word(junction, "backend"),
@@ -46,7 +46,8 @@ pub fn table(told: &Value) -> String {
         "DIRECT", "READ", "WRITTEN", "UNSENT",
     ];
     draw(&mut text, &head, &junctions);
-    let caches = rows(told, "junctions", |junction| {
+    let cached = all(told, "junctions").filter(|junction| junction["cache"].is_object());
+    let caches = rows(cached, |junction| {
         let cache = &junction["cache"];
         vec![
             word(junction, "path"),
@@ -59,13 +60,6 @@ pub fn table(told: &Value) -> String {
             bytes(cache, "limit_bytes"),
         ]
     });
-    let cached = told["junctions"].as_array().into_iter().flatten();
-    let cached = cached.map(|junction| junction["cache"].is_object());
-    let caches: Vec<_> = caches
-        .into_iter()
-        .zip(cached)
-        .filter_map(|(row, cached)| cached.then_some(row))
-        .collect();
     if !caches.is_empty() {
         text.push('\n');
         let head = [
@@ -73,7 +67,7 @@ pub fn table(told: &Value) -> String {
         ];
         draw(&mut text, &head, &caches);
     }
-    for junction in told["junctions"].as_array().into_iter().flatten() {
+    for junction in all(told, "junctions") {
         if let Some(why) = junction["why"].as_str() {
             let _ = writeln!(text, "\n{} is away: {why}", word(junction, "backend"));
         }
@@ -84,9 +78,15 @@ pub fn table(told: &Value) -> String {
     text
 }
 
-fn rows(told: &Value, name: &str, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
-    let all = told[name].as_array().into_iter().flatten();
-    all.map(row).collect()
+fn all<'a>(told: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    told[name].as_array().into_iter().flatten()
+}
+
+fn rows<'a>(
+    of: impl Iterator<Item = &'a Value>,
+    row: impl Fn(&Value) -> Vec<String>,
+) -> Vec<Vec<String>> {
+    of.map(row).collect()
 }
 
 fn draw(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
