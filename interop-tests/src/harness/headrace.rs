@@ -59,6 +59,7 @@ pub struct Server {
     notices: Option<UnixDatagram>,
     /// As whom it runs, when not as ourselves: with no capability at all.
     user: Option<u32>,
+    environment: Vec<(&'static str, &'static str)>,
     failpoint: Option<String>,
 }
 
@@ -80,8 +81,14 @@ impl Server {
             child: None,
             notices: None,
             user: None,
+            environment: Vec::new(),
             failpoint: None,
         }
+    }
+
+    /// From its next start on.
+    pub fn give(&mut self, environment: &[(&'static str, &'static str)]) {
+        self.environment.extend_from_slice(environment);
     }
 
     #[must_use]
@@ -163,6 +170,7 @@ impl Server {
         }
         let child = command
             .args(&self.arguments)
+            .envs(self.environment.iter().copied())
             .env("PATH", command::path_with_sbin())
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
@@ -357,6 +365,8 @@ pub struct SplitOptions {
     /// `None`: as long as the lease.
     pub delegation_recall_seconds: Option<u32>,
     pub nfsv3: bool,
+    /// Of the metadata server.
+    pub environment: Vec<(&'static str, &'static str)>,
 }
 
 pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Split> {
@@ -403,6 +413,7 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
         head,
     };
     split.export(exports)?;
+    split.mds.give(&options.environment);
     split.mds.start()?;
     Ok(split)
 }

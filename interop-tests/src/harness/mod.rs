@@ -13,3 +13,4 @@ pub mod lab;
 pub mod metrics;
 pub mod net;
 pub mod sandbox;
+pub mod seaweed;

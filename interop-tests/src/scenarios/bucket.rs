@@ -1,22 +1,20 @@
-//! A bucket of an S3 server that is there already, shown in the mount and cached by a data server:
-//! `HEADRACE_S3_SERVER` names a program that is called with an address and a folder, serves the bucket `lake`
-//! there, and has put `there/before.txt` in it. The keys are those of the environment.
+//! A bucket of SeaweedFS with an object that another client put there, shown in the mount and cached by a data
+//! server: read, changed, and overwritten while it is open.
 
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddrV4;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
-use crate::harness::headrace::{self, Server, Serves, SplitOptions, data_server_metrics};
+use crate::harness::headrace::{self, SplitOptions, data_server_metrics};
 use crate::harness::lab::{Lab, MINUTE, mount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net;
+use crate::harness::seaweed::Seaweed;
 
-const PORT: u16 = 8333;
+const BUCKET: &str = "lake";
 
 const WORK: &str = r#"
 set -e
@@ -65,23 +63,9 @@ cmp /run/new elsewhere/moved
 const MIB: f64 = 1048576.0;
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
-    let program =
-        std::env::var("HEADRACE_S3_SERVER").context("HEADRACE_S3_SERVER names no program")?;
-    let folder = lab.state.join("s3");
-    fs::create_dir_all(&folder)?;
-    let listens = SocketAddrV4::new(net::MDS, PORT);
-    let arguments = vec![listens.to_string(), folder.display().to_string()];
-    let mut s3 = Server::new(
-        "s3",
-        Path::new(&program),
-        arguments,
-        Serves::At(listens),
-        &lab.state,
-    );
-    s3.start()?;
-    let bucket = format!(
-        "[[backend]]\nname = \"lake\"\nkind = \"s3\"\nbucket = \"lake\"\nendpoint = \"http://{listens}\"\nregion = \"us-east-1\"\n"
-    );
+    let mut s3 = Seaweed::start(&lab.cache, &lab.state, net::MDS, BUCKET)?;
+    s3.put(BUCKET, "there/before.txt", b"put by another\n")?;
+    let bucket = s3.backend("lake", BUCKET);
     let exports = format!(
         "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
          {bucket}cache = \"ds0\"\n\n\
@@ -95,6 +79,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
             exports,
             lease_seconds: 10,
             grace_seconds: 10,
+            environment: Seaweed::environment().to_vec(),
             ..SplitOptions::default()
         },
     )?;
@@ -103,6 +88,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let file = fs::OpenOptions::new().append(true).open("/run/ds0/ds.toml");
     file.and_then(|mut file| file.write_all(bucket.as_bytes()))
         .context("the data server's configuration is written on")?;
+    data_server.give(&Seaweed::environment());
     data_server.start()?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
@@ -113,9 +99,13 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         counted.sum("headrace_cache_read_bytes_total", &[]),
         counted.sum("headrace_cache_fetched_bytes_total", &[]),
     );
-    anyhow::ensure!(
+    ensure!(
         read >= 40.0 * MIB && fetched <= 70.0 * MIB,
         "{read} bytes were read at the data server, and {fetched} fetched for it"
+    );
+    ensure!(
+        s3.get(BUCKET, "f")? == b"min",
+        "another client of the bucket sees other bytes"
     );
     s3.still_runs()?;
     split.mds.still_runs()?;

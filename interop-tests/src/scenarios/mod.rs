@@ -108,16 +108,13 @@ pub const ALL: &[Scenario] = &[
             script::run,
         )
     },
-    Scenario {
-        only_by_name: true,
-        ..scenario(
-            "bucket",
-            "a bucket of the S3 server that HEADRACE_S3_SERVER starts, read and changed through the mount",
-            Kernels::Each,
-            10,
-            bucket::run,
-        )
-    },
+    scenario(
+        "bucket",
+        "a bucket of SeaweedFS, read and changed through the mount, and read at a data server that caches it",
+        Kernels::Newest,
+        10,
+        bucket::run,
+    ),
     Scenario {
         only_by_name: true,
         ..scenario(
