@@ -1,10 +1,13 @@
 //! The demo: what a newcomer sees Headrace do, ending in a table. It holds only if every step held.
 
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use elsewhere::{Elsewhere, Way, print_ways};
 
 use crate::Places;
 use crate::harness::bytes::{human, megabytes_per_second};
@@ -15,9 +18,9 @@ use crate::harness::kernels::Kernel;
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, unmount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net::{self, Clients, Traffic};
+use crate::harness::seaweed::Seaweed;
 use crate::scenarios::Verdict;
 use crate::scenarios::crash::{Left, end_load, start_load, tell_deaths};
-use crate::scenarios::junction::Filer;
 use crate::scenarios::{fio, tree};
 
 /// The name by which the runner knows it.
@@ -121,17 +124,21 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
     if native {
         clients.push((Box::new(Native::new(&places.cache)?), net::MDS));
     }
-    say("starting a filer, NFS-Ganesha, with files that were there before");
-    let mut filer = Filer::start(&lab)?;
+    say(
+        "starting a filer, NFS-Ganesha, and an S3 server, SeaweedFS, with files that were there before",
+    );
+    let mut elsewhere = Elsewhere::start(&lab)?;
     say("starting one metadata server and three data servers, each a process");
     let mut split = headrace::split(
         &lab.headrace,
         &lab.state,
         &SplitOptions {
             own_data_servers: DATA_SERVERS,
-            exports: filer.exports(),
+            exports: elsewhere.exports(),
             lease_seconds: 8,
             grace_seconds: 8,
+            cached: elsewhere.lake.cached(),
+            environment: Seaweed::environment().to_vec(),
             ..SplitOptions::default()
         },
     )?;
@@ -161,18 +168,22 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
     let mut operations = Operations::default();
     let survived = metadata_server_dies(&mut split, &mut operations, &mut clients)?;
     let all = lab.net.traffic()?.since(&begun);
-    let shown = existing_export(&lab, &mut filer, native, &mut clients)?;
+    let shown = elsewhere.read(&lab, native, &mut clients)?;
     if native {
         print_own_counts(&speed, operations.sum()?, &mut clients)?;
     } else {
         print_table(&all, &speed, operations.sum()?, &mut clients)?;
     }
+    let own = Way::of_own_files(&speed, native);
+    print_ways(&[&[own], &shown.ways[..]].concat(), native);
     println!("  source tree      {copied}; {compared}: equal");
     println!(
         "  fio verify       crc32c, 1 MiB and 4 KiB, direct and buffered, by both clients: held"
     );
     println!("  kill -9          {survived}");
-    println!("  existing export  {shown}");
+    for line in &shown.said {
+        println!("  {line}");
+    }
     println!("  time             {:.0} s", clock::elapsed().as_secs_f64());
     // Of the network's bytes, where clients and servers are two machines; and of the servers' own.
     let on_the_network = (!native).then(|| speed.traffic.bypass_share());
@@ -195,35 +206,6 @@ pub fn run(native: bool, places: &Places, kernels: &[Kernel]) -> Result<Verdict>
         data_server.stop(MINUTE)?;
     }
     Ok(Verdict::Held(vec!["everything held".to_owned()]))
-}
-
-/// Each client reads what a filer had before, in the same mount.
-fn existing_export(
-    lab: &Lab,
-    filer: &mut Filer,
-    native: bool,
-    clients: &mut [(Box<dyn Client>, Ipv4Addr)],
-) -> Result<String> {
-    let mut said = Vec::new();
-    for (client, address) in clients.iter_mut() {
-        client.sh(
-            &format!("[ \"$(cat {MOUNT}/projects/team/latest)\" = 'note 7' ]"),
-            MINUTE,
-        )?;
-        // The bytes of one machine with itself aren't counted.
-        let share = if native {
-            "byte for byte".to_owned()
-        } else {
-            let share = filer.read_directly(lab, client.as_mut(), *address)?;
-            format!("{:.2} % directly", 100.0 * share)
-        };
-        said.push(format!("Linux {}: {share}", client.release()));
-    }
-    filer.still_runs()?;
-    Ok(format!(
-        "64 MiB of NFS-Ganesha's read at /projects ({})",
-        said.join("; ")
-    ))
 }
 
 /// All clients at once write and read large files, each of its own; how fast, and where the bytes went.

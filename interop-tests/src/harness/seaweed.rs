@@ -3,6 +3,9 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aws_sdk_s3::Client;
@@ -119,6 +122,47 @@ impl Seaweed {
             let got = self.client.get_object().bucket(bucket).key(key).send();
             let got = got.await.with_context(|| format!("getting {key}"))?;
             Ok(got.body.collect().await?.to_vec())
+        })
+    }
+
+    /// The whole object by ranges of `part_bytes`, `at_once` of them at a time: its bytes, and how long that took.
+    pub fn get_in_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        at_once: usize,
+        part_bytes: u64,
+    ) -> Result<(u64, Duration)> {
+        self.runtime.block_on(async {
+            let head = self.client.head_object().bucket(bucket).key(key).send();
+            let size = head.await?.content_length().unwrap_or(0) as u64;
+            let begun = Instant::now();
+            let next = Arc::new(AtomicU64::new(0));
+            let mut getters = tokio::task::JoinSet::new();
+            for _ in 0..at_once {
+                let (client, next) = (self.client.clone(), Arc::clone(&next));
+                let (bucket, key) = (bucket.to_owned(), key.to_owned());
+                getters.spawn(async move {
+                    let mut bytes = 0;
+                    loop {
+                        let from = next.fetch_add(part_bytes, Relaxed);
+                        if from >= size {
+                            return anyhow::Ok(bytes);
+                        }
+                        let range = format!("bytes={from}-{}", from + part_bytes - 1);
+                        let get = client.get_object().bucket(&bucket).key(&key).range(range);
+                        let mut body = get.send().await?.body;
+                        while let Some(piece) = body.try_next().await? {
+                            bytes += piece.len() as u64;
+                        }
+                    }
+                });
+            }
+            let mut bytes = 0;
+            while let Some(got) = getters.join_next().await {
+                bytes += got??;
+            }
+            Ok((bytes, begun.elapsed()))
         })
     }
 

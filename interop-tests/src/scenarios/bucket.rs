@@ -1,11 +1,9 @@
 //! A bucket of SeaweedFS with an object that another client put there, shown in the mount and cached by a data
 //! server: read, changed, and overwritten while it is open.
 
-use std::fs;
-use std::io::Write as _;
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::Verdict;
 use crate::harness::headrace::{self, SplitOptions, data_server_metrics};
@@ -14,7 +12,35 @@ use crate::harness::metrics::Scrape;
 use crate::harness::net;
 use crate::harness::seaweed::Seaweed;
 
-const BUCKET: &str = "lake";
+pub const BUCKET: &str = "lake";
+
+pub const EXPORT_OF_ALL: &str =
+    "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n";
+
+/// SeaweedFS with a bucket that appears at `/lake`, and that data server 0 caches.
+pub struct Lake {
+    pub s3: Seaweed,
+}
+
+impl Lake {
+    pub fn start(lab: &Lab, address: Ipv4Addr) -> Result<Self> {
+        let s3 = Seaweed::start(&lab.cache, &lab.state, address, BUCKET)?;
+        Ok(Self { s3 })
+    }
+
+    /// What the data server's file says of it.
+    pub fn cached(&self) -> String {
+        self.s3.backend("lake", BUCKET)
+    }
+
+    /// What the metadata server's file says of it.
+    pub fn tables(&self) -> String {
+        format!(
+            "{}cache = \"ds0\"\n\n[[junction]]\npath = \"/lake\"\nbackend = \"lake\"\n",
+            self.cached()
+        )
+    }
+}
 
 const WORK: &str = r#"
 set -e
@@ -63,33 +89,22 @@ cmp /run/new elsewhere/moved
 const MIB: f64 = 1048576.0;
 
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
-    let mut s3 = Seaweed::start(&lab.cache, &lab.state, net::MDS, BUCKET)?;
-    s3.put(BUCKET, "there/before.txt", b"put by another\n")?;
-    let bucket = s3.backend("lake", BUCKET);
-    let exports = format!(
-        "[[export]]\npath = \"/\"\nclients = \"10.99.0.0/24\"\nsquash = \"none\"\n\n\
-         {bucket}cache = \"ds0\"\n\n\
-         [[junction]]\npath = \"/lake\"\nbackend = \"lake\"\n"
-    );
+    let mut lake = Lake::start(lab, net::MDS)?;
+    lake.s3
+        .put(BUCKET, "there/before.txt", b"put by another\n")?;
     let mut split = headrace::split(
         &lab.headrace,
         &lab.state,
         &SplitOptions {
             own_data_servers: 1,
-            exports,
+            exports: format!("{EXPORT_OF_ALL}{}", lake.tables()),
             lease_seconds: 10,
             grace_seconds: 10,
+            cached: lake.cached(),
             environment: Seaweed::environment().to_vec(),
             ..SplitOptions::default()
         },
     )?;
-    let data_server = &mut split.data_servers[0];
-    data_server.stop(Duration::from_secs(20))?;
-    let file = fs::OpenOptions::new().append(true).open("/run/ds0/ds.toml");
-    file.and_then(|mut file| file.write_all(bucket.as_bytes()))
-        .context("the data server's configuration is written on")?;
-    data_server.give(&Seaweed::environment());
-    data_server.start()?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
     client.sh(WORK, MINUTE * 5)?;
@@ -104,10 +119,10 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         "{read} bytes were read at the data server, and {fetched} fetched for it"
     );
     ensure!(
-        s3.get(BUCKET, "f")? == b"min",
+        lake.s3.get(BUCKET, "f")? == b"min",
         "another client of the bucket sees other bytes"
     );
-    s3.still_runs()?;
+    lake.s3.still_runs()?;
     split.mds.still_runs()?;
     Ok(Verdict::Held(vec![
         "read, written, renamed and removed in a bucket that was there".to_owned(),

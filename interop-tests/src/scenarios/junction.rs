@@ -20,7 +20,7 @@ use crate::harness::net;
 
 /// The filer's place on the network, beside the data servers.
 const FILER: u8 = 5;
-const LARGE_MIB: u64 = 64;
+pub const LARGE_MIB: u64 = 64;
 const USER: u32 = 1001;
 
 /// A tree that somebody left there long before this server came.
@@ -91,19 +91,40 @@ impl Filer {
         )
     }
 
-    /// A client reads the large file as its owner: the share of the bytes that came straight from the filer.
-    pub fn read_directly(&self, lab: &Lab, client: &mut dyn Client, from: Ipv4Addr) -> Result<f64> {
+    /// Before a command: as the owner of what the filer had before.
+    pub fn as_owner() -> String {
+        format!("setpriv --reuid {USER} --regid {USER} --clear-groups")
+    }
+
+    /// Mounts it by NFSv3, without Headrace.
+    pub fn plain_mount(&self, place: &str) -> String {
+        format!(
+            "mkdir -p {place} && mount -t nfs -o vers=3,nolock,proto=tcp,port=2049,mountport=20048,mountproto=tcp {}:{} {place}",
+            self.address,
+            self.folder.display()
+        )
+    }
+
+    /// A client reads the large file as its owner.
+    pub fn read(&self, client: &mut dyn Client) -> Result<()> {
         let large = self.folder.join("large").display().to_string();
         let sum = command::run("sha256sum", &[&large])?;
         let sum = sum.split(' ').next().context("a sum")?;
-        let before = lab.net.traffic()?;
         let read = client.sh(
             &format!(
-                "echo 3 >/proc/sys/vm/drop_caches && setpriv --reuid {USER} --regid {USER} --clear-groups sha256sum {MOUNT}/projects/large"
+                "echo 3 >/proc/sys/vm/drop_caches && {} sha256sum {MOUNT}/projects/large",
+                Self::as_owner()
             ),
             MINUTE,
         )?;
         ensure!(read.starts_with(sum), "other bytes were read: {read}");
+        Ok(())
+    }
+
+    /// The same: the share of the bytes that came straight from the filer.
+    pub fn read_directly(&self, lab: &Lab, client: &mut dyn Client, from: Ipv4Addr) -> Result<f64> {
+        let before = lab.net.traffic()?;
+        self.read(client)?;
         let moved = lab.net.traffic()?.since(&before);
         let direct = moved
             .sum(|c| *c.server.ip() == self.address && *c.client.ip() == from)
@@ -125,7 +146,7 @@ impl Filer {
     }
 }
 
-fn beside(lab: &Lab, filer: &Filer) -> Result<Split> {
+pub fn beside(lab: &Lab, filer: &Filer) -> Result<Split> {
     beside_with(lab, filer, false)
 }
 

@@ -1,7 +1,7 @@
 //! The scenarios, each a story that a user would recognise. What they share is in `harness`.
 
 mod basic;
-mod bucket;
+pub mod bucket;
 mod bypass;
 pub mod crash;
 mod delegations;
