@@ -36,6 +36,9 @@ enum Verb {
         /// Keep the folders of scenarios that passed
         #[arg(long)]
         keep: bool,
+        /// How many scenarios are under way at the same time
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        at_once: u8,
         /// What random scenarios draw from; a run tells its own
         #[arg(long)]
         seed: Option<u64>,
@@ -154,6 +157,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             names,
             kernel,
             keep,
+            at_once,
             seed,
             summary,
             places,
@@ -161,6 +165,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             names,
             kernel,
             keep,
+            at_once,
             seed,
             summary,
             places,

@@ -1,12 +1,15 @@
-//! Starts each scenario in a sandbox, with a time limit, and counts what came of it.
+//! Starts each scenario in a sandbox, with a time limit, some at the same time, and counts what came of them.
 
+use std::cmp::Reverse;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 
 use crate::Places;
@@ -24,6 +27,8 @@ pub struct Wanted {
     pub names: Vec<String>,
     pub kernel: String,
     pub keep: bool,
+    /// So many scenarios are under way.
+    pub at_once: u8,
     pub seed: Option<u64>,
     pub summary: Option<PathBuf>,
     pub places: Places,
@@ -50,17 +55,43 @@ pub fn run(wanted: &Wanted) -> Result<ExitCode> {
     let all = kernels::all(&wanted.places.cache)?;
     let chosen = kernels::choose(&all, &wanted.kernel)?;
     let selected = select(&wanted.names)?;
-    let mut results = Vec::new();
+    let mut runs: Vec<(&Scenario, &Kernel)> = Vec::new();
     for scenario in selected {
         let kernels: &[Kernel] = match scenario.kernels {
             Kernels::Each => &chosen,
             Kernels::Newest => &chosen[chosen.len() - 1..],
         };
-        for kernel in kernels {
-            results.push(run_one(scenario, kernel, wanted)?);
-        }
+        runs.extend(kernels.iter().map(|kernel| (scenario, kernel)));
     }
-    report(&results, wanted)
+    if wanted.at_once > 1 {
+        // Who takes longest begins, so that nobody is left to run alone in the end.
+        runs.sort_by_key(|(scenario, _)| Reverse(scenario.limit_minutes));
+    }
+    report(&run_all(&runs, wanted)?, wanted)
+}
+
+/// In the order of `runs`, whichever ended first.
+fn run_all(runs: &[(&Scenario, &Kernel)], wanted: &Wanted) -> Result<Vec<Ended>> {
+    let next = Mutex::new(runs.iter().enumerate());
+    let take = || next.lock().ok()?.next();
+    let mut results = thread::scope(|scope| {
+        let work = || {
+            let mut ended = Vec::new();
+            while let Some((number, (scenario, kernel))) = take() {
+                ended.push((number, run_one(scenario, kernel, wanted)?));
+            }
+            Ok(ended)
+        };
+        let workers: Vec<_> = (0..wanted.at_once).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            let ended: Result<Vec<_>> = worker.join().map_err(|_| anyhow!("a runner died"))?;
+            all.extend(ended?);
+        }
+        Ok::<_, anyhow::Error>(all)
+    })?;
+    results.sort_by_key(|(number, _)| *number);
+    Ok(results.into_iter().map(|(_, ended)| ended).collect())
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
@@ -87,7 +118,22 @@ fn run_one(scenario: &Scenario, kernel: &Kernel, wanted: &Wanted) -> Result<Ende
         .join(format!("{}-{}", scenario.name, kernel.release));
     let begun = Instant::now();
     let limit = Duration::from_mins(u64::from(scenario.limit_minutes));
-    let status = in_sandbox(scenario.name, &kernel.release, wanted.seed, &places, limit)?;
+    let mut command = command_of(scenario.name, &kernel.release, wanted.seed, &places)?;
+    let status = if wanted.at_once > 1 {
+        let mut child = command.stdout(Stdio::piped()).spawn().context(NO_SANDBOX)?;
+        thread::scope(|scope| {
+            if let Some(told) = child.stdout.take() {
+                scope.spawn(|| {
+                    for line in BufReader::new(told).lines().map_while(Result::ok) {
+                        println!("{title}: {line}");
+                    }
+                });
+            }
+            wait(&mut child, limit)
+        })?
+    } else {
+        wait(&mut command.spawn().context(NO_SANDBOX)?, limit)?
+    };
     let ended = Ended {
         title,
         code: status.and_then(|status| status.code()),
@@ -109,14 +155,10 @@ fn run_one(scenario: &Scenario, kernel: &Kernel, wanted: &Wanted) -> Result<Ende
     Ok(ended)
 }
 
-/// Gives no status when the time was over.
-fn in_sandbox(
-    name: &str,
-    release: &str,
-    seed: Option<u64>,
-    places: &Places,
-    limit: Duration,
-) -> Result<Option<ExitStatus>> {
+const NO_SANDBOX: &str = "cannot start a sandbox (packages util-linux, iproute2)";
+
+/// In a folder of its own that holds nothing yet.
+fn command_of(name: &str, release: &str, seed: Option<u64>, places: &Places) -> Result<Command> {
     if places.state.exists() {
         fs::remove_dir_all(&places.state)
             .with_context(|| format!("removing {} of an earlier run", places.state.display()))?;
@@ -128,18 +170,17 @@ fn in_sandbox(
     if let Some(seed) = seed {
         command.args(["--seed", &seed.to_string()]);
     }
-    let mut child = command
+    command
         .arg("--cache")
         .arg(&places.cache)
         .arg("--headrace")
         .arg(&places.headrace)
         .arg("--state")
-        .arg(&places.state)
-        .spawn()
-        .context("cannot start a sandbox (packages util-linux, iproute2)")?;
-    wait(&mut child, limit)
+        .arg(&places.state);
+    Ok(command)
 }
 
+/// Gives no status when the time was over.
 fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
@@ -229,7 +270,8 @@ pub fn inside(name: &str, release: &str, seed: Option<u64>, places: &Places) -> 
 pub fn demo(native: bool, places: &Places) -> Result<ExitCode> {
     let kind = if native { "native" } else { "guests" };
     let limit = Duration::from_mins(15);
-    match in_sandbox(demo::NAME, kind, None, places, limit)? {
+    let mut command = command_of(demo::NAME, kind, None, places)?;
+    match wait(&mut command.spawn().context(NO_SANDBOX)?, limit)? {
         Some(status) if status.success() => {
             let _ = fs::remove_dir_all(&places.state);
             Ok(ExitCode::SUCCESS)

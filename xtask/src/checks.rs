@@ -79,7 +79,7 @@ pub fn run(workspace: &Workspace) -> Result<ExitCode> {
     tally.check("fuzz targets", || fuzz::all(workspace, fuzz::CI_INPUTS));
     tally.check("real Linux kernels", || {
         interop::build(workspace, Build::Checked)?;
-        Ok(interop::run(workspace, &[], "all", false, None)?.1)
+        Ok(interop::run(workspace, &interop::Options::of_ci())?.1)
     });
     println!();
     for line in &tally.lines {

@@ -46,22 +46,53 @@ pub fn list(workspace: &Workspace) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn run(
-    workspace: &Workspace,
-    names: &[String],
-    kernel: &str,
+#[derive(clap::Args)]
+pub struct Options {
+    pub names: Vec<String>,
+    /// all, old, new, or the beginning of a release: 6.1
+    #[arg(long, default_value = "all")]
+    kernel: String,
+    /// Keep logs and data of scenarios that passed
+    #[arg(long)]
     keep: bool,
+    /// How many scenarios are under way at the same time
+    #[arg(long, default_value_t = 1)]
+    at_once: u8,
+    /// Run a random scenario again as it was run with this seed
+    #[arg(long)]
     seed: Option<u64>,
-) -> Result<(ExitCode, Counts)> {
+    /// Name the scenarios and end
+    #[arg(long)]
+    pub list: bool,
+}
+
+impl Options {
+    /// All that CI runs. Two of them share a machine well: much of their time is waited for leases, graces and boots.
+    pub fn of_ci() -> Self {
+        Self {
+            names: Vec::new(),
+            kernel: "all".to_owned(),
+            keep: false,
+            at_once: 2,
+            seed: None,
+            list: false,
+        }
+    }
+}
+
+pub fn run(workspace: &Workspace, options: &Options) -> Result<(ExitCode, Counts)> {
     fs::create_dir_all(workspace.state())?;
     let summary = workspace.state().join("summary.json");
     let mut command = scenarios(workspace, Build::Checked, "run")?;
-    command.args(names).args(["--kernel", kernel]);
+    command
+        .args(&options.names)
+        .args(["--kernel", &options.kernel]);
+    command.args(["--at-once", &options.at_once.to_string()]);
     command.arg("--summary").arg(&summary);
-    if keep {
+    if options.keep {
         command.arg("--keep");
     }
-    if let Some(seed) = seed {
+    if let Some(seed) = options.seed {
         command.args(["--seed", &seed.to_string()]);
     }
     let status = shell::status(&mut command)?;

@@ -43,21 +43,7 @@ enum Verb {
     /// Runs everything that CI runs (under 60 minutes)
     Test,
     /// Runs scenarios under real Linux kernels; all of them when none is named
-    Interop {
-        names: Vec<String>,
-        /// all, old, new, or the beginning of a release: 6.1
-        #[arg(long, default_value = "all")]
-        kernel: String,
-        /// Keep logs and data of scenarios that passed
-        #[arg(long)]
-        keep: bool,
-        /// Run a random scenario again as it was run with this seed
-        #[arg(long)]
-        seed: Option<u64>,
-        /// Name the scenarios and end
-        #[arg(long)]
-        list: bool,
-    },
+    Interop(interop::Options),
     /// Measures Headrace, beside what the disk gives and, where you name one, beside another commit
     #[command(
         after_help = "Examples:\n  cargo xtask bench --quick create stat\n  cargo xtask bench --against HEAD~1 read-4k"
@@ -100,18 +86,11 @@ fn obey(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Demo { native } => interop::demo(&workspace, native),
         Verb::Test => checks::run(&workspace),
-        Verb::Interop { list: true, .. } => interop::list(&workspace),
-        Verb::Interop {
-            names,
-            kernel,
-            keep,
-            seed,
-            list: false,
-        } => {
+        Verb::Interop(options) if options.list => interop::list(&workspace),
+        Verb::Interop(options) => {
             provision::provide(&workspace, For::Tests)?;
             interop::build(&workspace, Build::Checked)?;
-            let (code, _) = interop::run(&workspace, &names, &kernel, keep, seed)?;
-            Ok(code)
+            Ok(interop::run(&workspace, &options)?.0)
         }
         Verb::Bench(options) => bench::run(&workspace, &options),
         Verb::Fuzz { inputs } => fuzz::run(&workspace, inputs),
