@@ -161,6 +161,8 @@ enum Kind {
     Disk,
     Held,
     Clients,
+    /// By the name of its scenario.
+    Elsewhere(&'static str),
 }
 
 impl Case {
@@ -169,6 +171,9 @@ impl Case {
         match (&self.kind, &side.kind) {
             (Kind::Names(work), SideKind::Ganesha(Names::Durable)) if work.changes_names() => None,
             (Kind::Clients, _) => None,
+            (Kind::Elsewhere(_), SideKind::Ganesha(_)) => Some(Absent::Because(
+                "the case has what it is measured beside in itself",
+            )),
             (_, SideKind::Ganesha(Names::Durable)) => Some(Absent::AsTheOther),
             (Kind::Names(Work::Layout { .. }) | Kind::Held, SideKind::Ganesha(_)) => Some(
                 Absent::Because("its back end for local folders gives no layouts"),
@@ -186,7 +191,7 @@ impl Case {
     }
 
     pub fn wants_kernels(&self) -> bool {
-        matches!(self.kind, Kind::Clients)
+        matches!(self.kind, Kind::Clients | Kind::Elsewhere(_))
     }
 
     pub fn run<'a>(&'a self, place: Place<'a>) -> BoxFuture<'a, Result<Sample>> {
@@ -197,6 +202,7 @@ impl Case {
             Kind::Disk => Box::pin(disk::run(place)),
             Kind::Held => Box::pin(held::run(place)),
             Kind::Clients => Box::pin(clients::run(place)),
+            Kind::Elsewhere(scenario) => Box::pin(clients::elsewhere(scenario, place)),
         }
     }
 
@@ -208,7 +214,7 @@ impl Case {
                 None => Ok(Vec::new()),
             },
             Kind::Data(transfer) => data::bounds(*transfer, place),
-            Kind::Memory | Kind::Disk | Kind::Held => Ok(Vec::new()),
+            Kind::Memory | Kind::Disk | Kind::Held | Kind::Elsewhere(_) => Ok(Vec::new()),
             Kind::Clients => clients::bounds(place).await,
         }
     }
@@ -311,5 +317,15 @@ pub const ALL: &[Case] = &[
         name: "clients",
         what: "fio on one and two real kernels as clients, beside a plain NFSv3 mount of a data server and three data servers",
         kind: Kind::Clients,
+    },
+    Case {
+        name: "filer",
+        what: "fio on a file of NFS-Ganesha's, through the namespace and by a plain NFSv3 mount of it, one real kernel",
+        kind: Kind::Elsewhere("measure-filer"),
+    },
+    Case {
+        name: "bucket",
+        what: "READ of 1 MiB of a bucket's object at the data server that caches it: cached, and for the first time; beside a file of its own, and the SDK's GETs",
+        kind: Kind::Elsewhere("measure-bucket"),
     },
 ];

@@ -51,7 +51,7 @@ pub struct Options {
     /// Measure although something isn't as durable as by default; the report tells what
     #[arg(long)]
     not_default: bool,
-    /// Folder that `cargo xtask provision` filled: kernels, for the case `clients`
+    /// Folder that `cargo xtask provision` filled: kernels and an S3 server, for the cases `clients`, `filer` and `bucket`
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Already in a sandbox

@@ -42,9 +42,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether the case is asked for that has kernels as clients: by its name, or among all.
+    /// Whether a case is asked for that wants kernels, or what is provided with them: by its name, or among all.
     fn boots_kernels(&self) -> bool {
-        let named = |name: &String| name == "clients";
+        let named = |name: &String| matches!(name.as_str(), "clients" | "filer" | "bucket");
         let asked = self.names.is_empty() || self.names.iter().any(named);
         asked && !self.quick && !self.alone && !self.list
     }

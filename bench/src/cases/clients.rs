@@ -46,6 +46,14 @@ pub async fn bounds(place: Place<'_>) -> Result<Vec<(&'static str, Sample)>> {
     ])
 }
 
+/// What others keep, read through the namespace and without it: one scenario measures both in turn.
+pub async fn elsewhere(name: &str, place: Place<'_>) -> Result<Sample> {
+    let Kind::Headrace { program, .. } = &place.side.kind else {
+        anyhow::bail!("{name} is measured on headrace alone");
+    };
+    scenario(name, program, place).await
+}
+
 async fn scenario(name: &str, headrace: &Path, place: Place<'_>) -> Result<Sample> {
     let kernels = place.kernels.context("real kernels want --cache")?;
     let folder = tempfile::tempdir_in(place.disk.canonicalize()?)?;

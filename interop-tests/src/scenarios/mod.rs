@@ -165,6 +165,26 @@ pub const ALL: &[Scenario] = &[
             measure::plain,
         )
     },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-filer",
+            "rate of fio on a filer's file, through the namespace and by a plain mount of the filer",
+            Kernels::Newest,
+            20,
+            measure::elsewhere::filer,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-bucket",
+            "rate of an object at the data server that caches it, beside its own files and beside the bucket",
+            Kernels::Newest,
+            20,
+            measure::elsewhere::bucket,
+        )
+    },
     // Minutes of making names: more than each run should take.
     Scenario {
         only_by_name: true,
