@@ -13,8 +13,8 @@ use crate::names::token;
 use crate::offered::Offered;
 use crate::parts;
 use crate::rename::{Intent, Renames};
-use crate::rows::{split, text};
-use crate::upload::UPLOAD;
+use crate::untold::Untold;
+use crate::uploads::{Left, Uploads};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -168,7 +168,7 @@ pub struct Attached {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    #[error("{0}")]
+    #[error(transparent)]
     Bucket(#[from] TreeError),
     #[error("state folder {folder}: {source}", folder = folder.display())]
     Folder { folder: PathBuf, source: io::Error },
@@ -222,7 +222,8 @@ impl S3Mirror {
             why: error.to_string(),
         };
         let left = ids.intents().map_err(store)?;
-        let mirror = Arc::new(Mirror {
+        let mirror = Arc::new_cyclic(|this| Mirror {
+            this: this.clone(),
             bucket,
             prefix,
             ids: Arc::new(ids),
@@ -235,6 +236,9 @@ impl S3Mirror {
             spools: Mutex::default(),
             lost: Lost::default(),
             renames: Renames::default(),
+            uploads: Uploads::default(),
+            untold: Untold::default(),
+            denial_told: Mutex::default(),
             names: Arc::default(),
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
@@ -346,18 +350,14 @@ impl Mirror {
                 renames.push((number, intent));
                 continue;
             }
-            let upload = split::<3>(&row).filter(|[kind, ..]| *kind == UPLOAD);
-            let upload = upload.and_then(|[_, key, id]| Some((text(key)?, text(id)?)));
-            let Some((key, id)) = upload else {
+            let Some(left) = Left::from_bytes(&row) else {
                 return Err(AttachError::Store {
                     folder: self.state.clone(),
                     why: "what was under way can't be read".into(),
                 });
             };
             if self.read_only.is_none() {
-                self.bucket.abort_upload(&key, &id).await?;
-                self.store(move |ids| ids.end_intent(number)).await?;
-                aborted += 1;
+                aborted += self.end_left(number, &left).await?;
             }
         }
         if renames.is_empty() || self.read_only.is_some() {

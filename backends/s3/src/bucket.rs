@@ -8,6 +8,8 @@ use crate::failure::failure;
 use crate::meta::Metadata;
 use crate::parts;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, Length};
 use aws_sdk_s3::types::{
@@ -387,7 +389,7 @@ impl Bucket {
         }
     }
 
-    /// Its id.
+    /// Its id. Not tried again by itself: each try may make one.
     pub(crate) async fn begin_upload(
         &self,
         key: &str,
@@ -407,12 +409,36 @@ impl Bucket {
             .set_content_encoding(dress.content_encoding.clone())
             .set_content_language(dress.content_language.clone())
             .set_storage_class(dress.storage_class.clone())
+            .customize()
+            .config_override(Builder::new().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map_err(|error| failure(&what, &error))?;
         begun
             .upload_id
             .ok_or_else(|| TreeError::new(TreeErrorKind::Broken, format!("{what}: no id")))
+    }
+
+    /// The ids of a key's uploads that aren't ended; `None`: they can't be told, or are too many.
+    pub(crate) async fn uploads(&self, key: &str) -> Result<Option<Vec<String>>, TreeError> {
+        let what = self.what("listing the uploads of", key);
+        let listing = self.client.list_multipart_uploads().bucket(&self.name);
+        let listed = match Box::pin(listing.prefix(key).send()).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                let failure = failure(&what, &error);
+                return match failure.kind {
+                    TreeErrorKind::Denied | TreeErrorKind::Unsupported => Ok(None),
+                    _ => Err(failure),
+                };
+            }
+        };
+        if listed.is_truncated() == Some(true) {
+            return Ok(None);
+        }
+        let uploads = listed.uploads.unwrap_or_default().into_iter();
+        let of_key = uploads.filter(|upload| upload.key() == Some(key));
+        Ok(Some(of_key.filter_map(|upload| upload.upload_id).collect()))
     }
 
     /// A part out of a file of this host, which is read as it is sent.

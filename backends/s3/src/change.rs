@@ -12,10 +12,9 @@ use crate::failure::{come_again, of_disk};
 use crate::key::Kind;
 use crate::meta::{self, Metadata, TOKEN};
 use crate::mirror::{At, Mirror, died, gone, looks_of_marker};
-use crate::names::token;
 use crate::parts;
 use crate::spool::{Spool, Turn, later_than};
-use crate::upload::Upload;
+use crate::uploads::Upload;
 use backend::tree::{NodeChanges, NodeKind, NodeStat, TreeError, TreeErrorKind};
 use backend::{Stability, Written};
 use bytes::Bytes;
@@ -53,8 +52,12 @@ impl Mirror {
         }
     }
 
-    /// The spool, begun with the version that is in the bucket.
-    async fn begun(&self, at: &At) -> Result<(Arc<Spool>, OwnedMutexGuard<Turn>), TreeError> {
+    /// The spool, begun with the version that is in the bucket. `meant`: the one that is to be changed.
+    async fn begun(
+        &self,
+        at: &At,
+        meant: Option<Arc<str>>,
+    ) -> Result<(Arc<Spool>, OwnedMutexGuard<Turn>), TreeError> {
         if at.kind == Kind::Folder {
             return Err(TreeError::new(
                 TreeErrorKind::IsFolder,
@@ -65,7 +68,7 @@ impl Mirror {
         if spool.is_begun() {
             return Ok((spool, turn));
         }
-        let begun = match self.begin(at, &spool).await {
+        let begun = match self.begin(at, &spool, meant).await {
             // Nobody reads what was, once somebody has been told that he wrote.
             Ok(()) => self.withdraw(at.id).await,
             Err(error) => Err(error),
@@ -79,14 +82,25 @@ impl Mirror {
         }
     }
 
-    async fn begin(&self, at: &At, spool: &Arc<Spool>) -> Result<(), TreeError> {
+    async fn begin(
+        &self,
+        at: &At,
+        spool: &Arc<Spool>,
+        meant: Option<Arc<str>>,
+    ) -> Result<(), TreeError> {
         let object = self.bucket.head(&at.key).await?.ok_or_else(gone)?;
         let kind = meta::attributes(&object.meta, &self.defaults, false).kind;
         if kind != NodeKind::Regular {
             return Err(TreeError::new(TreeErrorKind::Invalid, "not a regular file"));
         }
-        let spool = Arc::clone(spool);
-        on_disk(move || spool.begin(object, token())).await
+        let is_ours = self.is_own(&object.meta);
+        let another = meant.filter(|meant| !is_ours && **meant != *object.etag);
+        let (spool, token) = (Arc::clone(spool), self.token());
+        on_disk(move || match another {
+            None => spool.begin(object, token),
+            Some(meant) => spool.begin_in_vain(object, &meant),
+        })
+        .await
     }
 
     fn too_large(&self) -> TreeError {
@@ -115,7 +129,9 @@ impl Mirror {
         let mirror = Arc::clone(self);
         self.carried_out(Box::pin(async move {
             let _names = mirror.names.read().await;
-            let (spool, mut turn) = mirror.begun(&at).await?;
+            // Of what was seen last: with the bytes of another version these would be mixed.
+            let meant = mirror.pins.get(&at.id);
+            let (spool, mut turn) = mirror.begun(&at, meant).await?;
             if count != 0 {
                 let into = Arc::clone(&spool);
                 on_disk(move || into.write(offset, &data)).await?;
@@ -202,7 +218,7 @@ impl Mirror {
         if size > self.largest_file_bytes {
             return Err(self.too_large());
         }
-        let (spool, mut turn) = self.begun(at).await?;
+        let (spool, mut turn) = self.begun(at, None).await?;
         let into = Arc::clone(&spool);
         on_disk(move || into.set_size(size)).await?;
         spool.set_meta(|meta| {
@@ -245,7 +261,7 @@ impl Mirror {
             let ctime = later_than(&object.meta);
             apply(&mut object.meta, object.modified)?;
             meta::put_ctime(&mut object.meta, ctime);
-            object.meta.insert(TOKEN.into(), token());
+            object.meta.insert(TOKEN.into(), self.token());
             match self.replace_meta(&at.key, &object).await {
                 Ok(etag) => {
                     self.pins.insert(at.id, etag.as_str().into());
@@ -255,6 +271,7 @@ impl Mirror {
                 Err(error) if error.kind == TreeErrorKind::Conflict => {
                     let there = self.bucket.head(&at.key).await?.ok_or_else(gone)?;
                     if there.meta.get(TOKEN) == object.meta.get(TOKEN) {
+                        self.pins.insert(at.id, there.etag.as_str().into());
                         return Ok(());
                     }
                 }

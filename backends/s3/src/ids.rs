@@ -187,6 +187,13 @@ impl Ids {
             .ok_or(IdsError::Damaged("a node's row"))
     }
 
+    /// The ids of all nodes.
+    pub(crate) fn all(&self) -> Result<Vec<u64>, IdsError> {
+        let rows = self.nodes.iter();
+        rows.map(|row| number(&row.key()?).ok_or(IdsError::Damaged("a node's id")))
+            .collect()
+    }
+
     /// The key, below the bucket's prefix; a folder's ends in a slash, the root's is empty.
     pub(crate) fn path(&self, id: u64) -> Result<Option<(Kind, String)>, IdsError> {
         let mut parts = Vec::new();
@@ -471,6 +478,14 @@ impl Ids {
         batch.insert(&self.intents, number.to_be_bytes(), bytes);
         batch.commit()?;
         Ok(number)
+    }
+
+    /// Puts another in its place.
+    pub(crate) fn set_intent(&self, number: u64, bytes: &[u8]) -> Result<(), IdsError> {
+        let mut batch = self.batch();
+        batch.insert(&self.intents, number.to_be_bytes(), bytes);
+        batch.commit()?;
+        Ok(())
     }
 
     pub(crate) fn end_intent(&self, number: u64) -> Result<(), IdsError> {

@@ -20,14 +20,18 @@ mod names;
 mod offered;
 mod parts;
 mod read;
+mod records;
 mod rename;
 mod rows;
 mod spool;
 mod tree;
+mod untold;
 mod upload;
+mod uploads;
 mod upstream;
 mod xattrs;
 
 pub use attach::{AttachError, Attached, Keys, Options, S3Mirror, Writers};
 pub use meta::Defaults;
+pub use records::Records;
 pub use upstream::S3Upstream;

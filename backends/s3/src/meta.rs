@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) type Metadata = HashMap<String, String>;
 
 pub(crate) const TOKEN: &str = "headrace-token";
+pub(crate) const CTIME: &str = "ctime";
 pub(crate) const VERIFIER: &str = "headrace-verifier";
 pub(crate) const XATTR: &str = "xattr";
 
@@ -126,7 +127,7 @@ fn time_text(time: Nanos) -> String {
 
 /// When it last changed, where the metadata says.
 pub(crate) fn ctime(meta: &Metadata) -> Option<Nanos> {
-    time_of(meta.get("ctime")?.trim())
+    time_of(meta.get(CTIME)?.trim())
 }
 
 pub(crate) fn mtime(meta: &Metadata) -> Option<Nanos> {
@@ -134,7 +135,7 @@ pub(crate) fn mtime(meta: &Metadata) -> Option<Nanos> {
 }
 
 pub(crate) fn put_ctime(meta: &mut Metadata, ctime: Nanos) {
-    meta.insert("ctime".into(), time_text(ctime));
+    meta.insert(CTIME.into(), time_text(ctime));
 }
 
 pub(crate) fn attributes(meta: &Metadata, defaults: &Defaults, folder: bool) -> Attributes {
@@ -167,7 +168,7 @@ pub(crate) fn attributes(meta: &Metadata, defaults: &Defaults, folder: bool) -> 
         gid: number("gid").unwrap_or(defaults.gid),
         rdev: rdev.unwrap_or_default(),
         mtime: time("mtime"),
-        ctime: time("ctime"),
+        ctime: time(CTIME),
         atime: time("atime"),
     }
 }
@@ -179,7 +180,7 @@ fn put_mode(meta: &mut Metadata, kind: NodeKind, mode: u32) {
 
 pub(crate) fn put_times(meta: &mut Metadata, mtime: Nanos, ctime: Nanos) {
     meta.insert("mtime".into(), time_text(mtime));
-    meta.insert("ctime".into(), time_text(ctime));
+    meta.insert(CTIME.into(), time_text(ctime));
 }
 
 /// What a new node is born with. `owner`: the caller, for what isn't named.

@@ -17,6 +17,8 @@ use crate::meta::{self, Attributes, Defaults, Metadata, TOKEN};
 use crate::offered::Offered;
 use crate::rename::Renames;
 use crate::spool::Spool;
+use crate::untold::Untold;
+use crate::uploads::Uploads;
 use backend::tree::{Node, NodeKind, NodeStat, TreeError, TreeErrorKind};
 use backend::{Nanos, WriteVerifier};
 use bytes::Bytes;
@@ -25,18 +27,22 @@ use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
 use std::hash::Hasher as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const HANDLE_VERSION: u8 = 1;
 /// After this, a folder too large to be looked at whole counts as changed.
 const LARGE_FOLDER_HOLDS: Duration = Duration::from_mins(1);
+/// Of warnings that the bucket refuses this server.
+const DENIAL_TOLD_EACH: Duration = Duration::from_mins(1);
 /// ETags remembered, so that a read needs no look first.
 pub(crate) const PINS: usize = 65_536;
 
 pub(crate) struct Mirror {
+    /// For work that goes on by itself.
+    pub this: Weak<Self>,
     pub bucket: Bucket,
     /// Empty, or ends in a slash.
     pub prefix: String,
@@ -53,11 +59,15 @@ pub(crate) struct Mirror {
     pub spools: Mutex<HashMap<u64, Arc<Spool>>>,
     pub lost: Lost,
     pub renames: Renames,
+    pub uploads: Uploads,
+    pub untold: Untold,
+    /// When the operator was told last that the bucket refuses this server.
+    pub denial_told: Mutex<Option<Instant>>,
     /// Held alone while a folder is renamed, shared by every other change.
     pub names: Arc<tokio::sync::RwLock<()>>,
     pub tasks: TaskTracker,
     pub stopped: CancellationToken,
-    /// The version of each file that was seen last.
+    /// The version of each file that anybody was told of last, or that was put here.
     pub pins: quick_cache::sync::Cache<u64, Arc<str>>,
     /// What clients read at a data server, where one caches.
     pub offered: Option<Offered>,
@@ -172,11 +182,28 @@ impl Mirror {
         work: impl Future<Output = Result<T, TreeError>>,
     ) -> Result<T, TreeError> {
         match tokio::time::timeout(self.deadline, work).await {
-            Ok(done) => done,
+            Ok(done) => {
+                if let Err(error) = &done {
+                    self.warn_of_denial(error);
+                }
+                done
+            }
             Err(_) => Err(come_again(format!(
                 "{}: no answer in time",
                 self.bucket.who
             ))),
+        }
+    }
+
+    /// The caller is told that he may not, and can do nothing about it: it is this server that may not.
+    fn warn_of_denial(&self, error: &TreeError) {
+        if error.kind != TreeErrorKind::Denied {
+            return;
+        }
+        let mut told = self.denial_told.lock();
+        if told.is_none_or(|told| told.elapsed() >= DENIAL_TOLD_EACH) {
+            *told = Some(Instant::now());
+            tracing::warn!("{error}");
         }
     }
 

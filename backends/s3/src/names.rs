@@ -7,10 +7,11 @@
 //! Never here: renames.
 
 use crate::bucket::{Dress, If, Object};
-use crate::failure::of_name;
+use crate::failure::{of_name, of_state};
 use crate::key::{self, Asked, KEY_BYTES, Kind, NameFault};
 use crate::meta::{self, Metadata, TOKEN, VERIFIER};
 use crate::mirror::{At, Found, Mirror, gone, is_blank, looks_of_name, no_entry};
+use crate::untold::{Asking, Change};
 use aws_sdk_s3::primitives::ByteStream;
 use backend::tree::{
     Caller, CreateHow, FolderChange, Make, Node, NodeChanges, NodeKind, TreeError, TreeErrorKind,
@@ -19,7 +20,12 @@ use bytes::Bytes;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedRwLockWriteGuard;
 
+/// Tries to be alone for a moment, and how long between them.
+const TRIES_ALONE: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 /// What a symlink's target can be long.
 const TARGET_BYTES: usize = 4095;
 /// What other tools give a folder's marker.
@@ -44,6 +50,18 @@ fn hex(bytes: [u8; 8]) -> String {
 }
 
 impl Mirror {
+    /// Tells a put of this server from every other, and from those of others.
+    pub(crate) fn token(&self) -> String {
+        format!("{}{}", hex(self.ids.nonce.to_be_bytes()), token())
+    }
+
+    /// Whether this server put it.
+    pub(crate) fn is_own(&self, meta: &Metadata) -> bool {
+        let ours = hex(self.ids.nonce.to_be_bytes());
+        meta.get(TOKEN)
+            .is_some_and(|token| token.starts_with(&ours))
+    }
+
     /// The component of a name that is to be made.
     pub(crate) fn component(folder: &At, kind: Kind, name: &[u8]) -> Result<String, TreeError> {
         let Asked::Either(component) = key::ask(name).map_err(of_name)? else {
@@ -60,15 +78,14 @@ impl Mirror {
         Ok(component)
     }
 
-    /// Puts what isn't there yet. [`TreeErrorKind::Exists`] where it is.
+    /// Puts what isn't there yet, with its token. [`TreeErrorKind::Exists`] where it is.
     async fn put_new(
         &self,
         key: &str,
         body: Bytes,
-        mut meta: Metadata,
+        meta: Metadata,
         dress: Dress,
     ) -> Result<Object, TreeError> {
-        meta.insert(TOKEN.into(), token());
         let size = body.len() as u64;
         let body = ByteStream::from(body);
         let put = self.bucket.put(key, body, size, &meta, &dress, If::Absent);
@@ -96,7 +113,7 @@ impl Mirror {
         mut meta: Metadata,
         condition: If<'_>,
     ) -> Result<(), TreeError> {
-        meta.insert(TOKEN.into(), token());
+        meta.insert(TOKEN.into(), self.token());
         let dress = Dress {
             content_type: Some(FOLDER_TYPE.into()),
             ..Dress::default()
@@ -139,9 +156,18 @@ impl Mirror {
         self.writable()?;
         let owner = (caller.uid, caller.gid);
         let mirror = Arc::clone(self);
-        self.carried_out(Box::pin(async move {
+        let place = (folder.id, name.clone());
+        let (there, by) = (place.clone(), Asking::default());
+        let asking = by.clone();
+        let work = self.carried_out(Box::pin(async move {
             let _names = mirror.names.read().await;
             if let Some((component, found)) = mirror.seek(&folder, &name).await? {
+                let how = match how {
+                    CreateHow::Guarded if mirror.was_made(&there, &found, &by) => {
+                        CreateHow::Unchecked
+                    }
+                    how => how,
+                };
                 return mirror.open(&folder, component, found, how, &born).await;
             }
             let component = Self::component(&folder, Kind::File, &name)?;
@@ -152,6 +178,7 @@ impl Mirror {
             if let CreateHow::Exclusive(verifier) = how {
                 meta.insert(VERIFIER.into(), hex(verifier));
             }
+            mirror.note_made(&there, &mut meta, &by);
             let key = folder.inner(Kind::File, &component);
             let put = mirror
                 .put_new(&key, Bytes::new(), meta, Dress::default())
@@ -176,8 +203,27 @@ impl Mirror {
                 }
                 Err(error) => Err(error),
             }
-        }))
-        .await
+        }));
+        self.telling(&place, asking, work).await
+    }
+
+    /// What is made now is known by its token.
+    fn note_made(&self, place: &(u64, Bytes), meta: &mut Metadata, by: &Asking) {
+        let token = self.token();
+        meta.insert(TOKEN.into(), token.clone());
+        self.untold.note(place, Change::Made(token), by);
+    }
+
+    /// Whether this caller made it, when he came before.
+    fn was_made(&self, place: &(u64, Bytes), found: &Found, by: &Asking) -> bool {
+        let meta = match found {
+            Found::File(object) => Some(&object.meta),
+            Found::Folder(sight) => sight.marker.as_ref().map(|marker| &marker.meta),
+        };
+        meta.and_then(|meta| meta.get(TOKEN)).is_some_and(|token| {
+            let made = Change::Made(token.clone());
+            self.untold.take_over(place, &made, by)
+        })
     }
 
     async fn sized(self: &Arc<Self>, node: Node, size: Option<u64>) -> Result<Node, TreeError> {
@@ -222,7 +268,7 @@ impl Mirror {
             _ => node,
         };
         let row = self.ids.row(folder.id);
-        let row = row.map_err(|error| crate::failure::of_state(&error))?;
+        let row = row.map_err(|error| of_state(&error))?;
         let change = row.map(|row| row.changed).filter(|&changed| changed != 0);
         let change = FolderChange {
             before: change,
@@ -242,14 +288,22 @@ impl Mirror {
         self.writable()?;
         let owner = (caller.uid, caller.gid);
         let mirror = Arc::clone(self);
-        self.carried_out(Box::pin(async move {
+        let place = (folder.id, name.clone());
+        let (there, by) = (place.clone(), Asking::default());
+        let asking = by.clone();
+        let work = self.carried_out(Box::pin(async move {
             let _names = mirror.names.read().await;
             let kind = match what {
                 Make::Folder => Kind::Folder,
                 _ => Kind::File,
             };
-            if mirror.seek(&folder, &name).await?.is_some() {
-                return Err(taken());
+            if let Some((component, found)) = mirror.seek(&folder, &name).await? {
+                if !mirror.was_made(&there, &found, &by) {
+                    return Err(taken());
+                }
+                let looks = looks_of_name(kind, &component);
+                let node = mirror.node(folder.id, component, found).await?;
+                return Ok((node, mirror.touch(folder.id, looks).await?));
             }
             let component = Self::component(&folder, kind, &name)?;
             if !mirror.folder_is_there(&folder.key).await? {
@@ -288,6 +342,7 @@ impl Mirror {
             if let Some((major, minor)) = device {
                 meta::put_device(&mut meta, major, minor);
             }
+            mirror.note_made(&there, &mut meta, &by);
             let key = folder.inner(kind, &component);
             let object = mirror.put_new(&key, body, meta, dress).await?;
             let looks = looks_of_name(kind, &component);
@@ -301,8 +356,8 @@ impl Mirror {
             };
             let node = mirror.node(folder.id, component, found).await?;
             Ok((node, mirror.touch(folder.id, looks).await?))
-        }))
-        .await
+        }));
+        self.telling(&place, asking, work).await
     }
 
     pub(crate) async fn remove(
@@ -312,9 +367,16 @@ impl Mirror {
     ) -> Result<FolderChange, TreeError> {
         self.writable()?;
         let mirror = Arc::clone(self);
-        self.carried_out(Box::pin(async move {
+        let place = (folder.id, name.clone());
+        let (there, by) = (place.clone(), Asking::default());
+        let asking = by.clone();
+        let work = self.carried_out(Box::pin(async move {
             let _names = mirror.names.read().await;
             let Some((component, found)) = mirror.seek(&folder, &name).await? else {
+                mirror.forget_if_gone(&folder, &name)?;
+                if mirror.untold.take_over(&there, &Change::Removed, &by) {
+                    return mirror.touch(folder.id, 0).await;
+                }
                 return Err(if mirror.folder_is_there(&folder.key).await? {
                     no_entry()
                 } else {
@@ -330,19 +392,66 @@ impl Mirror {
                 ));
             }
             mirror.keep_folder(&folder.key).await?;
+            mirror.untold.note(&there, Change::Removed, &by);
             mirror.bucket.delete(&key).await?;
             mirror.forget(folder.id, kind, &component).await?;
             mirror
                 .touch(folder.id, looks_of_name(kind, &component))
                 .await
-        }))
-        .await
+        }));
+        self.telling(&place, asking, work).await
     }
 
     /// Whether nothing but its marker is in a folder.
     pub(crate) async fn is_empty(&self, key: &str) -> Result<bool, TreeError> {
         let page = self.bucket.list(key, false, None, None, 2).await?;
         Ok(page.keys.iter().all(|listed| listed.key == key))
+    }
+
+    /// Of a name that wasn't found: what is remembered of it is forgotten, unless it comes back by then.
+    pub(crate) fn forget_if_gone(&self, folder: &At, name: &[u8]) -> Result<(), TreeError> {
+        let Ok(Asked::Either(component) | Asked::Shaded(component)) = key::ask(name) else {
+            return Ok(());
+        };
+        for kind in [Kind::File, Kind::Folder] {
+            let known = self.ids.find(folder.id, kind, &component);
+            let known = known.map_err(|error| of_state(&error))?;
+            let (Some(id), Some(mirror)) = (known, self.this.upgrade()) else {
+                continue;
+            };
+            let (folder, component) = (folder.id, component.clone());
+            drop(self.task(async move {
+                let Some(_alone) = mirror.alone_soon().await else {
+                    return Ok(());
+                };
+                let known = mirror.ids.find(folder, kind, &component);
+                let is_known = known.map_err(|error| of_state(&error))? == Some(id);
+                let Some(at) = mirror.at_id(id)?.filter(|_| is_known) else {
+                    return Ok(());
+                };
+                let is_there = match kind {
+                    Kind::File => mirror.bucket.head(&at.key).await?.is_some(),
+                    Kind::Folder => mirror.folder_is_there(&at.key).await?,
+                };
+                // Whoever wrote into it is told that it is gone, and his bytes are kept.
+                if is_there || mirror.spools.lock().contains_key(&id) {
+                    return Ok(());
+                }
+                mirror.forget(folder, kind, &component).await
+            }));
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for this, as they would behind who waits to be alone. `None`: others go on and on.
+    async fn alone_soon(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        for _ in 0..TRIES_ALONE {
+            if let Ok(alone) = Arc::clone(&self.names).try_write_owned() {
+                return Some(alone);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
     }
 
     /// Forgets a node that is gone, and what was under change of it.

@@ -108,6 +108,8 @@ pub(crate) struct Content {
     pub local: Ranges,
     pub base_bytes: u64,
     pub dirty: bool,
+    /// Another version was there already when it began.
+    pub in_vain: bool,
     /// When the first change came that was not sent up.
     pub dirty_since: Nanos,
 }
@@ -184,8 +186,24 @@ impl Spool {
             object,
             local: Ranges::default(),
             dirty: false,
+            in_vain: false,
             dirty_since: 0,
         });
+        Ok(())
+    }
+
+    /// Begins though another version is there than the one that is to be changed: what is written is kept, and
+    /// none of it goes up.
+    pub(crate) fn begin_in_vain(&self, there: Object, meant: &str) -> io::Result<()> {
+        let object = Object {
+            etag: meant.to_owned(),
+            size: 0,
+            ..there
+        };
+        self.begin(object, String::new())?;
+        if let Some(content) = self.content.lock().as_mut() {
+            content.in_vain = true;
+        }
         Ok(())
     }
 
@@ -287,6 +305,13 @@ impl Spool {
         if let Some(content) = self.content.lock().as_mut() {
             content.soil();
             apply(&mut content.object.meta);
+        }
+    }
+
+    /// It began with another version than was thought, that has the same bytes where the spool has none.
+    pub(crate) fn rest_on(&self, etag: String) {
+        if let Some(content) = self.content.lock().as_mut() {
+            content.object.etag = etag;
         }
     }
 

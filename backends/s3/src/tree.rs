@@ -117,7 +117,10 @@ impl Tree for S3Mirror {
         let work = async {
             match mirror.seek(&folder, name).await? {
                 Some((component, found)) => mirror.node(folder.id, component, found).await,
-                None if mirror.folder_is_there(&folder.key).await? => Err(no_entry()),
+                None if mirror.folder_is_there(&folder.key).await? => {
+                    mirror.forget_if_gone(&folder, name)?;
+                    Err(no_entry())
+                }
                 None => Err(gone()),
             }
         };

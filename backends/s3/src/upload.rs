@@ -5,14 +5,14 @@
 //!
 //! Never here: when something is sent up.
 
-use crate::bucket::{Bucket, If, Part, read_file};
+use crate::bucket::{If, Part, read_file};
 use crate::failure::{come_again, of_disk};
 use crate::lost;
-use crate::meta::TOKEN;
+use crate::meta::{CTIME, TOKEN};
 use crate::mirror::{Mirror, gone};
 use crate::parts;
-use crate::rows::join;
 use crate::spool::{Content, Spool, Turn};
+use crate::uploads::Upload;
 use backend::tree::{TreeError, TreeErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::ops::Range;
@@ -22,9 +22,18 @@ use std::sync::Arc;
 const PARTS_AT_ONCE: usize = 4;
 /// Of what is fetched to make a part whole.
 const FETCH_BYTES: u64 = 8 << 20;
+/// Sendings of one file, where another version of our own is found to have arrived.
+const TRIES: usize = 4;
 
-/// The intent of an upload: what it needs to be aborted.
-pub(crate) const UPLOAD: &[u8] = b"upload";
+enum Whose {
+    /// This very one: its answer was lost, and its retry found it done.
+    Ours(String),
+    /// Ours as it was when it was sent before, and the answer was lost; it has changed since.
+    OursBefore(String),
+    /// The one that ours began with.
+    Nobodys,
+    Theirs,
+}
 
 impl Mirror {
     /// Sends up what was changed, if anything. Afterwards the spool is over.
@@ -33,54 +42,81 @@ impl Mirror {
         spool: &Arc<Spool>,
         turn: &mut Turn,
     ) -> Result<(), TreeError> {
-        let Some(content) = spool.content().filter(|_| !turn.over) else {
-            return Ok(());
-        };
-        if !content.dirty {
-            self.close(spool, turn, None);
-            return Ok(());
-        }
-        let Some(at) = self.at_id(spool.id)? else {
-            // Removed while it was open: its bytes go with its name.
-            self.close(spool, turn, None);
-            return Err(gone());
-        };
-        let sent = if content.object.size <= parts::PART_BYTES {
-            self.send_whole(spool, &content, &at.key).await
-        } else {
-            self.send_parts(spool, &content, &at.key).await
-        };
-        let lost = match sent {
-            Ok(etag) => {
-                self.close(spool, turn, Some(etag));
+        for _ in 0..TRIES {
+            let Some(content) = spool.content().filter(|_| !turn.over) else {
+                return Ok(());
+            };
+            if !content.dirty {
+                self.close(spool, turn, None);
                 return Ok(());
             }
-            Err(error) => match error.kind {
-                TreeErrorKind::Conflict | TreeErrorKind::NoEntry | TreeErrorKind::Gone => error,
-                _ => return Err(error),
-            },
-        };
-        if let Some(etag) = self.is_ours(&at.key, &content).await? {
-            self.close(spool, turn, Some(etag));
-            return Ok(());
+            let Some(at) = self.at_id(spool.id)? else {
+                // Removed while it was open: its bytes go with its name.
+                self.close(spool, turn, None);
+                return Err(gone());
+            };
+            if content.in_vain {
+                return Err(self.lose(spool, turn, &at.key, &content));
+            }
+            let sent = if content.object.size <= parts::PART_BYTES {
+                self.send_whole(spool, &content, &at.key).await
+            } else {
+                self.send_parts(spool, &content, &at.key).await
+            };
+            let refusal = match sent {
+                Ok(etag) => {
+                    self.close(spool, turn, Some(etag));
+                    return Ok(());
+                }
+                Err(error) => match error.kind {
+                    TreeErrorKind::Conflict | TreeErrorKind::NoEntry | TreeErrorKind::Gone => error,
+                    _ => return Err(error),
+                },
+            };
+            match self.whose(&at.key, &content).await? {
+                Whose::Ours(etag) => {
+                    self.close(spool, turn, Some(etag));
+                    return Ok(());
+                }
+                Whose::OursBefore(etag) => spool.rest_on(etag),
+                // Its upload was ended by somebody else.
+                Whose::Nobodys => {}
+                Whose::Theirs => {
+                    tracing::debug!("an upload lost: {refusal}");
+                    // Bytes that the spool held from before are no help against the new version.
+                    let content = spool.content().unwrap_or(content);
+                    return Err(self.lose(spool, turn, &at.key, &content));
+                }
+            }
         }
-        tracing::debug!("an upload lost: {lost}");
-        // Bytes that the spool held from before are no help against the new version.
-        let content = spool.content().unwrap_or(content);
-        let error = lost::keep(&self.state, &at.key, spool, &content);
+        Err(come_again("a file's upload is refused all the time"))
+    }
+
+    fn lose(&self, spool: &Arc<Spool>, turn: &mut Turn, key: &str, content: &Content) -> TreeError {
+        let error = lost::keep(&self.state, key, spool, content);
         self.lost.tell(spool.id, &error);
         self.pins.remove(&spool.id);
         self.close(spool, turn, None);
-        Err(error)
+        error
     }
 
-    /// Whether it was our own write whose answer was lost and whose retry found it done.
-    async fn is_ours(&self, key: &str, content: &Content) -> Result<Option<String>, TreeError> {
-        let there = self.bucket.head(key).await?;
-        let ours = content.object.meta.get(TOKEN);
-        Ok(there
-            .filter(|there| there.meta.get(TOKEN) == ours && there.size == content.object.size)
-            .map(|there| there.etag))
+    /// Whose the version is that kept ours out.
+    async fn whose(&self, key: &str, content: &Content) -> Result<Whose, TreeError> {
+        let Some(there) = self.bucket.head(key).await? else {
+            return Ok(Whose::Theirs);
+        };
+        let ours = &content.object;
+        let same = |name: &str| there.meta.get(name) == ours.meta.get(name);
+        Ok(if there.etag == ours.etag {
+            Whose::Nobodys
+        } else if !same(TOKEN) {
+            Whose::Theirs
+        // Each change has a time of its own.
+        } else if same(CTIME) && there.size == ours.size {
+            Whose::Ours(there.etag)
+        } else {
+            Whose::OursBefore(there.etag)
+        })
     }
 
     pub(crate) fn close(&self, spool: &Arc<Spool>, turn: &mut Turn, etag: Option<String>) {
@@ -187,53 +223,4 @@ impl Mirror {
         }
         Ok(())
     }
-}
-
-/// An upload by parts, known to the local store before its first part: a crash leaves none behind.
-pub(crate) struct Upload {
-    pub id: String,
-    intent: u64,
-}
-
-impl Upload {
-    pub(crate) async fn begin(
-        mirror: &Mirror,
-        key: &str,
-        meta: &crate::meta::Metadata,
-        dress: &crate::bucket::Dress,
-    ) -> Result<Self, TreeError> {
-        let id = mirror.bucket.begin_upload(key, meta, dress).await?;
-        let row = join(&[UPLOAD, key.as_bytes(), id.as_bytes()]);
-        let intent = mirror.store(move |ids| ids.add_intent(&row)).await?;
-        Ok(Self { id, intent })
-    }
-
-    /// Completes it, or aborts it where a part failed.
-    pub(crate) async fn end(
-        self,
-        mirror: &Mirror,
-        key: &str,
-        parts: Result<Vec<Part>, TreeError>,
-        condition: If<'_>,
-    ) -> Result<String, TreeError> {
-        let done = match parts {
-            Ok(parts) => {
-                let completed = mirror
-                    .bucket
-                    .complete_upload(key, &self.id, parts, condition);
-                completed.await
-            }
-            Err(error) => Err(error),
-        };
-        if done.is_err() {
-            abort(&mirror.bucket, key, &self.id).await?;
-        }
-        let intent = self.intent;
-        mirror.store(move |ids| ids.end_intent(intent)).await?;
-        done
-    }
-}
-
-pub(crate) async fn abort(bucket: &Bucket, key: &str, upload: &str) -> Result<(), TreeError> {
-    bucket.abort_upload(key, upload).await
 }

@@ -4,7 +4,8 @@ mod s3_server;
 mod world;
 
 use backend::Stability;
-use backend::tree::{NodeChanges, Tree, TreeErrorKind, Unsent};
+use backend::tree::{Node, NodeChanges, Tree, TreeErrorKind, Unsent};
+use backend_s3::Records;
 use bytes::Bytes;
 use s3_server::Fault;
 use world::World;
@@ -142,6 +143,38 @@ async fn the_loser_of_a_conflict_is_told_and_his_bytes_are_kept() {
 }
 
 #[tokio::test]
+async fn no_object_is_of_two_versions_though_another_is_put_between_a_cut_and_a_write() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "before").await.expect("a WRITE");
+    world.commit(&file).await.expect("a COMMIT");
+    let cut = NodeChanges {
+        size: Some(0),
+        ..NodeChanges::default()
+    };
+    let cut = world.front.set(&world.caller, &file.handle, &cut).await;
+    cut.expect("it is cut");
+    world.server().put("file", "theirs, and longer");
+    world.write(&file, 0, "mine!").await.expect("a WRITE");
+    let lost = world.commit(&file).await.expect_err("somebody was faster");
+    assert_eq!(lost.kind, TreeErrorKind::Conflict);
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.body, "theirs, and longer");
+    let kept = std::fs::read_dir(world.options.state.join("lost")).expect("a folder");
+    let kept: Vec<_> = kept.map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(kept.len(), 1);
+    let content = std::fs::read(kept[0].join("content")).expect("the bytes");
+    assert_eq!(content, b"mine!");
+    // Whoever has seen theirs writes into it.
+    let file = world.found("file").await;
+    world.write(&file, 0, "mine is").await.expect("a WRITE");
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.body, "mine is and longer");
+}
+
+#[tokio::test]
 async fn a_large_loser_is_told_as_well_and_leaves_no_upload() {
     let world = World::new().await;
     world.server().put("file", "first");
@@ -187,6 +220,142 @@ async fn a_put_whose_answer_was_lost_is_no_conflict_with_itself() {
     world.commit(&file).await.expect("a COMMIT");
     let there = world.server().object("made").expect("it is there");
     assert!(there.body == pattern(20 * MIB));
+}
+
+/// The bucket has what was sent, and each answer is lost until nobody tries any more.
+async fn sent_and_unanswered(world: &World, file: &Node) {
+    let server = world.server();
+    server.fail(usize::MAX, "PUT", "/photos/file", Fault::AnswerLost);
+    server.fail(usize::MAX, "HEAD", "/photos/file", Fault::Refused(503, ""));
+    let busy = world.commit(file).await.expect_err("no answer comes");
+    assert!(busy.is_passing(), "{busy}");
+    server.recover();
+}
+
+#[tokio::test]
+async fn what_was_written_after_an_upload_whose_answer_was_lost_is_sent_up_as_well() {
+    let world = World::with(|options| options.attempts = 2).await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "one").await.expect("a WRITE");
+    sent_and_unanswered(&world, &file).await;
+    assert_eq!(
+        world.server().object("file").expect("it is there").body,
+        "one"
+    );
+    // As long as what was sent, and longer.
+    for later in ["two", "longer"] {
+        world.write(&file, 0, later).await.expect("a WRITE");
+        sent_and_unanswered(&world, &file).await;
+        world.write(&file, 1, "+").await.expect("a WRITE");
+        world.commit(&file).await.expect("a COMMIT");
+        let there = world.server().object("file").expect("it is there");
+        assert_eq!(there.body, later.replacen(&later[1..2], "+", 1));
+    }
+    assert!(!world.options.state.join("lost").exists());
+}
+
+async fn uploads_become(world: &World, count: usize) {
+    let wait = async {
+        while world.server().uploads() != count {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), wait).await;
+    waited.expect("what was begun is aborted");
+}
+
+#[tokio::test]
+async fn an_upload_whose_beginning_was_not_answered_is_aborted() {
+    let world = World::with(|options| options.attempts = 2).await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    let large = pattern(20 * MIB);
+    world.write(&file, 0, large.clone()).await.expect("WRITEs");
+    world.server().fail(1, "POST", "uploads", Fault::AnswerLost);
+    world.commit(&file).await.expect("a COMMIT");
+    assert!(world.server().object("file").expect("it is there").body == large);
+    uploads_become(&world, 0).await;
+    // Nor over a crash; and who else uploads the file is left alone.
+    world.server().begin_upload("file");
+    world.write(&file, 0, "changed").await.expect("a WRITE");
+    world
+        .server()
+        .fail(usize::MAX, "POST", "uploads", Fault::AnswerLost);
+    let busy = world.commit(&file).await.expect_err("no answer comes");
+    assert!(busy.is_passing(), "{busy}");
+    world.server().recover();
+    world.restart().await.expect("it is attached again");
+    uploads_become(&world, 1).await;
+}
+
+#[tokio::test]
+async fn a_name_is_taken_away_once_though_the_answer_was_lost() {
+    let world = World::with(|options| options.attempts = 1).await;
+    let root = world.root().await;
+    world.create(&root, "file").await.expect("it is made");
+    world
+        .server()
+        .fail(1, "DELETE", "/photos/file", Fault::AnswerLost);
+    let mut removed = world.remove(&root, "file").await;
+    while removed
+        .as_ref()
+        .is_err_and(backend::tree::TreeError::is_passing)
+    {
+        removed = world.remove(&root, "file").await;
+    }
+    removed.expect("it is removed");
+    let gone = world.remove(&root, "file").await.expect_err("it is gone");
+    assert_eq!(gone.kind, TreeErrorKind::NoEntry);
+}
+
+#[tokio::test]
+async fn a_folder_is_made_once_though_the_answer_was_lost() {
+    let world = World::with(|options| options.attempts = 1).await;
+    let root = world.root().await;
+    world
+        .server()
+        .fail(1, "PUT", "/photos/d/", Fault::AnswerLost);
+    let mut made = world.make_folder(&root, "d").await;
+    while made
+        .as_ref()
+        .is_err_and(backend::tree::TreeError::is_passing)
+    {
+        made = world.make_folder(&root, "d").await;
+    }
+    made.expect("it is made");
+    let taken = world
+        .make_folder(&root, "d")
+        .await
+        .expect_err("it is there");
+    assert_eq!(taken.kind, TreeErrorKind::Exists);
+}
+
+#[tokio::test]
+async fn what_others_took_away_is_forgotten_once_it_is_missed() {
+    let world = World::new().await;
+    world.server().put("d/other", "x");
+    world.server().put("d/file", "x");
+    let before = world.found("d/file").await.handle;
+    let forgotten = async {
+        loop {
+            world.server().delete("d/file");
+            let missed = world.find("d/file").await.expect_err("it is gone");
+            assert_eq!(missed.kind, TreeErrorKind::NoEntry);
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            world.server().put("d/file", "x");
+            if world.found("d/file").await.handle != before {
+                return;
+            }
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), forgotten).await;
+    waited.expect("another of its name is another file");
+    world.front.stop().await;
+    let records = Records::of(&world.options.state).expect("it isn't attached");
+    assert_eq!(records.files, ["d/file"]);
+    assert_eq!(records.folders, ["", "d/"]);
+    assert_eq!(records.astray + records.under_way + records.spooled, 0);
 }
 
 #[tokio::test]

@@ -167,6 +167,18 @@ impl S3Server {
         self.bucket.lock().uploads.len()
     }
 
+    /// Begins one past the mirror.
+    pub fn begin_upload(&self, key: &str) {
+        let mut bucket = self.bucket.lock();
+        bucket.counter += 1;
+        let id = format!("upload-{}", bucket.counter);
+        let upload = Uploading {
+            key: key.to_owned(),
+            ..Uploading::default()
+        };
+        bucket.uploads.insert(id, upload);
+    }
+
     /// Requests so far, as `GET /photos/a?x=y`.
     pub fn asked(&self) -> Vec<String> {
         self.bucket.lock().asked.clone()
@@ -217,6 +229,7 @@ impl Bucket {
         }
         let has = |name: &str| asked.query.contains_key(name);
         match (asked.method.as_str(), asked.key.is_empty()) {
+            ("GET", true) if has("uploads") => self.list_uploads(asked),
             ("GET", true) => self.list(asked),
             ("POST", true) if has("delete") => self.delete_all(asked),
             ("HEAD" | "GET", false) => self.get(asked),

@@ -120,6 +120,20 @@ impl Bucket {
         ))
     }
 
+    pub fn list_uploads(&self, asked: &Asked) -> Response {
+        let prefix = asked.query.get("prefix").map_or("", String::as_str);
+        let mut rows = String::new();
+        for (id, Uploading { key, .. }) in &self.uploads {
+            if key.starts_with(prefix) {
+                rows.extend(["<Upload><Key>", key, "</Key><UploadId>", id]);
+                rows.push_str("</UploadId></Upload>");
+            }
+        }
+        xml(format!(
+            "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{rows}</ListMultipartUploadsResult>"
+        ))
+    }
+
     pub fn put_part(&mut self, asked: &Asked) -> Response {
         let number: u32 = asked.query["partNumber"].parse().expect("a number");
         let copies = asked.header("x-amz-copy-source").is_some();

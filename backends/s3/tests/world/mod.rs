@@ -10,7 +10,7 @@ mod front;
 use crate::s3_server::{BUCKET, S3Server};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use backend::tree::{Caller, CreateHow, Node, NodeChanges, Tree, TreeError};
+use backend::tree::{Caller, CreateHow, Make, Node, NodeChanges, Tree, TreeError};
 use backend::{Fetched, Stability};
 use backend_s3::{AttachError, Attached, Keys, Options, S3Mirror};
 use bytes::Bytes;
@@ -207,6 +207,15 @@ impl World {
             .front
             .rename(&self.caller, (from.0, &old), (to.0, &new));
         rename.await.map(drop)
+    }
+
+    pub async fn make_folder(&self, folder: &Bytes, name: &str) -> Result<Node, TreeError> {
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        let born = NodeChanges::default();
+        let made = self
+            .front
+            .make(&self.caller, folder, &name, Make::Folder, &born);
+        made.await.map(|(node, _)| node)
     }
 
     pub async fn remove(&self, folder: &Bytes, name: &str) -> Result<(), TreeError> {
