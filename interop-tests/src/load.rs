@@ -1,6 +1,7 @@
 //! The load that a client runs while servers are killed, and the check of what must be left afterwards.
 //! Runs inside a guest. Every operation waits for its answer; what was acknowledged is written down and must be there.
 
+pub mod bucket;
 mod keeper;
 
 use std::collections::BTreeMap;
@@ -29,12 +30,14 @@ struct Content {
 
 impl Content {
     fn bytes(self, from: u64) -> Vec<u8> {
-        (from..self.length)
-            .map(|offset| {
-                let word = mix(self.key ^ (offset / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                word.to_le_bytes()[(offset % 8) as usize]
-            })
-            .collect()
+        let mut bytes = Vec::with_capacity((self.length.saturating_sub(from) + 16) as usize);
+        for word in from / 8..self.length.div_ceil(8) {
+            let word = mix(self.key ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.drain(..(from % 8) as usize);
+        bytes.truncate(self.length.saturating_sub(from) as usize);
+        bytes
     }
 }
 
@@ -88,10 +91,11 @@ struct Worker {
     deaths: Deaths,
     /// What [`Deaths::now`] said before the operation under way.
     began: u64,
+    on_bucket: bool,
 }
 
 impl Worker {
-    fn new(root: &Path, index: u64, seed: u64, deaths: Deaths) -> Result<Self> {
+    fn new(root: &Path, index: u64, seed: u64, deaths: Deaths, on_bucket: bool) -> Result<Self> {
         let name = format!("worker{index}");
         let folder = root.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -107,6 +111,7 @@ impl Worker {
             next_name: 0,
             began: deaths.now(),
             deaths,
+            on_bucket,
         })
     }
 
@@ -124,6 +129,9 @@ impl Worker {
     }
 
     fn one_operation(&mut self) -> Result<()> {
+        if self.on_bucket {
+            return self.one_operation_on_a_bucket();
+        }
         if self.files.is_empty() {
             return self.create();
         }
@@ -154,6 +162,7 @@ impl Worker {
     fn some_length(&mut self) -> u64 {
         match self.dice.below(20) {
             0 => 0,
+            1 if self.on_bucket => self.some_length_in_parts(),
             1..=14 => self.dice.below(64 << 10),
             15..=18 => self.dice.below(512 << 10),
             _ => self.dice.below(4 << 20),
@@ -296,6 +305,8 @@ pub struct Plan {
     pub workers: u64,
     /// Files that one more worker keeps open; none: there is no such worker.
     pub keep: u32,
+    /// It works on a bucket, and one more worker on files of it that somebody else writes as well.
+    pub contest: Option<bucket::Contest>,
     pub limit: Duration,
 }
 
@@ -305,7 +316,13 @@ pub fn run(plan: &Plan) -> Result<()> {
     let all = Arc::new(AtomicU64::new(0));
     for index in 0..plan.workers {
         let deaths = Deaths(plan.manifest.with_file_name("deaths"));
-        let worker = Worker::new(&plan.folder, index, plan.seed, deaths)?;
+        let worker = Worker::new(
+            &plan.folder,
+            index,
+            plan.seed,
+            deaths,
+            plan.contest.is_some(),
+        )?;
         let (stop, limit, all) = (plan.stop.clone(), plan.limit, Arc::clone(&all));
         running.push(thread::spawn(move || worker.run(&stop, limit, &all)));
     }
@@ -317,6 +334,10 @@ pub fn run(plan: &Plan) -> Result<()> {
             keeper::run(&plan.folder, &told, plan.keep, dice, &plan.stop, plan.limit)
         })
     });
+    let contest = plan.contest.clone().map(|contest| {
+        let (stop, limit, dice) = (plan.stop.clone(), plan.limit, Dice(mix(plan.seed ^ 1)));
+        thread::spawn(move || bucket::contest(&contest, dice, &stop, limit))
+    });
     let progress = plan.manifest.with_file_name("progress");
     while !running.iter().all(thread::JoinHandle::is_finished) {
         let told = progress.with_extension("part");
@@ -325,7 +346,10 @@ pub fn run(plan: &Plan) -> Result<()> {
         thread::sleep(Duration::from_millis(100));
         // One that failed ends the others, so that it is told.
         let keeper_ended = keeper.as_ref().is_some_and(thread::JoinHandle::is_finished);
-        if keeper_ended || running.iter().any(thread::JoinHandle::is_finished) {
+        let contest_ended = contest
+            .as_ref()
+            .is_some_and(thread::JoinHandle::is_finished);
+        if keeper_ended || contest_ended || running.iter().any(thread::JoinHandle::is_finished) {
             fs::write(&plan.stop, "")?;
         }
     }
@@ -351,6 +375,12 @@ pub fn run(plan: &Plan) -> Result<()> {
     if let Some(keeper) = keeper {
         let kept = keeper.join();
         manifest.push_str(&kept.map_err(|_| anyhow!("what keeps files open panicked"))??);
+    }
+    if let Some(contest) = contest {
+        let contested = contest.join();
+        let (puts, lost) =
+            contested.map_err(|_| anyhow!("the contested files' writer panicked"))??;
+        print!("contested={puts} lost={lost} ");
     }
     fs::write(&plan.manifest, manifest)
         .with_context(|| format!("writing {}", plan.manifest.display()))?;
@@ -411,6 +441,18 @@ fn manifest(file: &Path) -> Result<BTreeMap<String, Content>> {
         expected.insert(path.to_owned(), content);
     }
     Ok(expected)
+}
+
+/// Has each file of a manifest looked at, with what it must hold; how many they are.
+pub fn each_file(
+    manifest: &Path,
+    mut look: impl FnMut(&str, Vec<u8>) -> Result<()>,
+) -> Result<usize> {
+    let expected = self::manifest(manifest)?;
+    for (path, content) in &expected {
+        look(path, content.bytes(0))?;
+    }
+    Ok(expected.len())
 }
 
 /// Compares a folder with what a load wrote down: the same names, and every byte.
@@ -481,6 +523,7 @@ mod tests {
             seed: 11,
             workers: 2,
             keep: 2,
+            contest: None,
             limit: Duration::from_millis(300),
         }
     }
@@ -505,7 +548,7 @@ mod tests {
     fn a_name_that_is_gone_is_a_loss_unless_the_server_died_meanwhile() {
         let folder = fresh_folder("deaths");
         let deaths = Deaths(folder.join("deaths"));
-        let mut worker = Worker::new(&folder.join("data"), 0, 1, deaths.clone()).unwrap();
+        let mut worker = Worker::new(&folder.join("data"), 0, 1, deaths.clone(), false).unwrap();
         let gone = || Err(ErrorKind::NotFound.into());
         assert!(worker.accept(gone(), ErrorKind::NotFound).is_err());
         fs::write(&deaths.0, "1").unwrap();

@@ -82,6 +82,15 @@ enum Verb {
         keep: u32,
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
+        /// A bucket's folder of files that somebody else writes as well
+        #[arg(long, requires_all = ["contested", "clock"])]
+        contest: Option<PathBuf>,
+        /// How many they are
+        #[arg(long)]
+        contested: Option<u64>,
+        /// Whom both writers ask for the time
+        #[arg(long)]
+        clock: Option<SocketAddr>,
     },
     /// Reads the files that another client's load keeps open; called inside a guest
     #[command(hide = true)]
@@ -191,7 +200,19 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             workers,
             keep,
             seconds,
+            contest,
+            contested,
+            clock,
         } => {
+            let contest = contest
+                .zip(contested)
+                .zip(clock)
+                .map(|((folder, files), clock)| load::bucket::Contest {
+                    folder,
+                    files,
+                    clock,
+                    told: manifest.with_file_name(load::bucket::CONTESTED),
+                });
             load::run(&load::Plan {
                 folder,
                 manifest,
@@ -199,6 +220,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
                 seed,
                 workers,
                 keep,
+                contest,
                 limit: Duration::from_secs(seconds),
             })?;
             Ok(ExitCode::SUCCESS)

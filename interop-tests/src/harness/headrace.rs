@@ -247,6 +247,15 @@ impl Server {
         Ok(())
     }
 
+    /// The most memory that it had at once.
+    pub fn peak_memory_bytes(&self) -> Result<u64> {
+        let child = self.child.as_ref().context("it does not run")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(peak.context("no VmHWM")? * 1024)
+    }
+
     /// Fails, with its last words, when it has ended by itself.
     pub fn still_runs(&mut self) -> Result<()> {
         if let Some(child) = self.child.as_mut()

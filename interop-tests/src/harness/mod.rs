@@ -12,5 +12,6 @@ pub mod kernels;
 pub mod lab;
 pub mod metrics;
 pub mod net;
+pub mod s3_proxy;
 pub mod sandbox;
 pub mod seaweed;

@@ -1,7 +1,9 @@
 //! SeaweedFS in the sandbox: a real S3 server, and a client of it that isn't ours.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
 use super::clock;
@@ -19,10 +22,25 @@ use super::lab::MINUTE;
 const PORT: u16 = 8333;
 const REGION: &str = "us-east-1";
 const KEYS: (&str, &str) = ("operator", "not secret");
+/// Of who may look, and change nothing.
+const READERS_KEYS: (&str, &str) = ("reader", "not secret either");
 
 pub struct Seaweed {
     server: Server,
     listens: SocketAddrV4,
+    client: S3Client,
+}
+
+impl Deref for Seaweed {
+    type Target = S3Client;
+
+    fn deref(&self) -> &S3Client {
+        &self.client
+    }
+}
+
+/// A client that isn't ours.
+pub struct S3Client {
     runtime: tokio::runtime::Runtime,
     client: Client,
 }
@@ -34,13 +52,18 @@ impl Seaweed {
         let data = folder.join("data");
         fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
         let accounts = folder.join("accounts.json");
-        let (id, secret) = KEYS;
-        let account = json!({
-            "name": id,
-            "credentials": [{ "accessKey": id, "secretKey": secret }],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        });
-        fs::write(&accounts, json!({ "identities": [account] }).to_string())
+        let account = |(id, secret): (&str, &str), actions: &[&str]| {
+            json!({
+                "name": id,
+                "credentials": [{ "accessKey": id, "secretKey": secret }],
+                "actions": actions,
+            })
+        };
+        let identities = [
+            account(KEYS, &["Admin", "Read", "Write", "List", "Tagging"]),
+            account(READERS_KEYS, &["Read", "List"]),
+        ];
+        fs::write(&accounts, json!({ "identities": identities }).to_string())
             .with_context(|| format!("writing {}", accounts.display()))?;
         let arguments = [
             "server".to_owned(),
@@ -63,10 +86,67 @@ impl Seaweed {
             state,
         );
         server.start()?;
+        let mut seaweed = Self {
+            server,
+            listens,
+            client: S3Client::of(listens)?,
+        };
+        // Its port answers some seconds before its volumes take anything.
+        clock::wait_for("a bucket that takes puts", MINUTE, || {
+            seaweed.server.still_runs()?;
+            let made = seaweed.client.make(bucket).is_ok();
+            Ok((made && seaweed.client.put(bucket, "first", b"first").is_ok()).then_some(()))
+        })?;
+        Ok(seaweed)
+    }
+
+    /// The `[[backend]]` of a configuration.
+    pub fn backend(&self, name: &str, bucket: &str) -> String {
+        Self::backend_at(self.listens, name, bucket)
+    }
+
+    /// The same, reached at another address.
+    pub fn backend_at(at: SocketAddrV4, name: &str, bucket: &str) -> String {
+        format!(
+            "[[backend]]\nname = \"{name}\"\nkind = \"s3\"\nbucket = \"{bucket}\"\nendpoint = \"http://{at}\"\nregion = \"{REGION}\"\n"
+        )
+    }
+
+    pub fn address(&self) -> SocketAddrV4 {
+        self.listens
+    }
+
+    /// By which our servers are let in.
+    pub fn environment() -> [(&'static str, &'static str); 2] {
+        keys(KEYS)
+    }
+
+    /// By which they may change nothing.
+    pub fn readers_environment() -> [(&'static str, &'static str); 2] {
+        keys(READERS_KEYS)
+    }
+
+    /// By which they aren't let in.
+    pub fn strangers_environment() -> [(&'static str, &'static str); 2] {
+        keys(("stranger", "guessed"))
+    }
+
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.server.still_runs()
+    }
+}
+
+fn keys((id, secret): (&'static str, &'static str)) -> [(&'static str, &'static str); 2] {
+    [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)]
+}
+
+impl S3Client {
+    pub fn of(server: SocketAddrV4) -> Result<Self> {
+        let (id, secret) = KEYS;
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
-            .endpoint_url(format!("http://{listens}"))
+            .endpoint_url(format!("http://{server}"))
             .credentials_provider(Credentials::new(id, secret, None, None, "given"))
             .force_path_style(true)
             .http_client(aws_smithy_http_client::Builder::new().build_http())
@@ -74,19 +154,10 @@ impl Seaweed {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let mut seaweed = Self {
-            server,
-            listens,
+        Ok(Self {
             runtime,
             client: Client::from_conf(config),
-        };
-        // Its port answers some seconds before its volumes take anything.
-        clock::wait_for("a bucket that takes puts", MINUTE, || {
-            seaweed.server.still_runs()?;
-            let made = seaweed.make(bucket).is_ok();
-            Ok((made && seaweed.put(bucket, "first", b"first").is_ok()).then_some(()))
-        })?;
-        Ok(seaweed)
+        })
     }
 
     fn make(&self, bucket: &str) -> Result<()> {
@@ -115,6 +186,20 @@ impl Seaweed {
             .block_on(putting)
             .with_context(|| format!("putting {key}"))?;
         Ok(())
+    }
+
+    /// Many small ones at once, named by their numbers.
+    pub fn put_many(&self, bucket: &str, prefix: &str, count: u64) -> Result<()> {
+        const AT_ONCE: usize = 32;
+        let puts = stream::iter(0..count).map(|number| {
+            let key = format!("{prefix}{number:07}");
+            let put = self.client.put_object().bucket(bucket).key(key);
+            put.body(number.to_string().into_bytes().into()).send()
+        });
+        let done = puts
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|_| async { Ok(()) });
+        self.runtime.block_on(done).context("putting many objects")
     }
 
     pub fn get(&self, bucket: &str, key: &str) -> Result<Vec<u8>> {
@@ -166,21 +251,43 @@ impl Seaweed {
         })
     }
 
-    /// The `[[backend]]` of a configuration.
-    pub fn backend(&self, name: &str, bucket: &str) -> String {
-        format!(
-            "[[backend]]\nname = \"{name}\"\nkind = \"s3\"\nbucket = \"{bucket}\"\nendpoint = \"http://{}\"\nregion = \"{REGION}\"\n",
-            self.listens
-        )
+    /// `None`: it is another version by now, or gone.
+    pub fn get_version(&self, bucket: &str, key: &str, etag: &str) -> Result<Option<Vec<u8>>> {
+        self.runtime.block_on(async {
+            let asking = self.client.get_object().bucket(bucket).key(key);
+            match asking.if_match(etag).send().await {
+                Ok(got) => Ok(Some(got.body.collect().await?.to_vec())),
+                Err(error) => match error.raw_response().map(|said| said.status().as_u16()) {
+                    Some(404 | 412) => Ok(None),
+                    _ => Err(error).with_context(|| format!("getting a version of {key}")),
+                },
+            }
+        })
     }
 
-    /// By which our servers are let in.
-    pub fn environment() -> [(&'static str, &'static str); 2] {
-        let (id, secret) = KEYS;
-        [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)]
+    /// All of them, with their sizes.
+    pub fn keys(&self, bucket: &str) -> Result<BTreeMap<String, u64>> {
+        self.runtime.block_on(async {
+            let listing = self.client.list_objects_v2().bucket(bucket);
+            let mut pages = listing.into_paginator().send();
+            let mut keys = BTreeMap::new();
+            while let Some(page) = pages.next().await {
+                for object in page.context("listing the bucket")?.contents() {
+                    let size = object.size().unwrap_or(0).unsigned_abs();
+                    keys.insert(object.key().unwrap_or_default().to_owned(), size);
+                }
+            }
+            Ok(keys)
+        })
     }
 
-    pub fn still_runs(&mut self) -> Result<()> {
-        self.server.still_runs()
+    /// The keys of uploads by parts that nobody completed or aborted.
+    pub fn uploads(&self, bucket: &str) -> Result<Vec<String>> {
+        let listing = self.client.list_multipart_uploads().bucket(bucket).send();
+        let listing = self.runtime.block_on(listing);
+        let listing = listing.context("listing the uploads")?;
+        let uploads = listing.uploads().iter();
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Ok(uploads.map(|upload| text(upload.key())).collect())
     }
 }

@@ -21,7 +21,7 @@ use crate::harness::metrics::Scrape;
 const DATA_SERVER_DEATHS: u32 = 12;
 /// Files that a load beside dying data servers keeps open.
 const KEPT_OPEN: u32 = 3;
-const LOAD: &str = "/run/shared/interop load";
+pub const LOAD: &str = "/run/shared/interop load";
 
 fn three_data_servers(lab: &Lab) -> Result<Split> {
     let split = headrace::split(
@@ -91,6 +91,12 @@ impl Left {
         ));
         Ok(())
     }
+}
+
+/// How many operations a client's load has done.
+pub fn progress(worker: &dyn Client) -> u64 {
+    let said = std::fs::read_to_string(worker.shared().join("progress")).unwrap_or_default();
+    said.trim().parse().unwrap_or(0)
 }
 
 /// Tells a load that the metadata server is about to die (odd), or serves again (even).
@@ -274,14 +280,14 @@ pub fn client(lab: &mut Lab) -> Result<Verdict> {
 }
 
 /// Pauses that differ from round to round, the same in each run.
-struct Pace(u64);
+pub struct Pace(u64);
 
 impl Pace {
-    const fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
+    pub fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
         self.0 = self
             .0
             .wrapping_mul(6364136223846793005)
@@ -289,7 +295,7 @@ impl Pace {
         Duration::from_millis(least_ms + (self.0 >> 33) % (most_ms - least_ms))
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.between(0, limit).as_millis() as u64
     }
 }

@@ -2,6 +2,8 @@
 
 mod basic;
 pub mod bucket;
+mod bucket_faults;
+mod bucket_kill;
 mod bypass;
 pub mod crash;
 mod delegations;
@@ -115,6 +117,23 @@ pub const ALL: &[Scenario] = &[
         10,
         bucket::run,
     ),
+    scenario(
+        "bucket-faults",
+        "a bucket that can only be read, is away, is gone, or refuses keys: said in words, and good again",
+        Kernels::Newest,
+        5,
+        bucket_faults::run,
+    ),
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "bucket-large",
+            "a folder of 100,000 objects of a bucket, listed, and the memory of the metadata server",
+            Kernels::Newest,
+            20,
+            bucket_faults::large,
+        )
+    },
     Scenario {
         only_by_name: true,
         ..scenario(
@@ -359,6 +378,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Newest,
         25,
         crash::mds::run,
+    ),
+    scenario(
+        "bucket-kill",
+        "a cached bucket that two write, while its servers are killed and the way to it is cut off, 50 times in all",
+        Kernels::Newest,
+        15,
+        bucket_kill::run,
     ),
 ];
 

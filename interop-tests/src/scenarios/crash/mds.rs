@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::delegated::{Peeks, Tally};
-use super::{Left, Pace, end_load, start_load, tell_deaths, three_data_servers};
-use crate::harness::client::Client;
+use super::{Left, Pace, end_load, progress, start_load, tell_deaths, three_data_servers};
 use crate::harness::clock::{self, let_pass, say};
 use crate::harness::guest::{Guest, Job};
 use crate::harness::headrace::{self, DELEGATING, Split};
@@ -20,12 +19,6 @@ const DEATHS: u32 = 50;
 const WITHOUT_DELEGATIONS: u32 = DEATHS / 2;
 /// Files that each load keeps open.
 pub const KEPT_OPEN: u32 = 6;
-
-/// How many operations a client's load has done.
-fn progress(worker: &dyn Client) -> u64 {
-    let said = std::fs::read_to_string(worker.shared().join("progress")).unwrap_or_default();
-    said.trim().parse().unwrap_or(0)
-}
 
 /// Where the metadata server dies.
 enum Death {
