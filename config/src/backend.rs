@@ -7,6 +7,7 @@ use crate::mds::Access;
 use crate::section::Change::Reload;
 use crate::section::Default::{Toml, Unset};
 use crate::section::{Key, Section, section};
+use crate::units::Bytes;
 use crate::value::{Value, Written, from_text, words};
 
 words! {
@@ -111,6 +112,14 @@ section! {
             change: Reload,
             example: r#""nvme1""#,
         };
+        /// Of `s3`: bytes that files under change may take up in `state_dir` of the metadata server. Where
+        /// that is full, what was written is sent up before anybody asks for it, and writers wait.
+        spool_capacity: Option<Bytes> = {
+            default: Unset("a tenth of the file system"),
+            range: (64 << 20, u64::MAX),
+            change: Reload,
+            example: r#""200GB""#,
+        };
         /// Of `s3`: whether others may write the bucket too.
         writers: Writers = {
             default: Toml(r#""several""#),
@@ -194,7 +203,15 @@ impl Value for Text {
 /// Keys of one kind alone.
 const OF_NFS: &[&str] = &["server", "mount_port", "export"];
 const OF_S3: &[&str] = &[
-    "bucket", "prefix", "endpoint", "region", "cache", "writers", "uid", "gid",
+    "bucket",
+    "prefix",
+    "endpoint",
+    "region",
+    "cache",
+    "spool_capacity",
+    "writers",
+    "uid",
+    "gid",
 ];
 
 impl Backend {

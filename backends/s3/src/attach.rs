@@ -25,8 +25,9 @@ use backend::tree::{TreeError, TreeErrorKind};
 use backend::upstream::ChunkCache;
 use parking_lot::Mutex;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,6 +74,9 @@ pub struct Options {
     pub defaults: Defaults,
     /// No file is written beyond it: holes become bytes in a bucket. 5 TiB at most.
     pub largest_file_bytes: u64,
+    /// Of the disk of `state`, for files under change; without it, a tenth of the file system. Where that is full,
+    /// what was written is sent up before anybody asks for it.
+    pub spool_bytes: Option<u64>,
     /// Of each call.
     pub deadline: Duration,
     /// A data server that keeps chunks for readers.
@@ -94,6 +98,7 @@ impl Options {
             writers: Writers::Several,
             defaults: Defaults::default(),
             largest_file_bytes: parts::OBJECT_BYTES,
+            spool_bytes: None,
             deadline: Duration::from_secs(20),
             attempts: 5,
             cache: None,
@@ -222,6 +227,13 @@ impl S3Mirror {
             why: error.to_string(),
         };
         let left = ids.intents().map_err(store)?;
+        let spool_bytes = match options.spool_bytes {
+            Some(bytes) => bytes,
+            None => share_of(&options.state).map_err(|source| AttachError::Folder {
+                folder: options.state.clone(),
+                source,
+            })?,
+        };
         let mirror = Arc::new_cyclic(|this| Mirror {
             this: this.clone(),
             bucket,
@@ -234,6 +246,9 @@ impl S3Mirror {
             state: options.state.clone(),
             verifier: (meta::now() as u64).to_be_bytes(),
             spools: Mutex::default(),
+            fill: Arc::default(),
+            spool_bytes,
+            relieving: AtomicBool::new(false),
             lost: Lost::default(),
             renames: Renames::default(),
             uploads: Uploads::default(),
@@ -288,6 +303,14 @@ fn state(options: &Options) -> Result<(Ids, usize), AttachError> {
         );
     }
     Ok((ids, discarded))
+}
+
+/// Of the file system, where nothing else is said.
+const SHARE: u64 = 10;
+
+fn share_of(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_blocks * stat.f_frsize / SHARE)
 }
 
 enum Conditions {

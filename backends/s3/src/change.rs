@@ -20,6 +20,7 @@ use backend::{Stability, Written};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::OwnedMutexGuard;
 
 /// Of one WRITE.
@@ -27,6 +28,8 @@ pub(crate) const WRITE_BYTES: u32 = 1 << 20;
 /// Tries against others who change the same object, before the caller is asked to come again.
 const TRIES: usize = 4;
 const COPIES_AT_ONCE: usize = 4;
+/// Files under change: each has a descriptor.
+const SPOOLS_MOST: usize = 1024;
 /// Of the parts by which a large object is copied where it is.
 const COPY_PART_BYTES: u64 = 1 << 30;
 
@@ -42,7 +45,7 @@ impl Mirror {
                 let path = self.state.join("spool").join(id.to_string());
                 let spool = spools
                     .entry(id)
-                    .or_insert_with(|| Arc::new(Spool::new(id, path)));
+                    .or_insert_with(|| Arc::new(Spool::new(id, path, Arc::clone(&self.fill))));
                 Arc::clone(spool)
             };
             let turn = Arc::clone(&spool.turn).lock_owned().await;
@@ -129,9 +132,7 @@ impl Mirror {
         let mirror = Arc::clone(self);
         self.carried_out(Box::pin(async move {
             let _names = mirror.names.read().await;
-            // Of what was seen last: with the bytes of another version these would be mixed.
-            let meant = mirror.pins.get(&at.id);
-            let (spool, mut turn) = mirror.begun(&at, meant).await?;
+            let (spool, mut turn) = mirror.with_room(&at, u64::from(count)).await?;
             if count != 0 {
                 let into = Arc::clone(&spool);
                 on_disk(move || into.write(offset, &data)).await?;
@@ -147,6 +148,71 @@ impl Mirror {
             })
         }))
         .await
+    }
+
+    /// The file's spool, begun, once `count` bytes more fit into this host's share of the disk. What fills it goes up:
+    /// the file itself as far as it was written, so that one may be larger than the share; else who waits longest.
+    async fn with_room(
+        self: &Arc<Self>,
+        at: &At,
+        count: u64,
+    ) -> Result<(Arc<Spool>, OwnedMutexGuard<Turn>), TreeError> {
+        loop {
+            // Of what was seen last: with the bytes of another version these would be mixed.
+            let meant = self.pins.get(&at.id);
+            let (spool, mut turn) = self.begun(at, meant).await?;
+            if self.has_room(count) {
+                return Ok((spool, turn));
+            }
+            if spool.is_dirty() {
+                self.upload(&spool, &mut turn).await?;
+                continue;
+            }
+            let Some(oldest) = self.longest_unsent() else {
+                return Ok((spool, turn));
+            };
+            self.close(&spool, &mut turn, None);
+            if !self.relieving.swap(true, Relaxed) {
+                let mirror = Arc::clone(self);
+                self.task(async move {
+                    let _names = mirror.names.read().await;
+                    let settled = mirror.settle_later(oldest).await;
+                    mirror.relieving.store(false, Relaxed);
+                    settled
+                });
+            }
+            return Err(come_again(
+                "the share of this host's disk for what is written is full, and is being sent up",
+            ));
+        }
+    }
+
+    fn has_room(&self, count: u64) -> bool {
+        self.fill.bytes().saturating_add(count) <= self.spool_bytes
+            && self.spools.lock().len() <= SPOOLS_MOST
+    }
+
+    fn longest_unsent(&self) -> Option<u64> {
+        let spools = self.spools.lock();
+        let waiting = spools.values().filter_map(|spool| {
+            let (_, since) = spool.unsent()?;
+            Some((since, spool.id))
+        });
+        waiting.min().map(|(_, id)| id)
+    }
+
+    /// Sends up what nobody has asked for yet. Who is at it, and whoever lost it, is told by his COMMIT.
+    async fn settle_later(&self, id: u64) -> Result<(), TreeError> {
+        let spool = self.spools.lock().get(&id).cloned();
+        let Some(spool) = spool else {
+            return Ok(());
+        };
+        let mut turn = spool.turn.lock().await;
+        let sent = self.upload(&spool, &mut turn).await;
+        if let Err(error) = &sent {
+            tracing::warn!("a file that waits to be sent up can't be: {error}");
+        }
+        sent
     }
 
     pub(crate) async fn commit(self: &Arc<Self>, at: At) -> Result<(), TreeError> {

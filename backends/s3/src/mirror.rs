@@ -16,7 +16,7 @@ use crate::lost::Lost;
 use crate::meta::{self, Attributes, Defaults, Metadata, TOKEN};
 use crate::offered::Offered;
 use crate::rename::Renames;
-use crate::spool::Spool;
+use crate::spool::{Fill, Spool};
 use crate::untold::Untold;
 use crate::uploads::Uploads;
 use backend::tree::{Node, NodeKind, NodeStat, TreeError, TreeErrorKind};
@@ -27,6 +27,7 @@ use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
 use std::hash::Hasher as _;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,11 @@ pub(crate) struct Mirror {
     pub verifier: WriteVerifier,
     /// Files under change, by id.
     pub spools: Mutex<HashMap<u64, Arc<Spool>>>,
+    pub fill: Arc<Fill>,
+    /// That it may come to.
+    pub spool_bytes: u64,
+    /// Whether something is being sent up to make room.
+    pub relieving: AtomicBool,
     pub lost: Lost,
     pub renames: Renames,
     pub uploads: Uploads,

@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Ranges that don't touch each other.
 #[derive(Debug, Clone, Default)]
@@ -123,9 +124,22 @@ impl Content {
     }
 }
 
+/// What all spools were given to hold, bytes: as much as they take of the disk, or more.
+#[derive(Debug, Default)]
+pub(crate) struct Fill(AtomicU64);
+
+impl Fill {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 pub(crate) struct Spool {
     pub id: u64,
     pub path: PathBuf,
+    all: Arc<Fill>,
+    /// Its part of it.
+    given: AtomicU64,
     /// Held by whoever changes it or sends it up.
     pub turn: Arc<tokio::sync::Mutex<Turn>>,
     content: Mutex<Option<Content>>,
@@ -139,10 +153,12 @@ pub(crate) struct Turn {
 }
 
 impl Spool {
-    pub(crate) fn new(id: u64, path: PathBuf) -> Self {
+    pub(crate) fn new(id: u64, path: PathBuf, all: Arc<Fill>) -> Self {
         Self {
             id,
             path,
+            all,
+            given: AtomicU64::new(0),
             turn: Arc::default(),
             content: Mutex::new(None),
         }
@@ -272,9 +288,16 @@ impl Spool {
         Ok(bytes.into())
     }
 
+    fn put(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let bytes = data.len() as u64;
+        self.given.fetch_add(bytes, Relaxed);
+        self.all.0.fetch_add(bytes, Relaxed);
+        self.file()?.write_all_at(data, offset)
+    }
+
     /// Takes in what the bucket has, for an upload; changes nothing that can be seen.
     pub(crate) fn take_in(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file()?.write_all_at(data, offset)?;
+        self.put(offset, data)?;
         if let Some(content) = self.content.lock().as_mut() {
             content.local.add(offset..offset + data.len() as u64);
         }
@@ -282,7 +305,7 @@ impl Spool {
     }
 
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file()?.write_all_at(data, offset)?;
+        self.put(offset, data)?;
         let end = offset + data.len() as u64;
         self.changed(|content| {
             content.local.add(offset..end);
@@ -322,6 +345,12 @@ impl Spool {
             let ctime = later_than(&content.object.meta);
             meta::put_times(&mut content.object.meta, ctime, ctime);
         }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(*self.given.get_mut(), Relaxed);
     }
 }
 

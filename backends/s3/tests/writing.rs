@@ -504,3 +504,70 @@ async fn an_upload_that_a_crash_left_is_aborted() {
     assert_eq!(attached.aborted, 1);
     assert_eq!(world.server().uploads(), 0);
 }
+
+/// As a client writes that is told to come again.
+async fn write_at_last(world: &World, file: &Node, offset: u64, data: Vec<u8>) {
+    loop {
+        match world.write(file, offset, data.clone()).await {
+            Ok(()) => return,
+            Err(error) if matches!(error.kind, TreeErrorKind::Retry { .. }) => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_larger_than_the_share_of_the_disk_goes_up_while_it_is_written() {
+    const SHARE: u64 = 24 << 20;
+    let world = World::with(|options| options.spool_bytes = Some(SHARE)).await;
+    let root = world.root().await;
+    let file = world.create(&root, "large").await.expect("it is made");
+    let whole = pattern(70 * MIB + 3);
+    for (number, piece) in whole.chunks(MIB).enumerate() {
+        write_at_last(&world, &file, (number * MIB) as u64, piece.to_vec()).await;
+        assert!(world.front.unsent().bytes <= SHARE);
+    }
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("large").expect("it is there");
+    assert!(there.body == whole);
+    assert_eq!(world.server().uploads(), 0);
+}
+
+#[tokio::test]
+async fn who_waits_longest_goes_up_where_the_share_of_the_disk_is_full() {
+    let world = World::with(|options| options.spool_bytes = Some(3 << 20)).await;
+    let root = world.root().await;
+    let mut files = Vec::new();
+    for name in ["first", "second", "third", "fourth"] {
+        let file = world.create(&root, name).await.expect("it is made");
+        write_at_last(&world, &file, 0, pattern(MIB)).await;
+        files.push(file);
+    }
+    let there = |name| world.server().object(name).expect("it was made").body;
+    assert!(there("first") == pattern(MIB));
+    assert!(there("third").is_empty());
+    for file in &files {
+        world.commit(file).await.expect("a COMMIT");
+    }
+    assert!(there("fourth") == pattern(MIB));
+    assert_eq!(world.front.unsent(), Unsent::default());
+}
+
+#[tokio::test]
+async fn who_is_sent_up_to_make_room_and_loses_is_told_by_his_commit() {
+    let world = World::with(|options| options.spool_bytes = Some(1 << 20)).await;
+    let root = world.root().await;
+    let mine = world.create(&root, "mine").await.expect("it is made");
+    write_at_last(&world, &mine, 0, pattern(MIB)).await;
+    world.server().put("mine", "another's");
+    let other = world.create(&root, "other").await.expect("it is made");
+    write_at_last(&world, &other, 0, pattern(MIB)).await;
+    let refused = world.commit(&mine).await.expect_err("it lost");
+    assert_eq!(refused.kind, TreeErrorKind::Conflict);
+    assert_eq!(
+        world.server().object("mine").expect("it is there").body,
+        "another's"
+    );
+}

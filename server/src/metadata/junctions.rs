@@ -78,6 +78,8 @@ pub struct S3Spec {
     pub region: Option<String>,
     /// Whether anybody else writes there.
     pub others_write: bool,
+    /// Of this host's disk, for what is written and not sent up; without it, a share of it.
+    pub spool_bytes: Option<u64>,
     /// Owner and group of what says nothing of them.
     pub owner: (u32, u32),
 }
@@ -518,6 +520,7 @@ impl S3Spec {
             } else {
                 Writers::One
             },
+            spool_bytes: self.spool_bytes,
             defaults: Defaults {
                 uid: self.owner.0,
                 gid: self.owner.1,

@@ -210,6 +210,7 @@ pub fn keeper(backend: &config::Backend) -> Option<Keeper> {
                 prefix: text(&backend.prefix).unwrap_or_default(),
                 endpoint: text(&backend.endpoint),
                 region: text(&backend.region),
+                spool_bytes: backend.spool_capacity.map(|bytes| bytes.0),
                 others_write: backend.writers == config::Writers::Several,
                 owner: (backend.uid, backend.gid),
             }))
