@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
 use super::clock;
+use super::command;
 use super::headrace::{Server, Serves};
 use super::lab::MINUTE;
 
@@ -48,9 +49,21 @@ pub struct S3Client {
 impl Seaweed {
     /// With an empty bucket of this name. It takes puts once this returns.
     pub fn start(cache: &Path, state: &Path, address: Ipv4Addr, bucket: &str) -> Result<Self> {
-        let folder = state.join("s3");
+        // Of this sandbox alone, and seen by who has another /tmp.
+        let (folder, program) = (PathBuf::from("/run/s3"), PathBuf::from("/run/weed"));
+        let data = state.join("s3");
+        for new in [&data, &folder.join("data")] {
+            fs::create_dir_all(new).with_context(|| format!("creating {}", new.display()))?;
+        }
+        fs::File::create_new(&program).context("a second S3 server in one sandbox")?;
+        for (from, to) in [
+            (&data, &folder.join("data")),
+            (&cache.join("bin/weed"), &program),
+        ] {
+            let (from, to) = (from.display().to_string(), to.display().to_string());
+            command::run("mount", &["--bind", &from, &to])?;
+        }
         let data = folder.join("data");
-        fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
         let accounts = folder.join("accounts.json");
         let account = |(id, secret): (&str, &str), actions: &[&str]| {
             json!({
@@ -65,7 +78,14 @@ impl Seaweed {
         ];
         fs::write(&accounts, json!({ "identities": identities }).to_string())
             .with_context(|| format!("writing {}", accounts.display()))?;
+        // Its parts meet at sockets in /tmp, by names that are those of every other one's.
+        let alone = "mount -t tmpfs tmpfs /tmp && exec \"$0\" \"$@\"";
         let arguments = [
+            "--mount".to_owned(),
+            "sh".to_owned(),
+            "-c".to_owned(),
+            alone.to_owned(),
+            program.display().to_string(),
             "server".to_owned(),
             format!("-dir={}", data.display()),
             format!("-ip={address}"),
@@ -80,7 +100,7 @@ impl Seaweed {
         let listens = SocketAddrV4::new(address, PORT);
         let mut server = Server::new(
             "s3",
-            &cache.join("bin/weed"),
+            Path::new("unshare"),
             arguments.to_vec(),
             Serves::At(listens),
             state,
