@@ -21,7 +21,21 @@ impl fmt::Display for ObjectId {
     }
 }
 
+/// Upper half of the ids of files that a server had before it became a data server. No other object's
+/// id begins with this bit alone: those are counted from the first start on, and trials' are all ones.
+const FOUND: u64 = 1 << 63;
+
 impl ObjectId {
+    /// The object that a file is which was there before: `fileid` is the server's own number of it.
+    pub fn found(server: DataServerId, fileid: u64) -> Self {
+        Self(u128::from(FOUND | u64::from(server.0)) << 64 | u128::from(fileid))
+    }
+
+    /// Whether it is a file that was there before, under names of its own.
+    pub fn is_found(self) -> bool {
+        ((self.0 >> 64) as u64) & !u64::from(u32::MAX) == FOUND
+    }
+
     /// The inverse of `Display`; anything else than 32 hexadecimal digits is `None`.
     pub fn parse(name: &str) -> Option<Self> {
         let digits = name.len() == 32
@@ -39,6 +53,35 @@ impl ObjectId {
 pub struct Owner {
     pub uid: u32,
     pub gid: u32,
+}
+
+/// What the owner of a file that was there before lets layouts do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsFound {
+    /// Everybody may read it.
+    Open,
+    Closed,
+}
+
+impl Owner {
+    /// In the place of the owner that a file had before it became an object: a fence gives it one that
+    /// layouts can carry. No range of ids has these two (RFC 8435 §2.2 asks for ids of nobody).
+    pub fn as_found(found: AsFound, gid: u32) -> Self {
+        let uid = match found {
+            AsFound::Open => 0,
+            AsFound::Closed => u32::MAX,
+        };
+        Self { uid, gid }
+    }
+
+    /// `None`: the owner is one of ours.
+    pub fn found(self) -> Option<AsFound> {
+        match self.uid {
+            0 => Some(AsFound::Open),
+            u32::MAX => Some(AsFound::Closed),
+            _ => None,
+        }
+    }
 }
 
 /// One data object: one stripe of one mirror of one extent.
@@ -193,5 +236,34 @@ impl Extent {
             return Err(Unsound::Handle(object.handle.len()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_there_is_told_from_objects_and_trials() {
+        let found = ObjectId::found(DataServerId(u32::MAX), u64::MAX);
+        assert!(found.is_found());
+        assert_ne!(found, ObjectId::found(DataServerId(1), u64::MAX));
+        assert!(!ObjectId(u128::MAX << 64).is_found(), "a trial");
+        assert!(!ObjectId(u128::from(1_u64 << 40) << 64 | 7).is_found());
+    }
+
+    #[test]
+    fn an_owner_that_was_found_is_told_from_one_of_a_range() {
+        for found in [AsFound::Open, AsFound::Closed] {
+            assert_eq!(Owner::as_found(found, 7).found(), Some(found));
+        }
+        assert_eq!(
+            Owner {
+                uid: 70_001,
+                gid: 0
+            }
+            .found(),
+            None
+        );
     }
 }

@@ -13,8 +13,8 @@ mod stripe;
 
 pub use device::{Device, DeviceChange, DeviceId, DeviceTable, universal_address};
 pub use extent::{
-    DataServerId, Extent, ExtentState, HANDLE_LIMIT_BYTES, Mirror, ObjectId, ObjectRef, Owner,
-    Unsound,
+    AsFound, DataServerId, Extent, ExtentState, HANDLE_LIMIT_BYTES, Mirror, ObjectId, ObjectRef,
+    Owner, Unsound,
 };
 pub use geometry::{Locate, Segment, locate, object_size_for, stripe_of, written_end};
 pub use kernel::{Capability, ClientKernel};

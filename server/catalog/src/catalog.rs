@@ -295,6 +295,7 @@ pub(crate) fn root(options: &Options) -> Inode {
         entries: 0,
         create_verifier: None,
         birth_epoch: 0,
+        unscanned: false,
         data_stamp: DataStamp::default(),
         used: 0,
         acl: None,

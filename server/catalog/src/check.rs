@@ -2,8 +2,9 @@
 //! reverse index, extended attributes, and the one place of each object. For tests and for an operator in doubt: it holds
 //! a line for every inode in memory. Never repairs.
 
+use crate::adopted::FoundName;
 use crate::catalog::Catalog;
-use crate::codec::{Bucket, ColdInode, Record, XattrBucket, XattrValue};
+use crate::codec::{Bucket, ColdInode, Found, Reached, Record, XattrBucket, XattrValue};
 use crate::error::Error;
 use crate::hot::{HotCounters, max_value};
 use crate::inode::{Counts, FileKind, Inode, InodeId, NAME_MAX_BYTES, XattrTotals};
@@ -25,6 +26,8 @@ struct Seen {
     has_time: bool,
     /// Names that point to it.
     names: u64,
+    /// Names that its filer has, and that were not listed yet.
+    unseen: u64,
     /// Directory of its last name.
     named_in: Option<u64>,
     is_orphan: bool,
@@ -46,6 +49,10 @@ struct Scan {
     xattr_names: BTreeMap<(InodeId, u64), (u64, u32)>,
     xattr_values: BTreeMap<(InodeId, u64), u32>,
     index: BTreeSet<(DataServerId, InodeId)>,
+    /// Files of filers, and who has further names or is said to.
+    found: BTreeMap<DeadObject, Found>,
+    further: BTreeSet<DeadObject>,
+    unscanned: BTreeSet<InodeId>,
     /// Where each object was found.
     objects: BTreeMap<DeadObject, &'static str>,
     counts: Counts,
@@ -112,6 +119,18 @@ impl Scan {
                 self.object(object, "in the pool");
             }
             Kind::Dead(object) => self.object(object, "in the delete queue"),
+            Kind::Found(object) => drop(self.found.insert(object, Found::decode(value)?)),
+            Kind::Linked(object) => drop(self.further.insert(object)),
+            Kind::Further(object) => {
+                FoundName::decode(value)?;
+                self.further.insert(object);
+            }
+            Kind::Unscanned(_, id) => {
+                Reached::decode(value)?;
+                if !self.unscanned.insert(id) {
+                    return Err(Error::Corrupt("a directory of two filers".into()));
+                }
+            }
             Kind::Order => drop(Order::decode(value)?),
             Kind::Client(id) => {
                 if ClientRecord::decode(value)?.id != id {
@@ -153,6 +172,7 @@ impl Scan {
                     counters: None,
                     has_time: false,
                     names: 0,
+                    unseen: 0,
                     named_in: None,
                     is_orphan: false,
                     xattrs: XattrTotals::default(),
@@ -259,6 +279,7 @@ impl Scan {
             }
         }
         self.check_xattrs();
+        self.check_found();
         self.check_inodes();
         self.check_paths();
         self.faults
@@ -318,6 +339,29 @@ impl Scan {
         }
     }
 
+    /// Each file of a filer is an object, of a file or to be removed, and is known by its place there.
+    fn check_found(&mut self) {
+        for (object, found) in std::mem::take(&mut self.found) {
+            let seen = self.inodes.get_mut(&found.inode.number);
+            if let Some(seen) = seen.filter(|seen| seen.inode.id == found.inode) {
+                seen.unseen += u64::from(found.unseen);
+            }
+            match self.objects.get(&object) {
+                Some(_) => drop(self.further.remove(&object)),
+                None => self.fault(format!("{object:?} is on a filer, and no object")),
+            }
+        }
+        for object in std::mem::take(&mut self.further) {
+            self.fault(format!("{object:?} has further names, and no first"));
+        }
+        let has_row = std::mem::take(&mut self.unscanned);
+        let flagged = self.inodes.values().filter(|seen| seen.inode.unscanned);
+        let flagged: BTreeSet<InodeId> = flagged.map(|seen| seen.inode.id).collect();
+        for id in has_row.symmetric_difference(&flagged) {
+            self.fault(format!("whether {id:?} is scanned is said in two ways"));
+        }
+    }
+
     fn check_inodes(&mut self) {
         let mut faults = Vec::new();
         let mut expected_index = BTreeSet::new();
@@ -360,7 +404,7 @@ impl Scan {
                     ));
                 }
             } else {
-                if u64::from(inode.nlink) != seen.names {
+                if u64::from(inode.nlink) != seen.names + seen.unseen {
                     faults.push(format!(
                         "{id:?} counts {} links, has {}",
                         inode.nlink, seen.names

@@ -6,9 +6,11 @@ use crate::records::{ClientRecord, DataServerRecord, Order, OrderKind, PoolEntry
 use bytes::{BufMut, Bytes, BytesMut};
 use layout::{DataServerId, Extent, ExtentState, Mirror, ObjectId, ObjectRef, Owner};
 
+mod adopted;
 mod names;
 mod xattrs;
 
+pub(crate) use adopted::{Found, Reached};
 pub(crate) use names::{Bucket, ColdInode, Named};
 pub(crate) use xattrs::{XattrBucket, XattrNamed, XattrValue};
 

@@ -25,6 +25,9 @@ pub enum Error {
     IntoItself,
     #[error("the name is empty or longer than {} bytes", crate::NAME_MAX_BYTES)]
     NameTooLong,
+    /// What a filer has there isn't all known yet: it will be.
+    #[error("the directory is still being scanned")]
+    Unscanned,
     #[error("no extended attribute of that name")]
     NoXattr,
     #[error("the inode has as many extended attributes as it can have")]

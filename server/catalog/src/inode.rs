@@ -85,6 +85,8 @@ pub struct Inode {
     pub acl: Option<Arc<Acl>>,
     pub label: Option<Label>,
     pub xattrs: XattrTotals,
+    /// Of a directory: a filer's, whose names are not all here. Nobody looks into it or changes it.
+    pub unscanned: bool,
 }
 
 /// A state of a file's data objects, by their times and sizes: another one after each write. 0 while they hold nothing.

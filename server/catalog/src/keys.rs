@@ -12,6 +12,14 @@ use std::hash::Hasher;
 const CLIENT: u8 = b'c';
 const DEAD: u8 = b'd';
 const ENTRY: u8 = b'e';
+/// Files of a filer: where each is there.
+const FOUND: u8 = b'f';
+/// Those of them with more names than one.
+const LINKED: u8 = b'l';
+/// Their further names.
+const FURTHER: u8 = b'g';
+/// Directories of a filer that are not scanned.
+const UNSCANNED: u8 = b'q';
 const INODE: u8 = b'i';
 const META: u8 = b'm';
 const ORDER: u8 = b'o';
@@ -336,6 +344,67 @@ pub(crate) fn index_parts(key: &[u8]) -> Option<(DataServerId, InodeId)> {
     ))
 }
 
+pub(crate) fn found(object: DeadObject) -> Bytes {
+    object_key(FOUND, object.server, object.object)
+}
+
+pub(crate) fn linked(object: DeadObject) -> Bytes {
+    object_key(LINKED, object.server, object.object)
+}
+
+pub(crate) fn linked_of(server: DataServerId) -> KeyRange {
+    beginning_with(&key(LINKED, |to| to.put_u32(server.0)))
+}
+
+pub(crate) fn linked_object(key: &[u8]) -> Option<DeadObject> {
+    object_of(LINKED, key)
+}
+
+/// `number` is any that the file's other names don't have.
+pub(crate) fn further(object: DeadObject, number: u64) -> Bytes {
+    key(FURTHER, |to| {
+        to.put_u32(object.server.0);
+        to.put_u128(object.object.0);
+        to.put_u64(number);
+    })
+}
+
+pub(crate) fn all_further(object: DeadObject) -> KeyRange {
+    beginning_with(&object_key(FURTHER, object.server, object.object))
+}
+
+fn further_object(key: &[u8]) -> Option<DeadObject> {
+    let (rest, _number) = key.split_last_chunk::<8>()?;
+    object_of(FURTHER, rest)
+}
+
+pub(crate) fn unscanned(server: DataServerId, directory: InodeId) -> Bytes {
+    key(UNSCANNED, |to| {
+        to.put_u32(server.0);
+        to.put_u64(directory.home);
+        to.put_u64(directory.number);
+    })
+}
+
+pub(crate) fn all_unscanned(server: DataServerId) -> KeyRange {
+    beginning_with(&key(UNSCANNED, |to| to.put_u32(server.0)))
+}
+
+pub(crate) fn unscanned_parts(key: &[u8]) -> Option<(DataServerId, InodeId)> {
+    let rest = key.strip_prefix(&[UNSCANNED])?;
+    let (server, rest) = rest.split_first_chunk()?;
+    let server = DataServerId(u32::from_be_bytes(*server));
+    match split_inode(rest)? {
+        (id, []) => Some((server, id)),
+        _ => None,
+    }
+}
+
+/// How far the scan of a filer came, in numbers.
+pub(crate) fn scan_totals(server: DataServerId) -> Bytes {
+    meta(format!("scan {}", server.0).as_bytes())
+}
+
 /// Names of one hash that a directory can hold; a third would need a collision in 62 secret bits.
 pub(crate) const TIEBREAKS: u8 = 2;
 
@@ -382,6 +451,11 @@ pub(crate) enum Kind {
     Index(DataServerId, InodeId),
     Pool(DeadObject),
     Dead(DeadObject),
+    /// Where a file of a filer is.
+    Found(DeadObject),
+    Linked(DeadObject),
+    Further(DeadObject),
+    Unscanned(DataServerId, InodeId),
     Order,
     Client(u64),
     DataServer(DataServerId),
@@ -407,6 +481,10 @@ pub(crate) fn kind(key: &[u8]) -> Option<Kind> {
         INDEX => index_parts(key).map(|(server, id)| Kind::Index(server, id))?,
         POOL => Kind::Pool(object_of(POOL, key)?),
         DEAD => Kind::Dead(dead_object(key)?),
+        FOUND => Kind::Found(object_of(FOUND, key)?),
+        LINKED => Kind::Linked(linked_object(key)?),
+        FURTHER => Kind::Further(further_object(key)?),
+        UNSCANNED => unscanned_parts(key).map(|(server, id)| Kind::Unscanned(server, id))?,
         ORDER => order_id(key).map(|_| Kind::Order)?,
         CLIENT => Kind::Client(u64::from_be_bytes(*rest.as_array()?)),
         DATA_SERVER => Kind::DataServer(DataServerId(u32::from_be_bytes(*rest.as_array()?))),

@@ -7,6 +7,7 @@
 //! - `inode`, `records`: the plain data that goes in and out.
 
 mod acl;
+mod adopted;
 mod attempts;
 mod cache;
 mod catalog;
@@ -29,6 +30,7 @@ mod view;
 mod xattrs;
 
 pub use acl::{Ace, AceKind, Acl, Label, Who};
+pub use adopted::{FoundFile, FoundName, FoundNode, ScanTotals, Unscanned};
 pub use attempts::Attempts;
 pub use catalog::{Catalog, FORMAT, Options};
 pub use error::{Error, OpenError};

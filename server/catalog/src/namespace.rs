@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 /// Directories between one and the root; a longer way must be a ring.
 const DEPTH_MAX: u32 = 1 << 20;
 
-fn checked(name: &[u8]) -> Result<(), Error> {
+pub(crate) fn checked(name: &[u8]) -> Result<(), Error> {
     if (1..=NAME_MAX_BYTES).contains(&name.len()) {
         Ok(())
     } else {
@@ -45,7 +45,7 @@ impl Tx {
         new: NewInode,
     ) -> Result<Inode, Error> {
         checked(name)?;
-        self.directory(directory).await?;
+        self.scanned(directory).await?;
         let (key, hash, mut bucket) = self.bucket(directory, name).await?;
         if entry_of(&bucket, hash, name).is_some() {
             return Err(Error::Exists);
@@ -77,6 +77,7 @@ impl Tx {
             entries: 0,
             create_verifier: new.create_verifier,
             birth_epoch: 0,
+            unscanned: false,
             data_stamp: DataStamp::default(),
             used: 0,
             acl: new.acl,
@@ -111,7 +112,7 @@ impl Tx {
         id: InodeId,
     ) -> Result<Inode, Error> {
         checked(name)?;
-        self.directory(directory).await?;
+        self.scanned(directory).await?;
         let (key, hash, mut bucket) = self.bucket(directory, name).await?;
         if entry_of(&bucket, hash, name).is_some() {
             return Err(Error::Exists);
@@ -145,7 +146,7 @@ impl Tx {
         what: RemoveWhat,
     ) -> Result<Removed, Error> {
         checked(name)?;
-        self.directory(directory).await?;
+        self.scanned(directory).await?;
         let (_, hash, bucket) = self.bucket(directory, name).await?;
         let entry = entry_of(&bucket, hash, name).ok_or(Error::NotFound)?;
         match (entry.kind == FileKind::Directory, what) {
@@ -169,8 +170,8 @@ impl Tx {
     ) -> Result<Renamed, Error> {
         checked(from)?;
         checked(to)?;
-        self.directory(from_directory).await?;
-        self.directory(to_directory).await?;
+        self.scanned(from_directory).await?;
+        self.scanned(to_directory).await?;
         let (_, hash, bucket) = self.bucket(from_directory, from).await?;
         let source = entry_of(&bucket, hash, from).ok_or(Error::NotFound)?;
         let (_, hash, bucket) = self.bucket(to_directory, to).await?;
@@ -216,7 +217,7 @@ impl Tx {
     }
 
     /// Stores the attributes, size, extents and times of an inode that is there. Its kind, links, parent,
-    /// birth and extended attributes are others' to change and stay. The change attribute of a directory moves by itself; of
+    /// birth and extended attributes are others' to change and stay, and what was scanned of it. The change attribute of a directory moves by itself; of
     /// anything else it is the caller's, from [`Tx::next_change`].
     ///
     /// `inode` comes from a read of this same transaction: what others changed since would be undone.
@@ -232,6 +233,7 @@ impl Tx {
         new.inode.btime = old.inode.btime;
         new.inode.birth_epoch = old.inode.birth_epoch;
         new.inode.xattrs = old.inode.xattrs;
+        new.inode.unscanned = old.inode.unscanned;
         let (before, after) = (servers(&old.inode), servers(&new.inode));
         for gone in before.difference(&after) {
             self.delete(keys::index(*gone, inode.id));
@@ -278,6 +280,9 @@ impl Tx {
         })?;
         let mut inode = self.with_hot(cold).await?;
         if inode.kind == FileKind::Directory {
+            if inode.unscanned {
+                return Err(Error::Unscanned);
+            }
             // Reading the range makes a create that comes meanwhile conflict, and deleting the cold
             // half does so to a create that read it.
             if !self
@@ -336,6 +341,15 @@ impl Tx {
         Ok(removed)
     }
 
+    /// Refuses a directory of which a name may be missing.
+    async fn scanned(&self, directory: InodeId) -> Result<(), Error> {
+        if self.directory(directory).await?.inode.unscanned {
+            Err(Error::Unscanned)
+        } else {
+            Ok(())
+        }
+    }
+
     async fn take_name(&mut self, directory: InodeId, name: &[u8]) -> Result<(), Error> {
         let (key, _, mut bucket) = self.bucket(directory, name).await?;
         bucket.0.retain(|named| named.name != name);
@@ -367,7 +381,12 @@ impl Tx {
 }
 
 /// Puts a name that isn't there into its bucket.
-fn insert(bucket: &mut Bucket, name: &[u8], id: InodeId, kind: FileKind) -> Result<(), Error> {
+pub(crate) fn insert(
+    bucket: &mut Bucket,
+    name: &[u8],
+    id: InodeId,
+    kind: FileKind,
+) -> Result<(), Error> {
     let is_free = |tiebreak: &u8| bucket.0.iter().all(|named| named.tiebreak != *tiebreak);
     let tiebreak = (0..keys::TIEBREAKS)
         .find(is_free)

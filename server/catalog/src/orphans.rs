@@ -48,6 +48,7 @@ impl Tx {
     pub fn delete_done(&mut self, objects: &[DeadObject]) {
         for object in objects {
             self.delete(keys::dead(*object));
+            self.forget_found(*object);
         }
     }
 }

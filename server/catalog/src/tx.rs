@@ -95,6 +95,13 @@ impl Tx {
         self.max(keys::hot_time(directory), now);
     }
 
+    /// The same for entries that a filer had before: its times stay what they were there.
+    pub(crate) fn grow(&mut self, directory: InodeId, entries: i64, subdirectories: i64) {
+        let counters = keys::hot_counters(directory);
+        self.touched.insert(counters.clone(), directory);
+        self.add(counters, packed([1, entries, subdirectories]));
+    }
+
     /// Moves the change attribute of a directory whose own attributes changed.
     pub(crate) fn touch_attributes(&mut self, directory: InodeId) {
         let counters = keys::hot_counters(directory);

@@ -147,6 +147,20 @@ impl Reader {
         Ok(rows)
     }
 
+    /// The last rows of a range, from its end on; of a snapshot alone, without a transaction's own writes.
+    pub(crate) async fn last_rows(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let page = self
+            .snapshot()
+            .await?
+            .scan(range, Direction::Backward, limit)
+            .await;
+        Ok(page.map_err(|error| self.noted(error))?.rows)
+    }
+
     /// All rows of a range that is known to be short: intents, clients, data servers.
     pub(crate) async fn all(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, Error> {
         self.rows(range, usize::MAX, Guard::Conflict).await

@@ -408,6 +408,7 @@ pub(crate) fn inode_of(id: InodeId, stat: &NodeStat) -> Inode {
         entries: 0,
         create_verifier: None,
         birth_epoch: 0,
+        unscanned: false,
         data_stamp: DataStamp::default(),
         used: stat.used,
         acl: None,

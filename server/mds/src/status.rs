@@ -93,7 +93,7 @@ impl From<catalog::Error> for Refusal {
             IntoItself => Nfsstat4::Inval,
             NameTooLong => Nfsstat4::Nametoolong,
             TooLarge { .. } => Nfsstat4::Fbig,
-            Conflict { .. } => Nfsstat4::Delay,
+            Conflict { .. } | Unscanned => Nfsstat4::Delay,
             // Whether it happened can't be told: the client asks again and sees.
             Unknown(detail) => return Self::server(Nfsstat4::Delay, detail),
             Corrupt(detail) | Store(detail) => return Self::server(Nfsstat4::Serverfault, detail),

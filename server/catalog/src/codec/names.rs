@@ -6,6 +6,9 @@ use crate::inode::{DataStamp, FileKind, Inode, InodeId, XattrTotals};
 use bytes::{BufMut, Bytes};
 use std::sync::Arc;
 
+/// In the place of a kind: a directory that isn't scanned.
+const UNSCANNED: u8 = 8;
+
 /// The cold half of an inode: all of a file, and of a directory what creates in it don't touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ColdInode {
@@ -21,7 +24,11 @@ impl Record for ColdInode {
 
     fn put(&self, to: &mut Writer) {
         let inode = &self.inode;
-        to.byte(kind_byte(inode.kind));
+        to.byte(if inode.unscanned {
+            UNSCANNED
+        } else {
+            kind_byte(inode.kind)
+        });
         to.number(inode.mode.into());
         to.number(inode.uid.into());
         to.number(inode.gid.into());
@@ -57,9 +64,16 @@ impl Record for ColdInode {
     }
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
+        let unscanned = from.rest.first() == Some(&UNSCANNED);
+        let kind = if unscanned {
+            from.byte("kind")?;
+            FileKind::Directory
+        } else {
+            from.kind()?
+        };
         let inode = Inode {
             id: InodeId { home: 0, number: 0 },
-            kind: from.kind()?,
+            kind,
             mode: from.number_u32("mode")?,
             uid: from.number_u32("uid")?,
             gid: from.number_u32("gid")?,
@@ -84,6 +98,7 @@ impl Record for ColdInode {
             acl: None,
             label: None,
             xattrs: XattrTotals::default(),
+            unscanned,
         };
         let mut cold = ColdInode {
             inode,

@@ -4,6 +4,7 @@ mod fuzz;
 
 use super::*;
 use crate::acl::{Ace, AceKind, Acl, Label, Who};
+use crate::adopted::FoundName;
 use crate::inode::{DataStamp, Inode, XattrTotals};
 use proptest::collection::vec;
 use proptest::option;
@@ -124,7 +125,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
         option::of(bytes(40)),
         option::of(id()),
         option::of(any::<[u8; 8]>()),
-        any::<u64>(),
+        any::<(u64, bool)>(),
         option::of(acl()),
         option::of(label()),
     );
@@ -136,7 +137,8 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 rdev,
                 (data_stamp, used),
             ) = numbers;
-            let (target, parent, create_verifier, times_mark, acl, label) = rest;
+            let (target, parent, create_verifier, (times_mark, unscanned), acl, label) = rest;
+            let unscanned = unscanned && kind == FileKind::Directory;
             let inode = Inode {
                 id: InodeId { home: 0, number: 0 },
                 kind,
@@ -158,6 +160,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 entries: 0,
                 create_verifier,
                 birth_epoch,
+                unscanned,
                 data_stamp: DataStamp(data_stamp),
                 used,
                 acl: acl.map(Arc::new),
@@ -232,6 +235,16 @@ proptest! {
         ] {
             survives(&Order { inode, kind })?;
         }
+    }
+
+    #[test]
+    fn what_was_found_on_a_filer_survives_its_bytes(
+        inode in id(), handles in vec(bytes(64), 3), name in bytes(255), unseen: u32, cookie: u64, verifier: [u8; 8]
+    ) {
+        let place = FoundName { folder: handles[0].clone(), name };
+        survives(&place)?;
+        survives(&Found { inode, handle: handles[1].clone(), unseen, first: place })?;
+        survives(&Reached { handle: handles[2].clone(), cookie, verifier })?;
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The catalog as its callers see it: through its public calls alone.
 
+mod adopted;
 mod crash;
 mod group_commit;
 mod model;

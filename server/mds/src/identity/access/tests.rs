@@ -26,6 +26,7 @@ fn inode(kind: FileKind, mode: u32) -> Inode {
         entries: 0,
         create_verifier: None,
         birth_epoch: 0,
+        unscanned: false,
         data_stamp: catalog::DataStamp::default(),
         used: 0,
         acl: None,
