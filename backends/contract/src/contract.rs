@@ -107,6 +107,16 @@ impl Error {
     }
 }
 
+/// A file that a server had before it became a data server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundObject {
+    pub handle: Bytes,
+    /// The server's own number of it.
+    pub fileid: u64,
+    /// Each name, behind the filehandle of its folder.
+    pub names: Vec<(Bytes, Bytes)>,
+}
+
 /// The answer of a READ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
@@ -156,6 +166,12 @@ pub trait DataServer: Send + Sync + 'static {
 
     /// Removes the object; `Ok` when it isn't there.
     async fn remove(&self, object: ObjectId) -> Result<(), Error>;
+
+    /// Removes a file that was there before its server became a data server, under each of its names that
+    /// is still one; `Ok` when none is.
+    async fn remove_found(&self, _file: &FoundObject) -> Result<(), Error> {
+        Err(ranges::cannot("remove what it had before"))
+    }
 
     /// Also the probe: it answers only if the server can reach its storage.
     async fn space(&self) -> Result<Space, Error>;

@@ -3,8 +3,8 @@
 use crate::fate::{Fate, Fates, Faults};
 use crate::upstream::{Demand, Version};
 use crate::{
-    Capabilities, DataServer, Error, Fetched, Nanos, ObjectStat, Origin, Seek, Sought, Space,
-    Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, Fetched, FoundObject, Nanos, ObjectStat, Origin, Seek, Sought,
+    Space, Stability, WriteVerifier, Written,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -126,6 +126,12 @@ impl DataServer for Faulty {
     async fn commit(&self, handle: &Bytes) -> Result<WriteVerifier, Error> {
         let fate = self.fates.next().await?;
         let answer = self.inner.commit(handle).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn remove_found(&self, file: &FoundObject) -> Result<(), Error> {
+        let fate = self.fates.next().await?;
+        let answer = self.inner.remove_found(file).await;
         self.reply(&fate, answer)
     }
 

@@ -16,8 +16,8 @@ pub mod tree;
 pub mod upstream;
 
 pub use contract::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Space,
-    Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, FoundObject, Nanos,
+    ObjectStat, Space, Stability, WriteVerifier, Written,
 };
 pub use fate::Faults;
 pub use faulty::Faulty;

@@ -8,8 +8,8 @@ use crate::server::Address;
 use backend::tree::{Caller, NODE_MAX_BYTES, Node, TreeAbilities, TreeError, TreeErrorKind};
 use begun::Begun;
 use bytes::{BufMut, Bytes, BytesMut};
-use nfs_client::mount::{MountError, mnt, nfs_port};
-use nfs_client::{Backoff, CallError, Client};
+use nfs_client::mount::{MountError, nfs_port};
+use nfs_client::{Backoff, Client};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -439,22 +439,7 @@ fn abilities(facts: &Fsinfo3resok, limits: &Pathconf3resok) -> TreeAbilities {
 }
 
 async fn mount(address: &Address, options: &ExportOptions) -> Result<Fh3, MountError> {
-    let ask = async |port| {
-        let (caller, options) = (root_caller(), options.client());
-        let root = mnt(address.host, port, &address.export, &caller, &options).await?;
-        Ok(root.fhandle)
-    };
-    match (address.mount_port, address.nfs_port) {
-        (None, Some(nfs_port)) => match ask(Some(nfs_port)).await {
-            // Most filers have MOUNT on a port of its own.
-            Err(MountError::Call {
-                source: CallError::Rpc(_),
-                ..
-            }) => ask(None).await,
-            answer => answer,
-        },
-        (port, _) => ask(port).await,
-    }
+    crate::place::mount(address, &root_caller(), &options.client()).await
 }
 
 /// The root of what is shown, and its attributes.

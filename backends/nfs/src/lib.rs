@@ -5,6 +5,7 @@
 
 mod export;
 mod failure;
+mod found;
 mod place;
 mod proof;
 mod ranges;

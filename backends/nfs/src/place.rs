@@ -1,10 +1,13 @@
 //! Where objects lie in an export's tree: by name on the root of our own data server, and as
-//! `data/xx/yy/<object>` on any other, so that no folder grows without bound.
+//! `data/xx/yy/<object>` on any other, so that no folder grows without bound; `data` has another name
+//! where the export has files of its own.
 //!
 //! Never here: an object's bytes or owner.
 
+use crate::server::Address;
 use layout::ObjectId;
-use nfs_client::{Client, Error};
+use nfs_client::mount::{MountError, mnt};
+use nfs_client::{CallError, Caller, Client, Error, Options};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use wire::nfs3::{Fh3, Filename3, Nfsstat3, Sattr3};
@@ -17,12 +20,19 @@ const FOLDER_MODE: u32 = 0o711;
 pub(crate) enum Tree {
     /// Our own data server spreads objects over folders by itself.
     Flat,
-    Folders(Mutex<HashMap<[u8; 2], Fh3>>),
+    Folders {
+        /// In the export's root.
+        base: &'static str,
+        known: Mutex<HashMap<[u8; 2], Fh3>>,
+    },
 }
 
 impl Tree {
-    pub(crate) fn folders() -> Self {
-        Self::Folders(Mutex::default())
+    pub(crate) fn folders(base: &'static str) -> Self {
+        Self::Folders {
+            base,
+            known: Mutex::default(),
+        }
     }
 
     /// The folder that the object lies or would lie in; `None` when it isn't there and `make` is false.
@@ -33,7 +43,7 @@ impl Tree {
         object: ObjectId,
         make: bool,
     ) -> Result<Option<Fh3>, Error> {
-        let Self::Folders(known) = self else {
+        let Self::Folders { base, known } = self else {
             return Ok(Some(root.clone()));
         };
         // The middle of the count in the id's upper half: 256 objects in a row share a folder.
@@ -44,7 +54,7 @@ impl Tree {
         }
         let mut handle = root.clone();
         for part in [
-            "data".to_owned(),
+            (*base).to_owned(),
             format!("{:02x}", key[0]),
             format!("{:02x}", key[1]),
         ] {
@@ -63,9 +73,32 @@ impl Tree {
 
     /// A handle was refused: the export may have been made anew.
     pub(crate) fn forget(&self) {
-        if let Self::Folders(known) = self {
+        if let Self::Folders { known, .. } = self {
             known.lock().clear();
         }
+    }
+}
+
+/// The root of an export.
+pub(crate) async fn mount(
+    address: &Address,
+    caller: &Caller,
+    options: &Options,
+) -> Result<Fh3, MountError> {
+    let ask = async |port| {
+        let root = mnt(address.host, port, &address.export, caller, options).await?;
+        Ok(root.fhandle)
+    };
+    match (address.mount_port, address.nfs_port) {
+        (None, Some(nfs_port)) => match ask(Some(nfs_port)).await {
+            // Most filers have MOUNT on a port of its own.
+            Err(MountError::Call {
+                source: CallError::Rpc(_),
+                ..
+            }) => ask(None).await,
+            answer => answer,
+        },
+        (port, _) => ask(port).await,
     }
 }
 

@@ -10,12 +10,12 @@ use crate::stat::stat_of;
 use async_trait::async_trait;
 use backend::upstream::{Demand, Version};
 use backend::{
-    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, Nanos, ObjectStat, Origin,
-    RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
+    Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, FoundObject, Nanos,
+    ObjectStat, Origin, RangeAbilities, Seek, Sought, Space, Stability, WriteVerifier, Written,
 };
 use bytes::Bytes;
 use layout::{ObjectId, Owner, Stripe};
-use nfs_client::mount::{MountError, mnt, nfs_port};
+use nfs_client::mount::{MountError, nfs_port};
 use nfs_client::{Backoff, Caller, Client};
 use parking_lot::RwLock;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +28,8 @@ use wire::nfs3::{Createhow3, Fh3, Nfsstat3, PAYLOAD_MAX_BYTES, Sattr3, StableHow
 const OBJECT_MODE: u32 = 0o640;
 /// A name in the root that only our own data server knows, without its being there.
 pub(crate) const MARK: &str = ".headrace";
+/// Where objects are made in an export that has files of its own.
+const OWN_FOLDER: &str = ".headrace-objects";
 /// Rounds of a padding that racing writers disturb.
 const EXTEND_ROUNDS: u32 = 32;
 
@@ -55,6 +57,9 @@ pub struct Options {
     pub probe_deadline: Duration,
     /// The longest wait before connecting again.
     pub reconnect_after: Duration,
+    /// It has files of its own, which stay where they are: objects that are made there lie in
+    /// [`OWN_FOLDER`].
+    pub has_files: bool,
     /// What the operator knows better than a proof: `Replace` where clients of the data server's own
     /// host bypass its permission check (LOCALIO).
     pub fence: Option<FenceGrade>,
@@ -68,6 +73,7 @@ impl Options {
             deadline: Duration::from_secs(10),
             probe_deadline: Duration::from_secs(3),
             reconnect_after: Duration::from_secs(5),
+            has_files: false,
             fence: None,
         }
     }
@@ -146,6 +152,11 @@ impl NfsDataServer {
             &options.client(),
         );
         let facts = client.fsinfo(&root).await.map_err(refused)?;
+        let base = if options.has_files {
+            OWN_FOLDER
+        } else {
+            "data"
+        };
         let ours = match client.lookup(&root, &name(MARK)).await {
             Ok(_) => true,
             Err(error) if error.status().is_some() => false,
@@ -173,7 +184,11 @@ impl NfsDataServer {
             options,
             client,
             root: RwLock::new(root),
-            tree: if ours { Tree::Flat } else { Tree::folders() },
+            tree: if ours {
+                Tree::Flat
+            } else {
+                Tree::folders(base)
+            },
             capabilities: RwLock::new(capabilities),
         })
     }
@@ -292,19 +307,10 @@ impl NfsDataServer {
 }
 
 async fn mount(address: &Address, options: &Options) -> Result<Fh3, MountError> {
-    let port = address.mount_port.or(address.nfs_port);
-    let root = mnt(
-        address.host,
-        port,
-        &address.export,
-        &options.caller(),
-        &options.client(),
-    )
-    .await?;
-    Ok(root.fhandle)
+    crate::place::mount(address, &options.caller(), &options.client()).await
 }
 
-fn is_lost(error: &nfs_client::Error) -> bool {
+pub(crate) fn is_lost(error: &nfs_client::Error) -> bool {
     matches!(error.status(), Some(Nfsstat3::Stale | Nfsstat3::Badhandle))
 }
 
@@ -483,6 +489,13 @@ impl DataServer for NfsDataServer {
             gone => gone,
         };
         gone.map_err(|error| self.error(&error))
+    }
+
+    async fn remove_found(&self, file: &FoundObject) -> Result<(), Error> {
+        for (folder, name) in &file.names {
+            self.take_away(folder, name, file).await?;
+        }
+        Ok(())
     }
 
     async fn space(&self) -> Result<Space, Error> {

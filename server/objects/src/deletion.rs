@@ -43,11 +43,9 @@ impl Objects {
             if dead.is_empty() {
                 return Ok(removed);
             }
-            let answers: Vec<(DeadObject, Result<(), backend::Error>)> = stream::iter(dead)
+            let answers: Vec<(DeadObject, Result<(), Error>)> = stream::iter(dead)
                 .map(|dead| (desk.clone(), dead))
-                .map(|(desk, dead)| async move {
-                    (dead, desk.ask(|| desk.server().remove(dead.object)).await)
-                })
+                .map(|(desk, dead)| async move { (dead, self.remove(&desk, dead).await) })
                 .buffer_unordered(REMOVES_AT_ONCE)
                 .collect()
                 .await;
@@ -64,7 +62,7 @@ impl Objects {
                 self.catalog.delete_done(self.now(), &done).await?;
             }
             if let Some(error) = failure {
-                return Err(error.into());
+                return Err(error);
             }
         }
     }

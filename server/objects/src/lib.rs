@@ -8,6 +8,7 @@ mod copy;
 mod deletion;
 mod error;
 mod fence;
+mod found;
 mod member;
 mod objects;
 mod observe;

@@ -34,7 +34,9 @@ impl Observed {
 /// Each object counts by itself: data servers have clocks of their own, and one that is written while the others are
 /// still being asked must show the next time. One without a byte counts nothing, so that a file which gets more objects
 /// isn't written by that.
-fn stamp_of<'a>(stats: impl IntoIterator<Item = (ObjectId, &'a ObjectStat)>) -> DataStamp {
+pub(crate) fn stamp_of<'a>(
+    stats: impl IntoIterator<Item = (ObjectId, &'a ObjectStat)>,
+) -> DataStamp {
     let each = stats
         .into_iter()
         .filter(|(_, stat)| stat.size > 0)

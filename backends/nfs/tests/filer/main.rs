@@ -1,6 +1,7 @@
 //! An export of a filer, shown as it is, keeps the contract of trees.
 
 mod accidents;
+mod found;
 mod procedures;
 mod server;
 mod standing;

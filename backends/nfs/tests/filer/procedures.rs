@@ -1,7 +1,7 @@
 //! NFSv3's procedures over the tree. Never here: connections.
 
-use crate::server::Shared;
-use crate::words::{changes_of, fattr_of, status_of, time_of, wcc_of};
+use super::server::Shared;
+use super::words::{changes_of, fattr_of, status_of, time_of, wcc_of};
 use backend::Stability;
 use backend::tree::{
     Caller, CreateHow, Make, MemoryTree, Node, NodeChanges, NodeKind, Tree, TreeError,

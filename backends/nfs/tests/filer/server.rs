@@ -3,7 +3,7 @@
 //!
 //! Never here: what is asked of it.
 
-use crate::procedures;
+use super::procedures;
 use backend::tree::{Caller, MemoryTree, Tree};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
