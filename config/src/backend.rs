@@ -3,7 +3,7 @@
 
 use crate::address::{ExportPath, HostPort, Name};
 use crate::fault::Notes;
-use crate::mds::Access;
+use crate::mds::{Access, DataServer, Fence};
 use crate::section::Change::Reload;
 use crate::section::Default::{Toml, Unset};
 use crate::section::{Key, Section, section};
@@ -25,6 +25,8 @@ words! {
     BackendMode {
         /// The NFS server's: others may change its files beside this one.
         PassThrough = "pass-through",
+        /// This server's: its files become part of the namespace, and nobody else changes them any more.
+        Assimilated = "assimilated",
         /// The bucket's: a key is a path.
         Mirror = "mirror",
     }
@@ -55,8 +57,10 @@ section! {
             example: r#""nfs""#,
         };
         /// Whose word counts. `pass-through` of `nfs`: the server's, which also judges who may do
-        /// what; a change made behind this server's back shows at the next look. `mirror` of `s3`: a
-        /// key is a path, its folders are what lies between the slashes.
+        /// what; a change made behind this server's back shows at the next look. `assimilated` of `nfs`: this
+        /// server's, from the first scan on; you promise that nobody else changes anything there. Its files stay
+        /// where they are, and clients read and write them there by themselves. It takes a restart to add one, and
+        /// there is no way back. `mirror` of `s3`: a key is a path, its folders are what lies between the slashes.
         mode: Option<BackendMode> = {
             default: Unset("`pass-through` for `nfs`, `mirror` for `s3`"),
             change: Reload,
@@ -215,6 +219,28 @@ const OF_S3: &[&str] = &[
 ];
 
 impl Backend {
+    pub fn is_assimilated(&self) -> bool {
+        self.mode() == BackendMode::Assimilated
+    }
+
+    /// What is assimilated is a data server too, which gets no new files.
+    pub fn as_data_server(&self) -> Option<DataServer> {
+        if !self.is_assimilated() {
+            return None;
+        }
+        Some(DataServer {
+            name: self.name.clone(),
+            address: self.server.clone()?,
+            export: self.export.clone()?,
+            mount_port: self.mount_port,
+            weight: 0,
+            host: None,
+            fence: Fence::Proven,
+            read_bytes: None,
+            write_bytes: None,
+        })
+    }
+
     pub fn mode(&self) -> BackendMode {
         self.mode.unwrap_or(match self.kind {
             BackendKind::Nfs => BackendMode::PassThrough,
@@ -228,9 +254,13 @@ pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {
     let Some(kind) = section.glance::<BackendKind>("kind") else {
         return;
     };
-    let (needs, others, mode): (&[&str], _, _) = match kind {
-        BackendKind::Nfs => (&["server", "export"], OF_S3, BackendMode::PassThrough),
-        BackendKind::S3 => (&["bucket"], OF_NFS, BackendMode::Mirror),
+    let (needs, others, modes): (&[&str], _, &[BackendMode]) = match kind {
+        BackendKind::Nfs => (
+            &["server", "export"],
+            OF_S3,
+            &[BackendMode::PassThrough, BackendMode::Assimilated],
+        ),
+        BackendKind::S3 => (&["bucket"], OF_NFS, &[BackendMode::Mirror]),
     };
     for key in needs {
         if !section.is_written(key) {
@@ -249,12 +279,13 @@ pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {
         );
     }
     if let Some(Some(other)) = section.glance::<Option<BackendMode>>("mode")
-        && other != mode
+        && !modes.contains(&other)
     {
+        let modes: Vec<String> = modes.iter().map(|mode| format!("\"{mode}\"")).collect();
         notes.add(
             section.span_of("mode"),
             format!("a backend of kind \"{kind}\" can't be in the mode \"{other}\""),
-            format!("expected \"{mode}\""),
+            format!("expected {}", modes.join(" or ")),
         );
     }
 }

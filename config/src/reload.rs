@@ -66,22 +66,25 @@ impl MdsConfig {
             Referral::differing,
             Change::Reload,
         );
-        compare_entries(
-            &mut diff,
-            "backend",
-            (&self.backends, &new.backends),
-            |entry| entry.name.as_str(),
-            Backend::differing,
-            Change::Reload,
-        );
-        compare_entries(
-            &mut diff,
-            "junction",
-            (&self.junctions, &new.junctions),
-            |entry| entry.path.as_str(),
-            Junction::differing,
-            Change::Reload,
-        );
+        for change in [Change::Reload, Change::Restart] {
+            let ((old, old_at), (new, new_at)) = (self.kept(change), new.kept(change));
+            compare_entries(
+                &mut diff,
+                "backend",
+                (&old, &new),
+                |entry| entry.name.as_str(),
+                Backend::differing,
+                change,
+            );
+            compare_entries(
+                &mut diff,
+                "junction",
+                (&old_at, &new_at),
+                |entry| entry.path.as_str(),
+                Junction::differing,
+                change,
+            );
+        }
         diff.add_keys("identity.", self.identity.differing(&new.identity));
         compare_entries(
             &mut diff,
@@ -105,6 +108,15 @@ impl MdsConfig {
         diff
     }
 
+    /// Backends and their junctions that come and go so: those that are assimilated take a restart.
+    fn kept(&self, change: Change) -> (Vec<Backend>, Vec<Junction>) {
+        let of = |backend: &&Backend| backend.is_assimilated() == (change == Change::Restart);
+        let backends: Vec<Backend> = self.backends.iter().filter(of).cloned().collect();
+        let shown = |junction: &&Junction| backends.iter().any(|it| it.name == junction.backend);
+        let junctions = self.junctions.iter().filter(shown).cloned().collect();
+        (backends, junctions)
+    }
+
     /// `new` as far as a running server can obey it: the rest is as in `self`.
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
@@ -112,8 +124,20 @@ impl MdsConfig {
         next.server.log_level = new.server.log_level;
         next.exports.clone_from(&new.exports);
         next.referrals.clone_from(&new.referrals);
-        next.backends.clone_from(&new.backends);
-        next.junctions.clone_from(&new.junctions);
+        (next.backends, next.junctions) = new.kept(Change::Reload);
+        let (backends, junctions) = self.kept(Change::Restart);
+        // What is assimilated stays so, whatever else has got its name or place.
+        let free = |backend: &Backend| backends.iter().all(|other| other.name != backend.name);
+        next.backends.retain(free);
+        let lies_elsewhere = |junction: &Junction| {
+            next.backends
+                .iter()
+                .any(|backend| backend.name == junction.backend)
+                && junctions.iter().all(|other| other.path != junction.path)
+        };
+        next.junctions.retain(lies_elsewhere);
+        next.backends.extend(backends);
+        next.junctions.extend(junctions);
         next.identity.clone_from(&new.identity);
         next.users.clone_from(&new.users);
         next.groups.clone_from(&new.groups);
@@ -155,8 +179,16 @@ fn compare_entries<T>(
     for entry in old {
         match new.iter().find(|other| name(other) == name(entry)) {
             Some(other) => {
-                let prefix = format!("{section} \"{}\": ", name(entry));
-                diff.add_keys(&prefix, differing(entry, other));
+                for key in differing(entry, other) {
+                    let change = match change {
+                        Change::Restart => Change::Restart,
+                        Change::Reload => key.change,
+                    };
+                    diff.add(
+                        change,
+                        format!("{section} \"{}\": {}", name(entry), key.name),
+                    );
+                }
             }
             None => diff.add(change, format!("{section} \"{}\" removed", name(entry))),
         }
@@ -246,6 +278,40 @@ request_bytes = "2MiB"
                 "limits.clients",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_assimilated_comes_and_goes_by_a_restart_alone() {
+        let backend = |mode: &str, export: &str| {
+            format!(
+                "{OLD}[[backend]]\nname = \"filer1\"\nkind = \"nfs\"\nserver = \"10.0.0.5\"\n\
+                 export = \"{export}\"\nmode = \"{mode}\"\n\
+                 [[junction]]\npath = \"/data/projects\"\nbackend = \"filer1\"\n"
+            )
+        };
+        let (none, shown) = (mds(OLD), mds(&backend("pass-through", "/vol")));
+        let (adopted, other) = (
+            mds(&backend("assimilated", "/vol")),
+            mds(&backend("assimilated", "/other")),
+        );
+        for (old, new, applied, left) in [
+            (&none, &adopted, 0, 2),
+            (&adopted, &none, 0, 2),
+            (&adopted, &other, 0, 1),
+            (&adopted, &shown, 2, 2),
+            (&none, &shown, 2, 0),
+        ] {
+            let diff = old.reload_diff(new);
+            assert_eq!(
+                (diff.applied.len(), diff.needs_restart.len()),
+                (applied, left),
+                "{diff:?}"
+            );
+        }
+        assert_eq!(none.reloaded(&adopted), none);
+        assert_eq!(adopted.reloaded(&none), adopted);
+        assert_eq!(adopted.reloaded(&shown), adopted, "it has that name");
+        assert_eq!(none.reloaded(&shown), shown);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! Never here: anything that needs the machine (is the port free, does the data server answer).
 
 use crate::address::{ExportPath, HostPort, Name};
-use crate::backend;
+use crate::backend::{self, BackendMode};
 use crate::document::Document;
 use crate::fault::{Notes, line_of};
 use crate::identity::{AccountName, IdentityDomain, IdentityMode};
+use crate::mds::Access;
 use crate::section::Section;
 use crate::units::{Bytes, Seconds};
 use crate::value::{StripeCount, Value, did_you_mean};
@@ -291,6 +292,7 @@ pub(crate) fn check_junctions(
                 "expected the `name` of a [[backend]]",
             );
         }
+        check_assimilated(text, (&junctions[..index], section), backends, notes);
         let Some(path) = path_of(section) else {
             continue;
         };
@@ -331,6 +333,43 @@ pub(crate) fn check_junctions(
                 ),
             );
         }
+    }
+}
+
+/// What is assimilated has one place, and can be changed there.
+fn check_assimilated(
+    text: &str,
+    (before, section): (&[Section<'_>], &Section<'_>),
+    backends: &[Section<'_>],
+    notes: &mut Notes,
+) {
+    let name = section.glance::<Name>("backend");
+    let is_it = |other: &Section<'_>| name.is_some() && other.glance::<Name>("name") == name;
+    let mode = backends.iter().find(|backend| is_it(backend));
+    let mode = mode.and_then(|backend| backend.glance::<Option<BackendMode>>("mode").flatten());
+    let Some(name) = name
+        .clone()
+        .filter(|_| mode == Some(BackendMode::Assimilated))
+    else {
+        return;
+    };
+    if section.glance::<Access>("access") == Some(Access::ReadOnly) {
+        notes.add(
+            section.span_of("access"),
+            format!(
+                "the files of `{name}` become this server's own, and are not for reading alone"
+            ),
+            "expected \"rw\": an [[export]] of its own can be `ro`",
+        );
+    }
+    let shown = |other: &&Section<'_>| other.glance::<Name>("backend").as_ref() == Some(&name);
+    if let Some(first) = before.iter().find(shown) {
+        let line = line_of(text, first.span_of("backend").start);
+        notes.add(
+            section.span_of("backend"),
+            format!("`{name}` is assimilated, and has two places"),
+            format!("the first is on line {line}: leave one of them out"),
+        );
     }
 }
 

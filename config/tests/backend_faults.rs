@@ -44,6 +44,24 @@ fn a_backend_without_what_its_kind_needs_is_a_fault() {
 }
 
 #[test]
+fn what_is_assimilated_has_one_place_and_is_not_for_reading_alone() {
+    let assimilated = "server = \"10.0.0.5\"\nmode = \"assimilated\"\n";
+    let text = GOOD.replacen("server = \"10.0.0.5\"\n", assimilated, 1);
+    let config = MdsConfig::parse("config.toml", &text).expect("an export can be assimilated");
+    assert!(config.backends[0].is_assimilated());
+    let name = config.backends[0].name.clone();
+    let faults = |text: &str| {
+        let faults = MdsConfig::parse("config.toml", text).expect_err("the file has faults");
+        faults.to_string()
+    };
+    let shown = format!("backend = \"{name}\"\n");
+    let read_only = text.replacen(&shown, &format!("{shown}access = \"ro\"\n"), 1);
+    assert!(faults(&read_only).contains("not for reading alone"));
+    let twice = format!("{text}\n[[junction]]\npath = \"/data/again\"\n{shown}");
+    assert!(faults(&twice).contains("has two places"));
+}
+
+#[test]
 fn keys_and_modes_of_another_kind_are_faults() {
     one_fault(
         "server = \"10.0.0.5\"\n",

@@ -40,9 +40,13 @@ pub async fn check(
         over_restart,
         ..Trying::new(mds.layout.ids, asking)
     };
+    // Layouts name the filers too whose files become this server's own, and fences go there.
+    let filers = mds.backends.iter();
+    let filers: Vec<DataServer> = filers.filter_map(config::Backend::as_data_server).collect();
     let proofs = mds
         .data_servers
         .iter()
+        .chain(&filers)
         .map(|server| prove(server, trying, rand::random()));
     let verdicts = futures_util::future::join_all(proofs).await;
     let backends = futures_util::future::join_all(backends_of(&mds)).await;

@@ -160,7 +160,8 @@ It answers its own user and root, by a socket in its `state_dir`.
 
 Examples:
   headrace ctl --state-dir /var/lib/headrace backends
-  headrace ctl --state-dir /var/lib/headrace backends --json")]
+  headrace ctl --state-dir /var/lib/headrace backends --json
+  headrace ctl --state-dir /var/lib/headrace scan pause filer1")]
     Ctl {
         /// The folder that `state_dir` names in the configuration
         #[arg(long, value_name = "DIR")]
@@ -213,12 +214,26 @@ pub enum Question {
     #[command(after_help = "\
 P50, P99: half of a backend's calls, and 99 of 100, took no longer. LATER: calls that are to come again; FAILED: for
 good. DIRECT: layouts by which clients read past this server. READ, WRITTEN: bytes that passed it. UNSENT: bytes
-that wait on this host for a COMMIT, and for how long the oldest of them has.")]
+that wait on this host for a COMMIT, and for how long the oldest of them has. SCAN: how the scan of an assimilated
+backend does, the folders that it knows and hasn't looked into, and what it has taken in.")]
     Backends {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+
+    /// Pause the scan of an assimilated backend, or let it go on: folders that clients ask for are taken in all the same
+    Scan {
+        what: ScanOrder,
+        /// The backend's name
+        backend: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScanOrder {
+    Pause,
+    Resume,
 }
 
 #[derive(Debug, Args)]
@@ -565,6 +580,7 @@ mod tests {
                 "headrace-check.1",
                 "headrace-completions.1",
                 "headrace-ctl-backends.1",
+                "headrace-ctl-scan.1",
                 "headrace-ctl.1",
                 "headrace-demo.1",
                 "headrace-ds.1",

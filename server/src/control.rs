@@ -7,16 +7,16 @@ mod ask;
 mod backends;
 mod table;
 
-pub use ask::ask;
+pub use ask::{ask, order};
 pub use backends::Asked;
 pub use table::table;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{Path as Within, State};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -54,6 +54,8 @@ impl Control {
         fs::set_permissions(&socket, Permissions::from_mode(0o600)).with_context(named)?;
         let pages = Router::new()
             .route("/backends", get(told))
+            .route("/scans/{backend}/pause", post(paused))
+            .route("/scans/{backend}/resume", post(resumed))
             .with_state(Arc::new(asked));
         let answering = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, pages).await {
@@ -78,4 +80,20 @@ impl Drop for Control {
 async fn told(State(asked): State<Arc<Asked>>) -> impl IntoResponse {
     let told = asked.told().await.to_string();
     ([(header::CONTENT_TYPE, "application/json")], told)
+}
+
+async fn paused(asked: State<Arc<Asked>>, Within(backend): Within<String>) -> StatusCode {
+    scan(&asked, &backend, true)
+}
+
+async fn resumed(asked: State<Arc<Asked>>, Within(backend): Within<String>) -> StatusCode {
+    scan(&asked, &backend, false)
+}
+
+fn scan(asked: &Asked, backend: &str, pause: bool) -> StatusCode {
+    if asked.0.assimilated().pause(backend, pause) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
 }

@@ -2,6 +2,7 @@
 //! Never here: what any of them does.
 
 mod accounts;
+mod assimilated;
 mod census;
 mod comeback;
 mod data_servers;
@@ -12,6 +13,7 @@ mod partners;
 mod stand_in;
 
 pub use accounts::{AccountsSource, IdentitySpec};
+pub use assimilated::{Assimilated, AssimilatedShown, AssimilatedSpec};
 pub use census::{Absence, Census};
 pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
@@ -53,6 +55,8 @@ pub struct Spec {
     pub referrals: Vec<ReferralSpec>,
     pub backends: Vec<BackendSpec>,
     pub junctions: Vec<JunctionSpec>,
+    /// Filers whose trees become part of this server's own.
+    pub assimilated: Vec<AssimilatedSpec>,
     pub identity: IdentitySpec,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
@@ -83,6 +87,8 @@ pub struct Running {
     pub census: Arc<Census>,
     /// What other servers keep, and where it is shown.
     pub backends: Arc<Backends>,
+    /// What is taken over from other servers.
+    pub assimilated: Arc<Assimilated>,
     pub addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -129,7 +135,13 @@ impl Running {
         let handle_key = HandleKey(secret(&catalog, b"handle-key").await?);
         let identity: [u8; 16] = secret(&catalog, b"identity").await?;
         let fsid = u64::from_be_bytes(identity[..8].try_into().context("eight of sixteen bytes")?);
-        let records = data_servers::number(&catalog, &spec.data_servers).await?;
+        let shown = spec.backends.iter().map(|backend| backend.name.as_str());
+        let left = assimilated::compare(&catalog, &spec.assimilated, shown).await?;
+        let filers = spec.assimilated.iter();
+        let filers = filers.map(|filer| filer.data_server(spec.ids));
+        let mut data_servers = spec.data_servers.clone();
+        data_servers.extend(filers);
+        let records = data_servers::number(&catalog, &data_servers).await?;
         let registry = Registry {
             catalog: Arc::clone(&catalog),
             census: Arc::default(),
@@ -142,7 +154,8 @@ impl Running {
                     .collect(),
             ),
         };
-        let members = data_servers::reach(&registry, &spec.data_servers, records).await?;
+        let mut members = data_servers::reach(&registry, &data_servers, records).await?;
+        members.members.extend(left);
         let objects = Objects::start(
             Arc::clone(&catalog),
             members.members.clone(),
@@ -211,6 +224,9 @@ impl Running {
             catalog: Arc::clone(&catalog),
         });
         backends.serve(&server);
+        let assimilated =
+            Assimilated::start(&catalog, &objects, &server, &spec.assimilated).await?;
+        server.scan_by(Arc::clone(&assimilated) as Arc<dyn mds::Scanning>);
         server.recover().await?;
         let house = tokio::spawn(Arc::clone(&server).keep_house());
         let census = Arc::clone(&registry.census);
@@ -239,6 +255,7 @@ impl Running {
             objects,
             census,
             backends,
+            assimilated,
             addresses,
             stop,
             serving,
@@ -288,6 +305,7 @@ impl Running {
     /// Takes no more requests, ends those under way, and what they left to do.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.assimilated.stop();
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "a connection's task died");
         }

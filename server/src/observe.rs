@@ -13,5 +13,5 @@ pub use readiness::{Alive, Phase, Readiness};
 pub use samples::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
     Histogram, JunctionSample, Latency, LegacySample, OperationSample, ReportOf, ReportSample,
-    Route, Samples, Source,
+    Route, Samples, ScanSample, Source,
 };

@@ -2,7 +2,9 @@
 //! Never here: what any command means.
 
 use crate::check::Asking;
-use crate::cli::{Cli, Command, Question, write_completions, write_man_page, write_man_pages};
+use crate::cli::{
+    Cli, Command, Question, ScanOrder, write_completions, write_man_page, write_man_pages,
+};
 use crate::{clock, control, roles};
 use anyhow::Context;
 use std::ffi::OsString;
@@ -82,12 +84,24 @@ fn ctl(state_dir: &Path, question: &Question) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let Question::Backends { json } = question;
-    let told = runtime.block_on(control::ask(state_dir, "/backends"))?;
-    if *json {
-        println!("{told:#}");
-    } else {
-        print!("{}", control::table(&told));
+    match question {
+        Question::Backends { json } => {
+            let told = runtime.block_on(control::ask(state_dir, "/backends"))?;
+            if *json {
+                println!("{told:#}");
+            } else {
+                print!("{}", control::table(&told));
+            }
+        }
+        Question::Scan { what, backend } => {
+            let order = match what {
+                ScanOrder::Pause => "pause",
+                ScanOrder::Resume => "resume",
+            };
+            let page = format!("/scans/{backend}/{order}");
+            let known = runtime.block_on(control::order(state_dir, &page))?;
+            anyhow::ensure!(known, "no scan of a backend {backend} is under way");
+        }
     }
     Ok(io::stdout().flush()?)
 }

@@ -348,6 +348,7 @@ fn demo_data_server(name: String, at: SocketAddr) -> DataServerSpec {
         read_bytes: None,
         write_bytes: None,
         moves_to_fence: false,
+        has_files: false,
         ids: DEMO_IDS,
     }
 }
@@ -393,6 +394,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         referrals: Vec::new(),
         backends: Vec::new(),
         junctions: Vec::new(),
+        assimilated: Vec::new(),
         identity: IdentitySpec::default(),
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,

@@ -1,11 +1,11 @@
 //! The servers' numbers, in the form that `/metrics` shows.
 //! Never here: counting.
 
-use crate::metadata::{Absence, Backends, Census, Running, Shown};
+use crate::metadata::{Absence, Assimilated, AssimilatedShown, Backends, Census, Running, Shown};
 use crate::observe::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
     Histogram, JunctionSample, Latency, LegacySample, OperationSample, ReportOf, ReportSample,
-    Route, Samples, Source,
+    Route, Samples, ScanSample, Source,
 };
 use catalog::{Catalog, store::BATCH_BOUNDS};
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
@@ -21,6 +21,7 @@ pub struct MetadataSource {
     objects: Arc<Objects>,
     census: Arc<Census>,
     backends: Arc<Backends>,
+    assimilated: Arc<Assimilated>,
     /// Names by number, for people.
     names: Vec<(DataServerId, String)>,
 }
@@ -34,6 +35,7 @@ impl MetadataSource {
             objects: Arc::clone(&running.objects),
             census: Arc::clone(&running.census),
             backends: Arc::clone(&running.backends),
+            assimilated: Arc::clone(&running.assimilated),
             names: known
                 .into_iter()
                 .map(|record| (record.id, record.name))
@@ -94,6 +96,7 @@ impl Source for MetadataSource {
             data_servers: self.data_servers(),
             reports: self.reports(),
             junctions: self.junctions(),
+            scans: self.scans(),
             counters: vec![
                 counter("compounds", "COMPOUNDs answered", &metrics.compounds),
                 counter("recalls", "Layouts recalled", &metrics.recalls),
@@ -256,6 +259,26 @@ impl MetadataSource {
         &self.backends
     }
 
+    pub fn assimilated(&self) -> &Assimilated {
+        &self.assimilated
+    }
+
+    fn scans(&self) -> Vec<ScanSample> {
+        let shown = self.assimilated.shown().into_iter();
+        let sample = |shown: AssimilatedShown| {
+            let totals = shown.totals();
+            ScanSample {
+                state: shown.state().0,
+                backend: shown.spec.name,
+                directories_left: totals.left,
+                directories_done: totals.directories,
+                files: totals.files,
+                bytes: totals.bytes,
+            }
+        };
+        shown.map(sample).collect()
+    }
+
     fn junctions(&self) -> Vec<JunctionSample> {
         let shown = self.backends.shown().into_iter();
         let sample = |shown: Shown| {
@@ -367,6 +390,7 @@ impl Source for DataSource {
             data_servers: Vec::new(),
             reports: Vec::new(),
             junctions: Vec::new(),
+            scans: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
                 Counter::new(

@@ -22,7 +22,7 @@ use wire::nfs4::{NfsImplId4, Nfsstat4, Nfstime4, flex};
 use crate::clock::Hands;
 
 pub const MIB: u64 = 1 << 20;
-const IDS: (u32, u32) = (2_000_000, 4096);
+pub const IDS: (u32, u32) = (2_000_000, 4096);
 
 /// Longer than anything here may take, so that a test that waits in vain ends.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,6 +80,7 @@ pub fn data_server(number: usize, address: SocketAddr) -> DataServerSpec {
         read_bytes: None,
         write_bytes: None,
         moves_to_fence: false,
+        has_files: false,
         ids: IDS,
     }
 }
@@ -128,6 +129,7 @@ impl World {
             referrals: Vec::new(),
             backends: Vec::new(),
             junctions: Vec::new(),
+            assimilated: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,

@@ -43,6 +43,7 @@ impl Server {
             referrals: Vec::new(),
             backends: Vec::new(),
             junctions: Vec::new(),
+            assimilated: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 1 << 20,
             stripe_count: 1,

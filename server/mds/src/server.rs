@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::partner::{Partners, ServerCopy};
 use crate::reports::{FileReport, Reports, ServerReport};
 use crate::rounds::Rounds;
+use crate::scanning::Scanning;
 use crate::state::{ClientId, ConnectionId, Limits, State};
 use crate::status::Refusal;
 use crate::v3::Legacy;
@@ -22,7 +23,7 @@ use objects::Objects;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -87,6 +88,8 @@ pub struct Server {
     /// Handles of nodes of junctions that clients hold something of.
     pub(crate) nodes: Mutex<HashMap<InodeId, Bytes>>,
     pub(crate) reports: Reports,
+    /// Absent where no filer's tree is taken in.
+    pub(crate) scanning: OnceLock<Arc<dyn Scanning>>,
     pub(crate) asking: crate::recalls::Asking,
     pub(crate) connections: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
     pub(crate) devices: RwLock<DeviceTable>,
@@ -135,6 +138,7 @@ impl Server {
             refreshing: Rounds::default(),
             nodes: Mutex::default(),
             reports: Reports::default(),
+            scanning: OnceLock::new(),
             asking: crate::recalls::Asking::default(),
             connections: Mutex::default(),
             devices: RwLock::new(parts.devices),

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::path::Path;
@@ -17,6 +17,25 @@ const ANSWER_MAX_BYTES: usize = 16 << 20;
 
 /// What the metadata server with this folder says of `/page`.
 pub async fn ask(state_dir: &Path, page: &str) -> anyhow::Result<Value> {
+    let (status, body) = call(state_dir, Method::GET, page).await?;
+    ensure!(
+        status == StatusCode::OK,
+        "the server answers {status} to {page}"
+    );
+    serde_json::from_slice(&body).context("the answer isn't JSON")
+}
+
+/// Has it do what `/page` names. `false`: it knows nothing of that name.
+pub async fn order(state_dir: &Path, page: &str) -> anyhow::Result<bool> {
+    let (status, _) = call(state_dir, Method::POST, page).await?;
+    ensure!(
+        status.is_success() || status == StatusCode::NOT_FOUND,
+        "the server answers {status} to {page}"
+    );
+    Ok(status.is_success())
+}
+
+async fn call(state_dir: &Path, how: Method, page: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     ensure!(
         state_dir.is_dir(),
         "there is no folder {}: name the `state_dir` of the metadata server's configuration",
@@ -29,25 +48,27 @@ pub async fn ask(state_dir: &Path, page: &str) -> anyhow::Result<Value> {
             socket.display()
         )
     })?;
-    match tokio::time::timeout(PATIENCE, exchange(stream, page)).await {
+    match tokio::time::timeout(PATIENCE, exchange(stream, how, page)).await {
         Ok(answer) => answer,
         Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
     }
 }
 
-async fn exchange(stream: UnixStream, page: &str) -> anyhow::Result<Value> {
+async fn exchange(
+    stream: UnixStream,
+    how: Method,
+    page: &str,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(page)
+    let request = Request::builder()
+        .method(how)
+        .uri(page)
         .header(hyper::header::HOST, "headrace")
         .body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    ensure!(
-        status == StatusCode::OK,
-        "the server answers {status} to {page}"
-    );
     let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES)
         .collect()
         .await;
@@ -55,5 +76,5 @@ async fn exchange(stream: UnixStream, page: &str) -> anyhow::Result<Value> {
     let body = body
         .map_err(|error| anyhow::anyhow!(error))
         .context("the answer broke off")?;
-    serde_json::from_slice(&body.to_bytes()).context("the answer isn't JSON")
+    Ok((status, body.to_bytes()))
 }

@@ -1,7 +1,7 @@
 //! What there is to say of data servers and backends: how they do, what lies there, what waits here.
 //! Never here: how it looks (`table`).
 
-use crate::metadata::{CacheAt, Keeper, Shown};
+use crate::metadata::{AssimilatedShown, CacheAt, Keeper, Shown};
 use crate::observe::{DataServerHealth, DataServerSample, Latency};
 use crate::sources::MetadataSource;
 use backend::Space;
@@ -22,7 +22,8 @@ impl Asked {
         let backends = self.0.backends().shown();
         let junctions = join_all(backends.iter().map(junction)).await;
         let data_servers: Vec<Value> = self.0.data_servers().iter().map(data_server).collect();
-        json!({ "data_servers": data_servers, "junctions": junctions })
+        let scans: Vec<Value> = self.0.assimilated().shown().iter().map(scan).collect();
+        json!({ "data_servers": data_servers, "junctions": junctions, "scans": scans })
     }
 }
 
@@ -39,6 +40,22 @@ pub(super) fn data_server(sample: &DataServerSample) -> Value {
         "state": state,
         "total_bytes": sample.total_bytes,
         "free_bytes": sample.free_bytes,
+    })
+}
+
+fn scan(shown: &AssimilatedShown) -> Value {
+    let ((state, why), totals) = (shown.state(), shown.totals());
+    let (_, place) = place(&Keeper::Nfs(shown.spec.nfs.clone()));
+    json!({
+        "backend": shown.spec.name,
+        "path": shown.spec.path,
+        "place": place,
+        "state": state,
+        "why": why,
+        "directories_left": totals.left,
+        "directories": totals.directories,
+        "files": totals.files,
+        "bytes": totals.bytes,
     })
 }
 

@@ -19,6 +19,35 @@ pub fn table(told: &Value) -> String {
         &["DATA SERVER", "STATE", "FREE", "OF"],
         &data_servers,
     );
+    let scans = rows(all(told, "scans"), |scan| {
+        vec![
+            word(scan, "backend"),
+            word(scan, "place"),
+            word(scan, "state"),
+            word(scan, "directories_left"),
+            word(scan, "directories"),
+            word(scan, "files"),
+            bytes(scan, "bytes"),
+        ]
+    });
+    if !scans.is_empty() {
+        text.push('\n');
+        let head = [
+            "ASSIMILATED",
+            "PLACE",
+            "SCAN",
+            "FOLDERS LEFT",
+            "DONE",
+            "FILES",
+            "BYTES",
+        ];
+        draw(&mut text, &head, &scans);
+    }
+    for scan in all(told, "scans") {
+        if let Some(why) = scan["why"].as_str() {
+            let _ = writeln!(text, "\nthe scan of {} waits: {why}", word(scan, "backend"));
+        }
+    }
     let junctions = rows(all(told, "junctions"), |junction| {
         vec![
             word(junction, "path"),
@@ -206,6 +235,28 @@ CACHED  AT     HITS    READ     FETCHED  SAVED    HELD     OF
 /lake   nvme1  97.5 %  3.0 MiB  1.0 MiB  2.0 MiB  1.0 KiB  2.0 KiB
 
 lake is away: connection refused
+"
+        );
+    }
+
+    #[test]
+    fn a_scan_shows_how_far_it_came_and_what_keeps_it() {
+        let told = json!({
+            "data_servers": [], "junctions": [],
+            "scans": [{
+                "backend": "filer1", "path": "/projects", "place": "10.0.0.5:/vol", "state": "held",
+                "why": "it doesn't answer", "directories_left": 7, "directories": 40, "files": 900, "bytes": 2048,
+            }],
+        });
+        assert_eq!(
+            table(&told),
+            "\
+DATA SERVER  STATE  FREE  OF
+
+ASSIMILATED  PLACE          SCAN  FOLDERS LEFT  DONE  FILES  BYTES
+filer1       10.0.0.5:/vol  held  7             40    900    2.0 KiB
+
+the scan of filer1 waits: it doesn't answer
 "
         );
     }

@@ -34,6 +34,8 @@ pub struct DataServerSpec {
     pub write_bytes: Option<u32>,
     /// Writers are kept out by new objects: what it checks can be gone past (LOCALIO).
     pub moves_to_fence: bool,
+    /// It has files of its own that are in the catalog: no other file system takes its place.
+    pub has_files: bool,
     /// Ids for the proof of its fence.
     pub ids: (u32, u32),
 }
@@ -235,6 +237,7 @@ impl Registry {
             deadline: self.watch.answer_within,
             probe_deadline: self.watch.look_within(),
             reconnect_after: self.watch.look_every,
+            has_files: spec.has_files,
             ..Options::new(self.catalog.boot_epoch())
         };
         let server = NfsDataServer::connect(address, options)
@@ -246,6 +249,9 @@ impl Registry {
                     NotTaken::Away(error.into())
                 }
             })?;
+        if spec.has_files {
+            self.known_again(id, &server).await?;
+        }
         let owners = OwnerRange::new(spec.ids.0, spec.ids.1)
             .map_err(|error| NotTaken::Unfit(error.to_string()))?;
         let trial = ObjectId(u128::from(TRIAL_OBJECTS) << 64);
@@ -273,6 +279,24 @@ impl Registry {
             Ok(()) => Ok(server),
             Err(twin) => Err(NotTaken::Twin(self.name_of(twin))),
         }
+    }
+
+    /// Refuses a filer with other contents than it had: its filehandles would name other files.
+    async fn known_again(&self, id: DataServerId, server: &NfsDataServer) -> Result<(), NotTaken> {
+        if server.is_ours() {
+            let why = "it is a data server of Headrace, whose files have no names of their own";
+            return Err(NotTaken::Unfit(why.to_owned()));
+        }
+        let record = self.catalog.read().data_server(id).await;
+        let record = record.map_err(|error| NotTaken::Away(error.into()))?;
+        let before = record.map(|record| record.root_handle).unwrap_or_default();
+        if !before.is_empty() && before != server.root_handle() {
+            return Err(NotTaken::Unfit(
+                "it shows another file system than the one that was assimilated: bring that one back"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn name_of(&self, id: DataServerId) -> String {

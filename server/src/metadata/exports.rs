@@ -123,7 +123,11 @@ pub async fn resolve(catalog: &Arc<Catalog>, places: Places<'_>) -> anyhow::Resu
 }
 
 /// The folders that a path goes through.
-async fn walk(catalog: &Catalog, kind: &str, path: &str) -> anyhow::Result<Vec<InodeId>> {
+pub(super) async fn walk(
+    catalog: &Catalog,
+    kind: &str,
+    path: &str,
+) -> anyhow::Result<Vec<InodeId>> {
     let mut walk = Vec::new();
     let mut folder = InodeId::ROOT;
     for name in path.split('/').filter(|name| !name.is_empty()) {

@@ -3,7 +3,7 @@
 
 use super::samples::{
     Counter, DataServerHealth, DataServerSample, Direction, Gauge, JunctionSample, Latency,
-    LegacySample, OperationSample, ReportOf, ReportSample, Route, Samples,
+    LegacySample, OperationSample, ReportOf, ReportSample, Route, Samples, ScanSample,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -102,6 +102,9 @@ impl Page {
         }
         for junction in &samples.junctions {
             self.add_junction(common, junction);
+        }
+        for scan in &samples.scans {
+            self.add_scan(common, scan);
         }
         for Counter { name, help, value } in &samples.counters {
             self.push(name, help, common.clone(), Point::Counter(*value));
@@ -286,6 +289,43 @@ impl Page {
             "Data of a backend's files that waits on this host for a COMMIT",
             of(&[]),
             Point::Gauge(sample.unsent_bytes as f64),
+        );
+    }
+
+    fn add_scan(&mut self, common: &Labels, sample: &ScanSample) {
+        let of = |more: &[(&'static str, &str)]| {
+            let mut labels = with(common, &[("backend", &sample.backend)]);
+            labels.extend(with(&Labels::new(), more));
+            labels
+        };
+        self.push(
+            "scan_state",
+            "1 for the state that the scan of an assimilated backend is in",
+            of(&[("state", sample.state)]),
+            Point::Gauge(1.0),
+        );
+        for (state, directories) in [
+            ("left", sample.directories_left),
+            ("done", sample.directories_done),
+        ] {
+            self.push(
+                "scan_directories",
+                "Directories of an assimilated backend that are scanned, and that are known and not scanned yet",
+                of(&[("state", state)]),
+                Point::Gauge(directories as f64),
+            );
+        }
+        self.push(
+            "scan_files",
+            "Names of an assimilated backend, but those of directories, that are in the catalog",
+            of(&[]),
+            Point::Gauge(sample.files as f64),
+        );
+        self.push(
+            "scan_bytes",
+            "Sizes of its files that are in the catalog",
+            of(&[]),
+            Point::Gauge(sample.bytes as f64),
         );
     }
 

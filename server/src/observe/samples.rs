@@ -20,6 +20,7 @@ pub struct Samples {
     pub data_servers: Vec<DataServerSample>,
     pub reports: Vec<ReportSample>,
     pub junctions: Vec<JunctionSample>,
+    pub scans: Vec<ScanSample>,
     pub counters: Vec<Counter>,
     pub gauges: Vec<Gauge>,
     pub histograms: Vec<Histogram>,
@@ -162,6 +163,17 @@ pub struct JunctionSample {
     pub calls: Latency,
     /// Written, and waiting on this host for a COMMIT.
     pub unsent_bytes: u64,
+}
+
+/// How far a filer's tree was taken in.
+#[derive(Debug, Clone)]
+pub struct ScanSample {
+    pub backend: String,
+    pub state: &'static str,
+    pub directories_left: u64,
+    pub directories_done: u64,
+    pub files: u64,
+    pub bytes: u64,
 }
 
 /// A number that only grows.

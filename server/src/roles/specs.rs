@@ -2,8 +2,8 @@
 //! Never here: reading a configuration, or doing what it says.
 
 use crate::metadata::{
-    AccountsSource, BackendSpec, DataServerSpec, ExportSpec, IdentitySpec, JunctionSpec, Keeper,
-    NfsSpec, ReferralSpec, S3Spec, Spec, Watch,
+    AccountsSource, AssimilatedSpec, BackendSpec, DataServerSpec, ExportSpec, IdentitySpec,
+    JunctionSpec, Keeper, NfsSpec, ReferralSpec, S3Spec, Spec, Watch,
 };
 use crate::net;
 use config::{MdsConfig, SecurityLabels};
@@ -85,6 +85,7 @@ pub fn spec(config: &MdsConfig) -> Spec {
                 read_bytes: server.read_bytes.map(|bytes| bytes.0 as u32),
                 write_bytes: server.write_bytes.map(|bytes| bytes.0 as u32),
                 moves_to_fence: server.fence == config::Fence::Replace,
+                has_files: false,
                 ids,
             })
             .collect(),
@@ -96,6 +97,7 @@ pub fn spec(config: &MdsConfig) -> Spec {
         referrals: referrals(config),
         backends: backends(config),
         junctions: junctions(config),
+        assimilated: assimilated(config),
         identity: identity(config),
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
@@ -160,10 +162,40 @@ pub fn referrals(config: &MdsConfig) -> Vec<ReferralSpec> {
         .collect()
 }
 
+fn is_assimilated(config: &MdsConfig, backend: &config::Name) -> bool {
+    let backend = config.backends.iter().find(|other| other.name == *backend);
+    backend.is_some_and(config::Backend::is_assimilated)
+}
+
+/// Those whose files become part of the namespace; they are none of the others.
+pub fn assimilated(config: &MdsConfig) -> Vec<AssimilatedSpec> {
+    let shown = config.junctions.iter().filter_map(|junction| {
+        let backend = config.backends.iter();
+        let backend = backend
+            .filter(|backend| backend.is_assimilated())
+            .find(|backend| backend.name == junction.backend)?;
+        let Keeper::Nfs(nfs) = keeper(backend)? else {
+            return None;
+        };
+        Some(AssimilatedSpec {
+            name: backend.name.as_str().to_owned(),
+            nfs,
+            path: junction.path.as_str().to_owned(),
+            folder: junction
+                .folder
+                .as_ref()
+                .map_or("/", config::ExportPath::as_str)
+                .to_owned(),
+        })
+    });
+    shown.collect()
+}
+
 pub fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
     config
         .junctions
         .iter()
+        .filter(|junction| !is_assimilated(config, &junction.backend))
         .map(|junction| JunctionSpec {
             path: junction.path.as_str().to_owned(),
             backend: junction.backend.as_str().to_owned(),
@@ -181,6 +213,7 @@ pub fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
     config
         .backends
         .iter()
+        .filter(|backend| !backend.is_assimilated())
         .filter_map(|backend| {
             Some(BackendSpec {
                 name: backend.name.as_str().to_owned(),

@@ -24,6 +24,7 @@ pub(crate) async fn create(args: Create4Args, cx: &mut Compound<'_>) -> Result<C
     if changes.size.is_some() {
         return Err(Nfsstat4::Inval.into());
     }
+    cx.server.scanned(directory.id).await?;
     // Who may not add to it recalls nothing.
     in_directory(&credential, &*cx.inode().await?, Want::to_add(kind))?;
     let entries = cx

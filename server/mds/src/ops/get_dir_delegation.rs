@@ -26,7 +26,8 @@ pub(crate) async fn get_dir_delegation(
         return Err(Nfsstat4::Notdir.into());
     }
     let client = cx.client()?;
-    if !folder.export.delegations.folders {
+    // Nobody is told of the names that a scan finds.
+    if !folder.export.delegations.folders || inode.unscanned {
         return Ok(GetDirDelegation4Ok::Unavail(false));
     }
     let notification = args.notification_types.intersection(OFFERED);

@@ -15,7 +15,7 @@ use crate::state::{
 use crate::status::Refusal;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
-use layout::{DataServerId, DeviceId, NoOffer, ObjectRef};
+use layout::{AsFound, DataServerId, DeviceId, NoOffer, ObjectRef};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::nfs4::{
@@ -54,6 +54,7 @@ pub(crate) async fn layoutget(
         return Err(Nfsstat4::Layoutunavailable.into());
     }
     cx.server.writers_out(file.id, client).await?;
+    cx.server.owned(file.id, client, mode).await?;
     // Whoever is alone inside may be recalling this client's layout, and Linux answers no recall
     // while it waits for a LAYOUTGET.
     let entered = cx
@@ -225,6 +226,11 @@ fn body(
             ));
         };
         named.push(deviceid);
+        if let Some(found) = object.owner.found()
+            && (mode == LayoutMode::Write || found == AsFound::Closed)
+        {
+            return Err(Nfsstat4::Delay.into());
+        }
         // A reader's uid never owns: it can't write (RFC 8435 §2.2).
         let owner = match mode {
             LayoutMode::Write => object.owner,
@@ -258,7 +264,38 @@ fn body(
     Ok((body, named))
 }
 
+/// Whether a layout has no ids that its server takes, before the file has an owner of ours.
+fn lacks_owner(inode: &Inode, mode: LayoutMode) -> bool {
+    let objects = inode.extents.iter().flat_map(layout::Extent::objects);
+    objects
+        .filter_map(|object| object.owner.found())
+        .any(|found| mode == LayoutMode::Write || found == AsFound::Closed)
+}
+
 impl crate::Server {
+    /// Gives a file that a filer had before an owner that a layout can carry, if it needs one. The caller isn't inside
+    /// the gate.
+    async fn owned(
+        self: &Arc<Self>,
+        id: catalog::InodeId,
+        client: ClientId,
+        mode: LayoutMode,
+    ) -> Result<(), Refusal> {
+        let is_fine =
+            async || Ok::<_, Refusal>(!lacks_owner(&*self.catalog.inode(id).await?, mode));
+        if is_fine().await? {
+            return Ok(());
+        }
+        let alone = self.enter_within(id, GateMode::Exclusive, PATIENCE).await;
+        let _alone = alone.map_err(|_| self.state.lock().layout_kept_out(client, id))?;
+        if is_fine().await? {
+            return Ok(());
+        }
+        let inode = self.catalog.inode(id).await?;
+        self.objects.fence(&inode).await?;
+        Ok(())
+    }
+
     /// The inode of a regular file with objects: bound now if none were there at its birth. The
     /// caller is inside the gate.
     pub(crate) async fn bound(

@@ -19,6 +19,7 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
     }
     let name = Name::checked(args.newname)?;
     let credential = cx.credential(&directory);
+    cx.server.scanned(directory.id).await?;
     // Who may not add to it recalls nothing.
     in_path(&credential, &*cx.inode().await?, Want::ADD_FILE)?;
     let entries = cx

@@ -35,6 +35,7 @@ pub(super) async fn find(
     if let Some(junction) = &directory.export.junction {
         return Box::pin(super::junction::lookup(junction, directory, &name, cx)).await;
     }
+    cx.server.scanned(directory.id).await?;
     let folder = cx.server.catalog.inode(directory.id).await?;
     in_path(&cx.credential(directory), &folder, Want::EXECUTE)?;
     let reader = cx.server.catalog.read();

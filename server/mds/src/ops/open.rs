@@ -329,6 +329,7 @@ async fn create(
         ),
     };
     changes.fits(FileKind::Regular)?;
+    cx.server.scanned(directory.id).await?;
     let credential = cx.credential(directory);
     let reader = cx.server.catalog.read();
     let parent = reader.inode(directory.id).await?;

@@ -30,6 +30,9 @@ pub(crate) async fn readdir(
     cx: &mut Compound<'_>,
 ) -> Result<Readdir4Ok, Refusal> {
     let directory = cx.file()?.clone();
+    if !directory.export.is_pseudo() {
+        cx.server.scanned(directory.id).await?;
+    }
     let inode = cx.inode().await?;
     if !directory.export.is_pseudo() {
         in_directory(&cx.credential(&directory), &inode, Want::READ)?;

@@ -29,6 +29,7 @@ pub(super) async fn take_away(
 ) -> Result<Remove4Ok, Refusal> {
     let directory = cx.changeable_directory()?;
     let name = Name::checked(args.target)?;
+    cx.server.scanned(directory.id).await?;
     let credential = cx.credential(&directory);
     for _ in 0..ATTEMPTS {
         let reader = cx.server.catalog.read();
@@ -38,6 +39,9 @@ pub(super) async fn take_away(
             return Err(Nfsstat4::Noent.into());
         };
         of_kind(entry.kind, what)?;
+        if entry.kind == FileKind::Directory {
+            cx.server.scanned(entry.id).await?;
+        }
         // It isn't empty: there is a file system in it.
         if cx.settings().exports.is_covered(entry.id) {
             return Err(Nfsstat4::Notempty.into());

@@ -25,6 +25,8 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         return Err(Nfsstat4::Xdev.into());
     }
     let (oldname, newname) = (Name::checked(args.oldname)?, Name::checked(args.newname)?);
+    cx.server.scanned(from.id).await?;
+    cx.server.scanned(to.id).await?;
     let credential = cx.credential(&from);
     let client = cx.client().ok();
     for _ in 0..ATTEMPTS {
@@ -46,6 +48,9 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         }
         let (moved, replaced) = (entry.id, reader.lookup(to.id, &newname).await?);
         let replaced = replaced.map(|entry| entry.id);
+        if let Some(replaced) = replaced.filter(|replaced| *replaced != moved) {
+            cx.server.scanned(replaced).await?;
+        }
         // The root of another file system (§18.26.3).
         let exports = &cx.settings().exports;
         if exports.is_covered(moved) || replaced.is_some_and(|id| exports.is_covered(id)) {
