@@ -55,8 +55,8 @@ fn left_by_others(folder: &Path) -> Result<()> {
 /// NFS-Ganesha with a folder of its own.
 pub struct Filer {
     server: Ganesha,
-    folder: PathBuf,
-    address: Ipv4Addr,
+    pub folder: PathBuf,
+    pub address: Ipv4Addr,
 }
 
 impl Filer {
@@ -67,7 +67,7 @@ impl Filer {
         Ok(filer)
     }
 
-    fn empty(lab: &Lab) -> Result<Self> {
+    pub fn empty(lab: &Lab) -> Result<Self> {
         let folder = lab.state.join("filer");
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;

@@ -1,5 +1,6 @@
 //! The scenarios, each a story that a user would recognise. What they share is in `harness`.
 
+mod assimilate;
 mod basic;
 pub mod bucket;
 mod bucket_faults;
@@ -273,6 +274,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Newest,
         8,
         junction::run,
+    ),
+    scenario(
+        "assimilate",
+        "an existing export of NFS-Ganesha taken over, its files read and written where they are",
+        Kernels::Newest,
+        8,
+        assimilate::run,
     ),
     scenario(
         "junction-suites",

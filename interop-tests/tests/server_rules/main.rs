@@ -2,6 +2,7 @@
 //! of its own, all on loopback. Rules of sessions alone are in `session_rules`.
 
 mod acls;
+mod assimilated;
 mod attribute_table;
 mod attributes;
 mod cached_buckets;
@@ -18,6 +19,7 @@ mod delegations;
 mod direct;
 mod exports;
 mod fences;
+mod filer;
 mod foreign_client;
 mod hostile;
 mod identities;
