@@ -1,7 +1,8 @@
 //! Tries what another server keeps: whether it can be listed, read and changed, how fast, and by which clock.
 //! Never here: data servers. It leaves nothing behind.
 
-use super::{Outcome, rounded};
+use super::Outcome;
+use super::report::rounded;
 use crate::metadata::{BackendSpec, Keeper};
 use backend::Stability;
 use backend::tree::{
