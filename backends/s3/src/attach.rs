@@ -13,6 +13,7 @@ use crate::names::token;
 use crate::offered::Offered;
 use crate::parts;
 use crate::rename::{Intent, Renames};
+use crate::spool::Remains;
 use crate::untold::Untold;
 use crate::uploads::{Left, Uploads};
 use aws_config::retry::RetryConfig;
@@ -28,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -221,7 +222,7 @@ impl S3Mirror {
                 (None, Some(why))
             }
         };
-        let (ids, discarded) = state(&options)?;
+        let (ids, remains) = state(&options)?;
         let store = |error: IdsError| AttachError::Store {
             folder: options.state.clone(),
             why: error.to_string(),
@@ -246,6 +247,7 @@ impl S3Mirror {
             state: options.state.clone(),
             verifier: (meta::now() as u64).to_be_bytes(),
             spools: Mutex::default(),
+            meant: Mutex::new(remains.meant),
             fill: Arc::default(),
             spool_bytes,
             relieving: AtomicBool::new(false),
@@ -264,7 +266,7 @@ impl S3Mirror {
         let attached = Attached {
             honours_conditions,
             read_only: mirror.read_only.clone(),
-            discarded,
+            discarded: remains.discarded,
             aborted,
         };
         Ok((Self(mirror), attached))
@@ -279,7 +281,7 @@ impl S3Mirror {
 }
 
 /// The local store, and how many files under change were discarded.
-fn state(options: &Options) -> Result<(Ids, usize), AttachError> {
+fn state(options: &Options) -> Result<(Ids, Remains), AttachError> {
     let folder = |source| AttachError::Folder {
         folder: options.state.clone(),
         source,
@@ -290,19 +292,16 @@ fn state(options: &Options) -> Result<(Ids, usize), AttachError> {
         folder: options.state.clone(),
         why: error.to_string(),
     })?;
-    let mut discarded = 0;
-    for entry in std::fs::read_dir(&spool).map_err(folder)? {
-        std::fs::remove_file(entry.map_err(folder)?.path()).map_err(folder)?;
-        discarded += 1;
-    }
-    if discarded != 0 {
+    let remains = Remains::of(&spool, SystemTime::now()).map_err(folder)?;
+    if remains.discarded != 0 {
+        let discarded = remains.discarded;
         tracing::warn!(
             "{}: {discarded} files under change of the last start were discarded: their writers had \
              not been told that they were safe",
             options.state.display()
         );
     }
-    Ok((ids, discarded))
+    Ok((ids, remains))
 }
 
 /// Of the file system, where nothing else is said.

@@ -85,6 +85,13 @@ impl Mirror {
         }
     }
 
+    /// The version that a writer means: the one that an earlier start had begun to change and lost, which clients send
+    /// again; else the one that was seen last.
+    fn meant_by(&self, id: u64) -> Option<Arc<str>> {
+        let lost = self.meant.lock().get(&id).cloned();
+        lost.or_else(|| self.pins.get(&id))
+    }
+
     async fn begin(
         &self,
         at: &At,
@@ -103,7 +110,9 @@ impl Mirror {
             None => spool.begin(object, token),
             Some(meant) => spool.begin_in_vain(object, &meant),
         })
-        .await
+        .await?;
+        self.meant.lock().remove(&at.id);
+        Ok(())
     }
 
     fn too_large(&self) -> TreeError {
@@ -159,7 +168,7 @@ impl Mirror {
     ) -> Result<(Arc<Spool>, OwnedMutexGuard<Turn>), TreeError> {
         loop {
             // Of what was seen last: with the bytes of another version these would be mixed.
-            let meant = self.pins.get(&at.id);
+            let meant = self.meant_by(at.id);
             let (spool, mut turn) = self.begun(at, meant).await?;
             if self.has_room(count) {
                 return Ok((spool, turn));
@@ -284,7 +293,9 @@ impl Mirror {
         if size > self.largest_file_bytes {
             return Err(self.too_large());
         }
-        let (spool, mut turn) = self.begun(at, None).await?;
+        // Nothing is mixed with what is cut to nothing.
+        let meant = (size > 0).then(|| self.meant.lock().get(&at.id).cloned());
+        let (spool, mut turn) = self.begun(at, meant.flatten()).await?;
         let into = Arc::clone(&spool);
         on_disk(move || into.set_size(size)).await?;
         spool.set_meta(|meta| {

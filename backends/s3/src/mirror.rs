@@ -58,6 +58,8 @@ pub(crate) struct Mirror {
     pub verifier: WriteVerifier,
     /// Files under change, by id.
     pub spools: Mutex<HashMap<u64, Arc<Spool>>>,
+    /// Versions that files under change began with which an earlier start lost.
+    pub meant: Mutex<HashMap<u64, Arc<str>>>,
     pub fill: Arc<Fill>,
     /// That it may come to.
     pub spool_bytes: u64,

@@ -471,12 +471,14 @@ impl Mirror {
                 Ok(id)
             })
             .await?;
-        let spool = forgotten.and_then(|id| self.spools.lock().get(&id).cloned());
-        if let Some(spool) = spool {
-            let mut turn = spool.turn.lock().await;
-            if !turn.over {
-                self.close(&spool, &mut turn, None);
-            }
+        let Some(id) = forgotten else {
+            return Ok(());
+        };
+        // Begun by an earlier start, it has nothing but word of its version.
+        let is_left = self.meant.lock().remove(&id).is_some();
+        if is_left || self.spools.lock().contains_key(&id) {
+            let (spool, mut turn) = self.spool(id).await?;
+            self.close(&spool, &mut turn, None);
         }
         Ok(())
     }

@@ -11,14 +11,18 @@ use crate::meta::{self, Metadata};
 use backend::Nanos;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+/// A client that hasn't sent again by then what a server lost never will.
+const COMES_AGAIN_WITHIN: Duration = Duration::from_hours(24);
 
 /// Ranges that don't touch each other.
 #[derive(Debug, Clone, Default)]
@@ -186,8 +190,14 @@ impl Spool {
         ))
     }
 
-    /// Begins with the version in the bucket.
-    pub(crate) fn begin(&self, mut object: Object, token: String) -> io::Result<()> {
+    /// Begins with the version in the bucket, and leaves word of it: who comes again after this server's death with
+    /// what was lost with the spool means this version too.
+    pub(crate) fn begin(&self, object: Object, token: String) -> io::Result<()> {
+        fs::write(self.path.with_extension(MEANT), &object.etag)?;
+        self.open(object, token)
+    }
+
+    fn open(&self, mut object: Object, token: String) -> io::Result<()> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -216,7 +226,7 @@ impl Spool {
             size: 0,
             ..there
         };
-        self.begin(object, String::new())?;
+        self.open(object, String::new())?;
         if let Some(content) = self.content.lock().as_mut() {
             content.in_vain = true;
         }
@@ -345,6 +355,53 @@ impl Spool {
             let ctime = later_than(&content.object.meta);
             meta::put_times(&mut content.object.meta, ctime, ctime);
         }
+    }
+}
+
+/// Of the file that says which version a spool began with.
+const MEANT: &str = "meant";
+
+/// Takes away what a spool left on the disk.
+pub(crate) fn clear(path: &Path) -> io::Result<()> {
+    for file in [path.to_owned(), path.with_extension(MEANT)] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the spools of an earlier start left in their folder.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// Their bytes, which are discarded.
+    pub discarded: usize,
+    /// The versions that they began with.
+    pub meant: HashMap<u64, Arc<str>>,
+}
+
+impl Remains {
+    pub(crate) fn of(folder: &Path, now: SystemTime) -> io::Result<Self> {
+        let mut remains = Self::default();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let id = path.file_stem().and_then(|id| id.to_str()?.parse().ok());
+            let is_meant = path.extension().is_some_and(|kind| kind == MEANT);
+            let age = now.duration_since(entry.metadata()?.modified()?);
+            match (id, is_meant) {
+                (Some(id), true) if age.unwrap_or_default() < COMES_AGAIN_WITHIN => {
+                    let etag = fs::read_to_string(&path)?;
+                    remains.meant.insert(id, etag.into());
+                }
+                (_, is_meant) => {
+                    fs::remove_file(&path)?;
+                    remains.discarded += usize::from(!is_meant);
+                }
+            }
+        }
+        Ok(remains)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::lost;
 use crate::meta::{CTIME, TOKEN};
 use crate::mirror::{Mirror, gone};
 use crate::parts;
-use crate::spool::{Content, Spool, Turn};
+use crate::spool::{self, Content, Spool, Turn};
 use crate::uploads::Upload;
 use backend::tree::{TreeError, TreeErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -132,9 +132,7 @@ impl Mirror {
             spools.remove(&spool.id);
         }
         drop(spools);
-        if let Err(error) = std::fs::remove_file(&spool.path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = spool::clear(&spool.path) {
             tracing::warn!("{} stays behind: {error}", spool.path.display());
         }
     }

@@ -484,6 +484,56 @@ async fn what_was_not_committed_is_gone_after_a_crash_and_the_verifier_tells() {
     assert_ne!(before.verifier, after.verifier);
 }
 
+fn spooled(world: &World) -> usize {
+    let spool = std::fs::read_dir(world.options.state.join("spool"));
+    spool.expect("the folder is there").count()
+}
+
+#[tokio::test]
+async fn what_is_sent_again_after_a_crash_is_not_mixed_with_a_version_that_came_meanwhile() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "a version").await.expect("a WRITE");
+    world.commit(&file).await.expect("a COMMIT");
+    world.write(&file, 2, "VERS").await.expect("a WRITE");
+    world.server().put("file", "another, and longer");
+    world.restart().await.expect("it is attached again");
+    // Somebody looks; the writer doesn't.
+    assert_eq!(world.whole(&file).await, b"another, and longer");
+    world.write(&file, 2, "VERS").await.expect("a WRITE");
+    let refused = world.commit(&file).await.expect_err("it lost");
+    assert_eq!(refused.kind, TreeErrorKind::Conflict);
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.body, "another, and longer");
+
+    world.whole(&file).await;
+    world.write(&file, 0, "A").await.expect("a WRITE");
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.body, "Another, and longer");
+    assert_eq!(spooled(&world), 0);
+}
+
+#[tokio::test]
+async fn what_is_sent_again_after_a_crash_goes_into_the_version_that_it_was_meant_for() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    let gone = world.create(&root, "gone").await.expect("it is made");
+    for file in [&file, &gone] {
+        world.write(file, 0, "unsafe").await.expect("a WRITE");
+    }
+    world.restart().await.expect("it is attached again");
+    world.remove(&root, "gone").await.expect("it is removed");
+    world.restart().await.expect("it is attached again");
+    world.write(&file, 0, "unsafe").await.expect("a WRITE");
+    world.commit(&file).await.expect("a COMMIT");
+    let there = world.server().object("file").expect("it is there");
+    assert_eq!(there.body, "unsafe");
+    assert_eq!(spooled(&world), 0);
+}
+
 #[tokio::test]
 async fn an_upload_that_a_crash_left_is_aborted() {
     let world = World::new().await;
