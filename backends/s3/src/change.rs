@@ -110,9 +110,7 @@ impl Mirror {
             None => spool.begin(object, token),
             Some(meant) => spool.begin_in_vain(object, &meant),
         })
-        .await?;
-        self.meant.lock().remove(&at.id);
-        Ok(())
+        .await
     }
 
     fn too_large(&self) -> TreeError {

@@ -361,15 +361,18 @@ impl Spool {
 /// Of the file that says which version a spool began with.
 const MEANT: &str = "meant";
 
-/// Takes away what a spool left on the disk.
-pub(crate) fn clear(path: &Path) -> io::Result<()> {
-    for file in [path.to_owned(), path.with_extension(MEANT)] {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+/// Takes away what a spool left on the disk, but for the word of the version that an earlier one began with.
+pub(crate) fn clear(path: &Path, word: Option<&str>) -> io::Result<()> {
+    let gone = |file: &Path| match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    gone(path)?;
+    let meant = path.with_extension(MEANT);
+    match word {
+        Some(etag) => fs::write(meant, etag),
+        None => gone(&meant),
     }
-    Ok(())
 }
 
 /// What the spools of an earlier start left in their folder.

@@ -132,7 +132,14 @@ impl Mirror {
             spools.remove(&spool.id);
         }
         drop(spools);
-        if let Err(error) = spool::clear(&spool.path) {
+        // What an earlier start lost may still be sent again, until something was written.
+        let word = if spool.is_dirty() {
+            self.meant.lock().remove(&spool.id);
+            None
+        } else {
+            self.meant.lock().get(&spool.id).cloned()
+        };
+        if let Err(error) = spool::clear(&spool.path, word.as_deref()) {
             tracing::warn!("{} stays behind: {error}", spool.path.display());
         }
     }

@@ -516,6 +516,28 @@ async fn what_is_sent_again_after_a_crash_is_not_mixed_with_a_version_that_came_
 }
 
 #[tokio::test]
+async fn what_is_sent_again_is_known_though_attributes_were_changed_and_it_died_again() {
+    let world = World::new().await;
+    let root = world.root().await;
+    let file = world.create(&root, "file").await.expect("it is made");
+    world.write(&file, 0, "mine").await.expect("a WRITE");
+    world.restart().await.expect("it is attached again");
+    let changes = NodeChanges {
+        mode: Some(0o600),
+        ..NodeChanges::default()
+    };
+    let set = world.front.set(&world.caller, &file.handle, &changes).await;
+    set.expect("a mode is set");
+    world.restart().await.expect("it is attached again");
+    world.server().put("file", "another's");
+    world.whole(&file).await;
+    world.write(&file, 0, "mine").await.expect("a WRITE");
+    let refused = world.commit(&file).await.expect_err("it lost");
+    assert_eq!(refused.kind, TreeErrorKind::Conflict);
+    assert_eq!(spooled(&world), 0);
+}
+
+#[tokio::test]
 async fn what_is_sent_again_after_a_crash_goes_into_the_version_that_it_was_meant_for() {
     let world = World::new().await;
     let root = world.root().await;
