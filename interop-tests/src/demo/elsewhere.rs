@@ -91,9 +91,10 @@ impl Elsewhere {
             )?;
             // The bytes of one machine with itself aren't counted.
             if native {
-                self.filer.read(client.as_mut())?;
+                self.filer.read(client.as_mut(), "large")?;
             } else {
-                self.filer.read_directly(lab, client.as_mut(), *address)?;
+                self.filer
+                    .read_directly(lab, (client.as_mut(), *address), "large")?;
             }
         }
         let between = Counted::now(lab)?;

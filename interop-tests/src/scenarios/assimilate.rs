@@ -100,36 +100,6 @@ rm -r many/d4 && [ ! -e many/d4 ]
 [ "$(df --output=source /run/mnt | tail -n 1)" = "$(df --output=source /run/mnt/projects | tail -n 1)" ]
 "#;
 
-/// A client reads a large file as its owner, past the metadata server.
-fn read_directly(lab: &Lab, filer: &Filer, client: &mut Guest, name: &str) -> Result<f64> {
-    let file = filer.folder.join(name).display().to_string();
-    let sum = command::run("sha256sum", &[&file])?;
-    let sum = sum.split(' ').next().context("a sum")?;
-    let before = lab.net.traffic()?;
-    let read = client.sh(
-        &format!(
-            "echo 3 >/proc/sys/vm/drop_caches && setpriv --reuid {USER} --regid {USER} --clear-groups sha256sum {MOUNT}/projects/{name}"
-        ),
-        MINUTE,
-    )?;
-    ensure!(read.starts_with(sum), "other bytes were read: {read}");
-    let moved = lab.net.traffic()?.since(&before);
-    let from = client.address();
-    let direct = moved
-        .sum(|c| *c.server.ip() == filer.address && *c.client.ip() == from)
-        .to_client_bytes;
-    let through = moved.to_mds().both_bytes();
-    let share = direct as f64 / (direct + through) as f64;
-    ensure!(
-        direct >= LARGE_MIB * MIB && share >= 0.99,
-        "of {} read {} came directly from the filer and {} passed the metadata server",
-        human(LARGE_MIB * MIB),
-        human(direct),
-        human(through),
-    );
-    Ok(share)
-}
-
 /// Writes a file over by a layout; then it is so on the filer.
 fn write_directly(lab: &Lab, filer: &Filer, client: &mut Guest, name: &str) -> Result<()> {
     let before = lab.net.traffic()?;
@@ -196,7 +166,8 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let mut facts = Vec::new();
     for client in [&mut a, &mut b] {
         for name in ["large", "public"] {
-            let share = read_directly(lab, &filer, client, name)?;
+            let address = client.address();
+            let share = filer.read_directly(lab, (client, address), name)?;
             facts.push(format!(
                 "{}: {:.2} % of the bytes of {name} past the metadata server",
                 client.release(),
@@ -208,7 +179,8 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         write_directly(lab, &filer, client, name)?;
     }
     mount_afresh(&mut b, "vers=4.2")?;
-    read_directly(lab, &filer, &mut b, "large")?;
+    let address = b.address();
+    filer.read_directly(lab, (&mut b, address), "large")?;
     // What goes here goes there; what was only renamed or has a name left stays.
     let there = |name: &str| filer.folder.join(name);
     for file in 0..FILES {

@@ -105,14 +105,14 @@ impl Filer {
         )
     }
 
-    /// A client reads the large file as its owner.
-    pub fn read(&self, client: &mut dyn Client) -> Result<()> {
-        let large = self.folder.join("large").display().to_string();
-        let sum = command::run("sha256sum", &[&large])?;
+    /// A client reads a large file as its owner.
+    pub fn read(&self, client: &mut dyn Client, name: &str) -> Result<()> {
+        let file = self.folder.join(name).display().to_string();
+        let sum = command::run("sha256sum", &[&file])?;
         let sum = sum.split(' ').next().context("a sum")?;
         let read = client.sh(
             &format!(
-                "echo 3 >/proc/sys/vm/drop_caches && {} sha256sum {MOUNT}/projects/large",
+                "echo 3 >/proc/sys/vm/drop_caches && {} sha256sum {MOUNT}/projects/{name}",
                 Self::as_owner()
             ),
             MINUTE,
@@ -122,9 +122,14 @@ impl Filer {
     }
 
     /// The same: the share of the bytes that came straight from the filer.
-    pub fn read_directly(&self, lab: &Lab, client: &mut dyn Client, from: Ipv4Addr) -> Result<f64> {
+    pub fn read_directly(
+        &self,
+        lab: &Lab,
+        (client, from): (&mut dyn Client, Ipv4Addr),
+        name: &str,
+    ) -> Result<f64> {
         let before = lab.net.traffic()?;
-        self.read(client)?;
+        self.read(client, name)?;
         let moved = lab.net.traffic()?.since(&before);
         let direct = moved
             .sum(|c| *c.server.ip() == self.address && *c.client.ip() == from)
@@ -211,7 +216,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let mut facts = Vec::new();
     for client in [&mut a, &mut b] {
         let address = client.address();
-        let share = filer.read_directly(lab, client, address)?;
+        let share = filer.read_directly(lab, (client, address), "large")?;
         facts.push(format!(
             "{}: {:.2} % of the bytes past the metadata server",
             client.release(),
