@@ -9,8 +9,10 @@ use bytes::Bytes;
 use layout::{ObjectId, Owner};
 use std::sync::Arc;
 
+mod clients;
 mod ranges;
 
+pub use clients::*;
 pub use ranges::*;
 
 /// A data server under test, and a client's view of it.
@@ -99,7 +101,6 @@ const SECOND: Owner = Owner {
     uid: 70_002,
     gid: 70_012,
 };
-const READER_UID: u32 = 70_000;
 const PAST_4_GIB: u64 = (5 << 30) + 12_345;
 
 async fn object(server: &dyn DataServer, number: u128) -> Bytes {
@@ -401,71 +402,6 @@ pub async fn durable_bytes_survive_a_restart_and_the_verifier_tells_of_it(subjec
     );
     let after = write_all(&*server, &handle, 0, &pattern(1, 1), Stability::Unstable).await;
     assert_ne!(before.verifier, after.verifier);
-}
-
-pub async fn a_fenced_owner_writes_no_more(subject: &dyn Subject) {
-    let server = subject.server();
-    if server.capabilities().fence < FenceGrade::Windowed {
-        println!("skipped: this server keeps no writer out");
-        return;
-    }
-    let handle = object(&*server, 10).await;
-    subject
-        .client_write(FIRST, &handle, 0, pattern(8, 1))
-        .await
-        .expect("the owner writes");
-    server
-        .fence(&handle, SECOND)
-        .await
-        .expect("an owner can be changed");
-    server
-        .fence(&handle, SECOND)
-        .await
-        .expect("a fence can be repeated");
-    assert_eq!(
-        kind(subject.client_write(FIRST, &handle, 0, pattern(8, 2)).await),
-        ErrorKind::Fenced
-    );
-    assert_eq!(
-        kind(subject.client_read(FIRST, &handle, 0, 8).await),
-        ErrorKind::Fenced
-    );
-    assert_eq!(read_all(&*server, &handle, 0, 8).await, pattern(8, 1));
-    subject
-        .client_write(SECOND, &handle, 0, pattern(8, 3))
-        .await
-        .expect("the new owner writes");
-}
-
-pub async fn a_reader_of_the_group_reads_and_never_writes(subject: &dyn Subject) {
-    let server = subject.server();
-    let handle = object(&*server, 11).await;
-    write_all(&*server, &handle, 0, &pattern(8, 1), Stability::Durable).await;
-    let reader = Owner {
-        uid: READER_UID,
-        gid: FIRST.gid,
-    };
-    let read = subject
-        .client_read(reader, &handle, 0, 8)
-        .await
-        .expect("the group reads");
-    assert_eq!(read.data, pattern(8, 1));
-    assert_eq!(
-        kind(
-            subject
-                .client_write(reader, &handle, 0, pattern(8, 2))
-                .await
-        ),
-        ErrorKind::Fenced
-    );
-    let stranger = Owner {
-        uid: READER_UID,
-        gid: SECOND.gid,
-    };
-    assert_eq!(
-        kind(subject.client_read(stranger, &handle, 0, 8).await),
-        ErrorKind::Fenced
-    );
 }
 
 pub async fn a_removed_object_is_gone_however_it_is_asked(subject: &dyn Subject) {

@@ -24,6 +24,10 @@ pub enum FenceGrade {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     pub fence: FenceGrade,
+    /// Whether layouts can name it: clients reach its objects themselves, by NFSv3, with the handle and
+    /// the owner's ids. Where they can't, all bytes pass the caller, who knows of no writer but himself:
+    /// an owner is remembered and keeps nobody out, and a fence is [`FenceGrade::Exact`].
+    pub direct: bool,
     /// Largest READ and WRITE, bytes, as the server's FSINFO says.
     pub read_bytes: u32,
     pub write_bytes: u32,

@@ -89,6 +89,7 @@ impl MemoryServer {
             name: name.to_owned(),
             capabilities: Capabilities {
                 fence,
+                direct: true,
                 read_bytes: 1 << 20,
                 write_bytes: 1 << 20,
                 largest_object_bytes: i64::MAX as u64,
@@ -104,6 +105,14 @@ impl MemoryServer {
                 served_bytes: 0,
             })),
         }
+    }
+
+    /// One that no client reaches.
+    #[must_use]
+    pub fn indirect(mut self) -> Self {
+        self.capabilities.fence = FenceGrade::Exact;
+        self.capabilities.direct = false;
+        self
     }
 
     /// Small transfers, so that a test of few bytes has several of them.

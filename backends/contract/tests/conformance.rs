@@ -75,6 +75,21 @@ mod memory {
     backend::conformance_tests!(subject());
 }
 
+mod indirect {
+    use super::*;
+
+    fn subject() -> Ready<InMemory> {
+        let memory = MemoryServer::new("memory", FenceGrade::None).indirect();
+        ready(InMemory {
+            front: Arc::new(memory.clone()),
+            memory,
+            neighbour: None,
+        })
+    }
+
+    backend::conformance_tests!(subject());
+}
+
 mod faulty_without_faults {
     use super::*;
 

@@ -170,6 +170,7 @@ impl NfsDataServer {
         };
         let capabilities = Capabilities {
             fence: options.fence.unwrap_or(grade),
+            direct: true,
             read_bytes: facts.rtmax.clamp(512, largest),
             write_bytes: facts.wtmax.clamp(512, largest),
             largest_object_bytes: facts.maxfilesize.min(i64::MAX as u64),

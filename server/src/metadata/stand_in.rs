@@ -33,6 +33,7 @@ impl DataServer for StandIn {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             fence: FenceGrade::None,
+            direct: true,
             read_bytes: 1 << 20,
             write_bytes: 1 << 20,
             largest_object_bytes: i64::MAX as u64,

@@ -18,6 +18,14 @@ pub struct LateWrite {
 }
 
 impl MemoryServer {
+    fn reached(&self) -> Result<(), Error> {
+        if self.capabilities.direct {
+            Ok(())
+        } else {
+            Err(self.error(ErrorKind::Unsupported, "no client reaches it"))
+        }
+    }
+
     /// What a client with these ids gets, as the data server checks it (mode 0640).
     pub fn client_read(
         &self,
@@ -26,6 +34,7 @@ impl MemoryServer {
         offset: u64,
         count: u32,
     ) -> Result<Fetched, Error> {
+        self.reached()?;
         self.on(handle, |object, _| {
             if client.uid != object.owner.uid && client.gid != object.owner.gid {
                 return Err(self.error(ErrorKind::Fenced, "READ by an id that may not read"));
@@ -53,6 +62,7 @@ impl MemoryServer {
         offset: u64,
         data: Bytes,
     ) -> Result<LateWrite, Error> {
+        self.reached()?;
         self.on(handle, |object, _| {
             if client.uid != object.owner.uid {
                 return Err(self.error(ErrorKind::Fenced, "WRITE by an id that doesn't own"));
