@@ -55,7 +55,7 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
     let files = many::make(server.address, many::files(place)).await?;
     let lays_out = matches!(place.side.kind, Kind::Headrace { .. });
     if lays_out {
-        // Files that were made faster than objects for them get theirs now: they belong to the inode, not to the layout.
+        // Files get their objects now: they belong to the inode, not to the layout.
         let bound = Many::of(server.address, CLIENTS, files.clone()).await?;
         bound.lay_out(&bound.open().await?).await?;
     }

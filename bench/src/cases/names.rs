@@ -107,6 +107,17 @@ async fn prepare(work: Work, address: SocketAddr, files: usize) -> Result<World>
     let mut all = futures_util::future::try_join_all(makers).await?.concat();
     all.sort_unstable_by_key(|(number, _)| *number);
     world.files = all.into_iter().map(|(_, file)| file).collect();
+    if let Work::Layout { .. } = work {
+        // A file gets its data objects with its first layout, and has them from then on.
+        let world = &world;
+        let first = (0..SLOTS).map(|caller| async move {
+            for _ in 0..files / SLOTS {
+                world.one(work, caller).await?;
+            }
+            anyhow::Ok(())
+        });
+        futures_util::future::try_join_all(first).await?;
+    }
     Ok(world)
 }
 

@@ -16,7 +16,7 @@ use interop_tests::nfs41::{
 };
 use wire::nfs4::*;
 
-use crate::world::{World, at_last};
+use crate::world::{World, at_last, until};
 
 pub const READ: u32 = OPEN4_SHARE_ACCESS_READ;
 pub const BOTH: u32 = OPEN4_SHARE_ACCESS_BOTH;
@@ -504,6 +504,11 @@ async fn io_and_layouts_go_by_a_delegation_alone() -> Result<()> {
     a.layoutreturn(&fh, granted.stateid, Layoutiomode4::Any)
         .await?;
     a.truncate(&fh, stateid, 2).await?;
+    // None is given while what the layout's return began is under way. What is read waits for its end.
+    until("what was written is settled", async || {
+        Ok(world.catalog().intents().await?.is_empty())
+    })
+    .await?;
     assert_eq!(&a.read(&fh, stateid, 0, 100).await?.data[..], b"by");
     a.delegreturn(&fh, stateid).await?;
     let (file, stateid) = a.open_delegated(&root, "f", READ).await?;

@@ -3,9 +3,10 @@
 use crate::server::Server;
 use crate::state::{ClientId, ClientRecordView};
 use crate::status::Refusal;
+use crate::writing::Pen;
 use catalog::{DataStamp, Inode, InodeId, transact};
 use layout::{Capability, ClientKernel, DataServerId, Extent};
-use objects::{Health, Placement};
+use objects::Health;
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::nfs4::Nfsstat4;
@@ -23,22 +24,17 @@ impl Server {
         capability(known.as_ref()).stripes
     }
 
-    /// Objects for a new file out of the pool; `None` where it is low: then they are bound at the
-    /// first LAYOUTGET or write, and the create doesn't wait.
-    pub(crate) fn pooled(&self, client: ClientId, writer: IpAddr) -> Option<Placement> {
-        self.objects.place(self.stripes(client), Some(writer))
-    }
-
-    /// Gives a file without objects its objects. A size that it has already is padded to.
+    /// Gives a file without objects its objects, and makes durable with them who is to write, if
+    /// anybody. A size that it has already is padded to.
     pub(crate) async fn bind(
         &self,
         id: InodeId,
-        client: ClientId,
-        writer: IpAddr,
+        (client, address): (ClientId, IpAddr),
+        writer: Option<Pen>,
     ) -> Result<Arc<Inode>, Refusal> {
         let placement = self
             .objects
-            .bind(self.stripes(client), Some(writer))
+            .bind(self.stripes(client), Some(address))
             .await?;
         let size = self.catalog.inode(id).await?.size;
         let stamp = if size > 0 {
@@ -58,11 +54,17 @@ impl Server {
             inode.extents = placement.extents();
             inode.data_stamp = stamp;
             tx.put(&inode).await?;
+            if let Some(pen) = writer {
+                self.writing.note(tx, id, inode.size_epoch, pen);
+            }
             Ok((true, inode))
         })?;
         let (ours, inode) = bound.value;
         if ours {
             placement.used();
+            if let Some(pen) = writer {
+                self.writing.add(id, pen);
+            }
         } else {
             placement.unused();
         }

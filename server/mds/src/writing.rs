@@ -5,7 +5,7 @@
 use crate::server::Server;
 use crate::state::{ClientId, GateMode};
 use crate::status::Refusal;
-use catalog::{InodeId, WriteIntent, transact};
+use catalog::{InodeId, Tx, WriteIntent, transact};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Writers {
-    /// Clients of this start that hold or held a write layout, and [`PROXY`].
+    /// Who had a pen since this start, by number.
     clients: Vec<u64>,
     /// Clients of an earlier start: they hold no layout that this server knows, and may still write.
     former: Vec<u64>,
@@ -39,8 +39,24 @@ pub(crate) struct Doubt {
     pub told: bool,
 }
 
-/// In the place of a client: this server itself, writing for clients without layouts.
-const PROXY: u64 = 0;
+/// Who is to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pen {
+    Client(ClientId),
+    /// For clients without layouts.
+    ThisServer,
+}
+
+impl Pen {
+    /// As an intent names it. No client has the number 0.
+    fn number(self) -> u64 {
+        match self {
+            Self::Client(client) => client.0,
+            Self::ThisServer => 0,
+        }
+    }
+}
+
 /// Clients that an intent names. That there are any is what counts after a restart; when it is full
 /// a further one is covered by it as it is.
 const NAMES_MAX: usize = 64;
@@ -171,15 +187,26 @@ impl Writing {
         writing.files.remove(&inode);
     }
 
-    fn covers(&self, inode: InodeId, client: u64) -> bool {
+    fn covers(&self, inode: InodeId, pen: Pen) -> bool {
         let writing = self.0.lock();
         writing.files.get(&inode).is_some_and(|writers| {
-            writers.clients.len() >= NAMES_MAX || writers.clients.contains(&client)
+            writers.clients.len() >= NAMES_MAX || writers.clients.contains(&pen.number())
         })
     }
 
-    /// The clients that the durable intent must name once `client` is added.
-    fn with(&self, inode: InodeId, client: u64) -> Vec<u64> {
+    /// Puts the durable intent with one more name. To be called in each attempt of a transaction: another
+    /// name may have come meanwhile.
+    pub fn note(&self, tx: &mut Tx, inode: InodeId, size_epoch: u64, pen: Pen) {
+        tx.intent_put(&WriteIntent {
+            inode,
+            size_epoch,
+            clients: self.with(inode, pen),
+        });
+    }
+
+    /// The clients that the durable intent must name once this one is added.
+    fn with(&self, inode: InodeId, pen: Pen) -> Vec<u64> {
+        let client = pen.number();
         let writing = self.0.lock();
         let mut clients = vec![client];
         if let Some(writers) = writing.files.get(&inode) {
@@ -190,56 +217,36 @@ impl Writing {
         clients
     }
 
-    fn add(&self, inode: InodeId, client: u64) {
+    /// The intent that was noted is durable.
+    pub fn add(&self, inode: InodeId, pen: Pen) {
         let mut writing = self.0.lock();
         let writers = writing.files.entry(inode).or_default();
-        if !writers.clients.contains(&client) {
-            writers.clients.push(client);
+        if !writers.clients.contains(&pen.number()) {
+            writers.clients.push(pen.number());
         }
     }
 }
 
 impl Server {
-    /// Makes durable that `client` may write `inode` from now on. The caller is inside the gate.
-    pub(crate) async fn intend_write(
+    /// Makes durable that `inode` may be written from now on. The caller is inside the gate.
+    pub(crate) async fn intend(
         &self,
         inode: InodeId,
         size_epoch: u64,
-        client: ClientId,
+        pen: Pen,
     ) -> Result<(), Refusal> {
-        self.intend(inode, size_epoch, client.0).await
-    }
-
-    /// The same for a write through this server.
-    pub(crate) async fn intend_proxy_write(
-        &self,
-        inode: InodeId,
-        size_epoch: u64,
-    ) -> Result<(), Refusal> {
-        self.intend(inode, size_epoch, PROXY).await?;
-        self.writing.unsettle(inode);
-        Ok(())
-    }
-
-    async fn intend(&self, inode: InodeId, size_epoch: u64, client: u64) -> Result<(), Refusal> {
-        if self.writing.covers(inode, client) {
+        if self.writing.covers(inode, pen) {
             return Ok(());
         }
         transact!(
             self.catalog,
             self.clock.wall(),
             |tx| -> Result<(), Refusal> {
-                // Read inside the attempt: another client's intent may have come meanwhile.
-                let clients = self.writing.with(inode, client);
-                tx.intent_put(&WriteIntent {
-                    inode,
-                    size_epoch,
-                    clients,
-                });
+                self.writing.note(tx, inode, size_epoch, pen);
                 Ok(())
             }
         )?;
-        self.writing.add(inode, client);
+        self.writing.add(inode, pen);
         Ok(())
     }
 
@@ -277,17 +284,21 @@ mod tests {
 
     const FILE: InodeId = InodeId { home: 1, number: 2 };
 
+    fn client(id: u64) -> Pen {
+        Pen::Client(ClientId(id))
+    }
+
     #[test]
     fn an_intent_grows_no_further_than_its_names_and_covers_whoever_comes_then() {
         let writing = Writing::default();
-        for client in 1..=10_000 {
+        for client in (1..=10_000).map(client) {
             if !writing.covers(FILE, client) {
-                assert!(writing.with(FILE, client).contains(&client));
+                assert!(writing.with(FILE, client).contains(&client.number()));
                 writing.add(FILE, client);
             }
         }
-        assert_eq!(writing.with(FILE, 20_000).len(), NAMES_MAX + 1);
-        assert!(writing.covers(FILE, 20_000));
+        assert_eq!(writing.with(FILE, client(20_000)).len(), NAMES_MAX + 1);
+        assert!(writing.covers(FILE, client(20_000)));
     }
 
     #[test]
@@ -299,16 +310,16 @@ mod tests {
             clients: (1..=500).collect(),
         }]);
         assert!(writing.has_former(FILE));
-        assert_eq!(writing.with(FILE, 1_000).len(), 2 * NAMES_MAX);
+        assert_eq!(writing.with(FILE, client(1_000)).len(), 2 * NAMES_MAX);
         writing.fenced_former(FILE);
         assert!(!writing.has_former(FILE));
-        assert_eq!(writing.with(FILE, 1_000), [1_000]);
+        assert_eq!(writing.with(FILE, client(1_000)), [1_000]);
     }
 
     #[test]
     fn what_is_doubted_while_the_data_servers_are_asked_stays_in_doubt() {
         let writing = Writing::default();
-        writing.add(FILE, 1);
+        writing.add(FILE, client(1));
         assert_eq!(writing.suspicion(FILE), Suspicion::Holders);
         writing.unsettle(FILE);
         let asked = writing.doubt(FILE);
@@ -324,10 +335,10 @@ mod tests {
     #[test]
     fn an_answer_from_before_the_intent_was_cleared_says_nothing_of_the_next() {
         let writing = Writing::default();
-        writing.add(FILE, 1);
+        writing.add(FILE, client(1));
         let asked = writing.doubt(FILE);
         writing.forget(FILE);
-        writing.add(FILE, 2);
+        writing.add(FILE, client(2));
         writing.unsettle(FILE);
         writing.settled(FILE, asked);
         assert_eq!(writing.suspicion(FILE), Suspicion::Unsettled);

@@ -1,4 +1,4 @@
-//! Objects for a new file: chosen servers, taken objects, and what becomes of them when the file's
+//! Objects for a file: chosen servers, taken objects, and what becomes of them when the file's
 //! transaction ends.
 //!
 //! Never here: the transaction.
@@ -26,7 +26,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// For the new inode.
+    /// For the inode.
     pub fn extents(&self) -> Vec<Extent> {
         self.extents.clone()
     }
@@ -88,16 +88,8 @@ impl Drop for Placement {
 }
 
 impl Objects {
-    /// Objects for a new file from the pool, at once; `None` when it is low: then the file is bound at
-    /// its first write. `stripes`: whether the creator's kernel takes several data servers a file.
-    pub fn place(&self, stripes: bool, writer: Option<IpAddr>) -> Option<Placement> {
-        let copies = self.choose(stripes, writer).ok()?;
-        let servers: Vec<DataServerId> = copies.iter().flatten().copied().collect();
-        let taken = self.pool.take(&servers, self.options.pool_low)?;
-        Some(self.placement(&copies, taken))
-    }
-
-    /// Objects for a file that has none yet, made now if the pool has none.
+    /// Objects for a file that has none yet, out of the pool, or made now if it has none. `stripes`:
+    /// whether the writer's kernel takes several data servers a file.
     pub async fn bind(&self, stripes: bool, writer: Option<IpAddr>) -> Result<Placement, Error> {
         let copies = self.choose(stripes, writer)?;
         let taken = self.obtain(&copies).await?;

@@ -16,7 +16,7 @@ fn healthy() -> backend::Faults {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_takes_its_objects_from_the_pool_at_once() {
+async fn a_file_takes_its_objects_from_the_pool_at_once() {
     let world = world(4).await;
     world.pool_is_full().await;
     let before: u64 = world
@@ -25,7 +25,8 @@ async fn a_create_takes_its_objects_from_the_pool_at_once() {
         .iter()
         .map(|server| server.calls())
         .sum();
-    let placement = world.objects.place(true, None).expect("the pool is full");
+    let placement = world.objects.bind(true, None).await;
+    let placement = placement.expect("the pool is full");
     let after: u64 = world
         .servers
         .front
@@ -43,7 +44,8 @@ async fn a_create_takes_its_objects_from_the_pool_at_once() {
 async fn a_file_of_an_old_kernel_lies_on_one_data_server() {
     let world = world(4).await;
     world.pool_is_full().await;
-    let placement = world.objects.place(false, None).expect("the pool is full");
+    let placement = world.objects.bind(false, None).await;
+    let placement = placement.expect("the pool is full");
     assert_eq!(placement.extents()[0].stripe_count(), 1);
     assert_eq!(placement.extents()[0].stripe_unit, 0);
     placement.unused();
@@ -97,10 +99,11 @@ async fn a_create_that_was_refused_gives_its_objects_back() {
 async fn objects_of_a_create_that_was_cancelled_are_cleaned_up() {
     let world = world(4).await;
     world.pool_is_full().await;
-    drop(world.objects.place(true, None));
+    drop(world.objects.bind(true, None).await);
     let file = world.create("kept").await;
     // Dropped without a word though the file has them: they must stay.
-    let placement = world.objects.place(true, None).expect("the pool has more");
+    let placement = world.objects.bind(true, None).await;
+    let placement = placement.expect("the pool has more");
     let claim = placement.claim();
     let new = catalog::NewInode {
         extents: placement.extents(),

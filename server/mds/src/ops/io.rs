@@ -13,6 +13,7 @@ use crate::identity::{Credential, Want, may, owns};
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, IoGrant, IoKind};
 use crate::status::Refusal;
+use crate::writing::Pen;
 use backend::{Stability, Written};
 use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeId};
@@ -130,10 +131,11 @@ impl Writer {
             // What it still writes directly would undo this (invariant 5).
             return Err(Nfsstat4::Delay.into());
         }
-        let inode = self.server.bound(file, self.client, self.address).await?;
-        self.server
-            .intend_proxy_write(file, inode.size_epoch)
-            .await?;
+        let by = (self.client, self.address);
+        let pen = Pen::ThisServer;
+        let inode = self.server.bound(file, by, Some(pen)).await?;
+        self.server.intend(file, inode.size_epoch, pen).await?;
+        self.server.writing.unsettle(file);
         Ok(inode)
     }
 

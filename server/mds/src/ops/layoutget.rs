@@ -13,6 +13,7 @@ use crate::state::{
     ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
 };
 use crate::status::Refusal;
+use crate::writing::Pen;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
 use layout::{AsFound, DataServerId, DeviceId, NoOffer, ObjectRef};
@@ -62,9 +63,10 @@ pub(crate) async fn layoutget(
         .enter_within(file.id, GateMode::Shared, PATIENCE)
         .await;
     let _inside = entered.map_err(|_| cx.server.state.lock().layout_kept_out(client, file.id))?;
+    let pen = (mode == LayoutMode::Write).then_some(Pen::Client(client));
     let inode = cx
         .server
-        .bound(file.id, client, cx.connection.peer.ip())
+        .bound(file.id, (client, cx.connection.peer.ip()), pen)
         .await?;
     let limit = (args.maxcount as usize).min(cx.room.saturating_sub(8));
     let access = match mode {
@@ -118,11 +120,8 @@ pub(crate) async fn layoutget(
         cx.server.state.lock().layout_rollback(reservation);
         return Err(Nfsstat4::Delay.into());
     }
-    if mode == LayoutMode::Write
-        && let Err(refusal) = cx
-            .server
-            .intend_write(file.id, inode.size_epoch, client)
-            .await
+    if let Some(pen) = pen
+        && let Err(refusal) = cx.server.intend(file.id, inode.size_epoch, pen).await
     {
         cx.server.state.lock().layout_rollback(reservation);
         return Err(refusal);
@@ -296,13 +295,13 @@ impl crate::Server {
         Ok(())
     }
 
-    /// The inode of a regular file with objects: bound now if none were there at its birth. The
-    /// caller is inside the gate.
+    /// The inode of a regular file with objects, which it is given now if it has none: then who is to
+    /// write is durable already. The caller is inside the gate.
     pub(crate) async fn bound(
         &self,
         id: catalog::InodeId,
-        client: ClientId,
-        writer: std::net::IpAddr,
+        by: (ClientId, std::net::IpAddr),
+        writer: Option<Pen>,
     ) -> Result<Arc<Inode>, Refusal> {
         let inode = self.catalog.inode(id).await?;
         match inode.kind {
@@ -312,6 +311,6 @@ impl crate::Server {
         if !inode.extents.is_empty() {
             return Ok(inode);
         }
-        self.bind(id, client, writer).await
+        self.bind(id, by, writer).await
     }
 }

@@ -25,7 +25,6 @@ use crate::status::Refusal;
 use crate::truncate::Resize;
 use bytes::Bytes;
 use catalog::{FileKind, Inode, transact};
-use objects::Placement;
 use std::sync::Arc;
 use wire::nfs4::{
     Bitmap4, ChangeInfo4, Createhow4, Nfsstat4, OPEN4_RESULT_LOCKTYPE_POSIX,
@@ -345,7 +344,6 @@ async fn create(
         .server
         .entries_undelegated(directory.id, Notices::ADDED, Some(client))
         .await?;
-    let placement = cx.server.pooled(client, cx.connection.peer.ip());
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         Option<Inode>,
         Refusal,
@@ -357,10 +355,6 @@ async fn create(
         }
         let mut new = birth(FileKind::Regular, &changes, &credential, &parent);
         new.create_verifier = verifier;
-        if let Some(placement) = &placement {
-            new.extents = placement.extents();
-            placement.claim().take(tx).await?;
-        }
         let mut inode = tx.create(directory.id, &name, new).await?;
         if let Some(times) = changes.times() {
             times.apply(&credential, &mut inode, cx.now);
@@ -368,12 +362,9 @@ async fn create(
         }
         Ok(Some(inode))
     })?;
-    // A refused or unknown outcome drops the placement: its objects are looked after behind our back.
     let Some(inode) = &done.value else {
-        placement.map(Placement::unused).unwrap_or_default();
         return Ok(None);
     };
-    placement.map(Placement::used).unwrap_or_default();
     entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
     Ok(Some(Target {
         file: File::new(inode.id, Arc::clone(&directory.export)),

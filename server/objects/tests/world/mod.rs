@@ -351,10 +351,7 @@ impl World {
 }
 
 pub async fn create(catalog: &Catalog, objects: &Arc<Objects>, name: &str) -> Result<Inode, Error> {
-    let placement = match objects.place(true, None) {
-        Some(placement) => placement,
-        None => objects.bind(true, None).await?,
-    };
+    let placement = objects.bind(true, None).await?;
     create_on(catalog, placement, name).await
 }
 
