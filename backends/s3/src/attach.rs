@@ -10,6 +10,7 @@ use crate::lost::Lost;
 use crate::meta::{self, Defaults, Metadata};
 use crate::mirror::{Mirror, PINS};
 use crate::names::token;
+use crate::objects::{self, Awaited, Late};
 use crate::offered::Offered;
 use crate::parts;
 use crate::rename::{Intent, Renames};
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Keys that are put for a moment, to see what the bucket makes of conditions.
-const PROBE: &str = ".headrace-probe-";
+pub(crate) const PROBE: &str = ".headrace-probe-";
 const NOBODYS_ETAG: &str = "\"00000000000000000000000000000000\"";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -186,6 +187,8 @@ pub enum AttachError {
          say that nobody else writes to this bucket: writers = \"one\""
     )]
     Lies { who: String, what: &'static str },
+    #[error("{why}")]
+    Unfit { why: String },
 }
 
 /// A bucket, or what lies below a prefix of it, as a tree.
@@ -194,6 +197,22 @@ pub struct S3Mirror(pub(crate) Arc<Mirror>);
 impl S3Mirror {
     /// Call it inside a runtime of tokio: what the last start left goes on in a task.
     pub async fn attach(options: Options) -> Result<(Self, Attached), AttachError> {
+        let (mirror, attached) = Mirror::attach(options, false).await?;
+        Ok((Self(mirror), attached))
+    }
+
+    /// Ends what is under way, where it is: the next attachment puts it in order.
+    pub async fn stop(self) {
+        self.0.end().await;
+    }
+}
+
+impl Mirror {
+    /// `objects`: the bucket keeps data objects, and no tree.
+    pub(crate) async fn attach(
+        options: Options,
+        objects: bool,
+    ) -> Result<(Arc<Self>, Attached), AttachError> {
         let bucket = options.bucket().await;
         let prefix = options.prefix();
         // The first word is a question: faults of names, credentials, clocks show without a change.
@@ -217,12 +236,24 @@ impl S3Mirror {
                 );
                 (Some(false), None)
             }
+            Conditions::Untried(why) if objects => return Err(AttachError::Unfit { why }),
             Conditions::Untried(why) => {
                 tracing::info!("{} is shown read-only: {why}", bucket.who);
                 (None, Some(why))
             }
         };
-        let (ids, remains) = state(&options)?;
+        let (ids, mut remains) = state(&options)?;
+        let ids = Arc::new(ids);
+        let mut kept = None;
+        if objects {
+            kept = Some(objects::open(&bucket, &prefix, &ids, &options.state).await?);
+            let words = std::mem::take(&mut remains.meant);
+            let forgotten = objects::forget_words(&options.state, words.into_keys());
+            forgotten.map_err(|source| AttachError::Folder {
+                folder: options.state.clone(),
+                source,
+            })?;
+        }
         let store = |error: IdsError| AttachError::Store {
             folder: options.state.clone(),
             why: error.to_string(),
@@ -235,11 +266,13 @@ impl S3Mirror {
                 source,
             })?,
         };
-        let mirror = Arc::new_cyclic(|this| Mirror {
+        let mirror = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             bucket,
             prefix,
-            ids: Arc::new(ids),
+            ids,
+            kept,
+            awaited: Awaited::default(),
             defaults: options.defaults,
             largest_file_bytes: options.largest_file_bytes.min(parts::OBJECT_BYTES),
             deadline: options.deadline,
@@ -269,14 +302,13 @@ impl S3Mirror {
             discarded: remains.discarded,
             aborted,
         };
-        Ok((Self(mirror), attached))
+        Ok((mirror, attached))
     }
 
-    /// Ends what is under way, where it is: the next attachment puts it in order.
-    pub async fn stop(self) {
-        self.0.stopped.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+    pub(crate) async fn end(&self) {
+        self.stopped.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -370,6 +402,10 @@ impl Mirror {
         for (number, row) in left {
             if let Some(intent) = Intent::from_bytes(&row) {
                 renames.push((number, intent));
+                continue;
+            }
+            if let Some(late) = Late::from_bytes(&row) {
+                self.delete_late(number, late);
                 continue;
             }
             let Some(left) = Left::from_bytes(&row) else {

@@ -15,12 +15,13 @@ use crate::mirror::{At, Mirror, died, gone, looks_of_marker};
 use crate::parts;
 use crate::spool::{Spool, Turn, later_than};
 use crate::uploads::Upload;
-use backend::tree::{NodeChanges, NodeKind, NodeStat, TreeError, TreeErrorKind};
+use backend::tree::{NodeChanges, NodeKind, NodeStat, TreeError, TreeErrorKind, Unsent};
 use backend::{Stability, Written};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 
 /// Of one WRITE.
@@ -98,6 +99,11 @@ impl Mirror {
         spool: &Arc<Spool>,
         meant: Option<Arc<str>>,
     ) -> Result<(), TreeError> {
+        if let Some(kept) = &self.kept {
+            let row = kept.row(at.id)?.ok_or_else(gone)?;
+            let (into, token) = (Arc::clone(spool), self.token());
+            return on_disk(move || into.open(row.version(), row.base, token)).await;
+        }
         let object = self.bucket.head(&at.key).await?.ok_or_else(gone)?;
         let kind = meta::attributes(&object.meta, &self.defaults, false).kind;
         if kind != NodeKind::Regular {
@@ -113,7 +119,7 @@ impl Mirror {
         .await
     }
 
-    fn too_large(&self) -> TreeError {
+    pub(crate) fn too_large(&self) -> TreeError {
         TreeError::new(
             TreeErrorKind::TooLarge,
             format!("a file has {} bytes at most here", self.largest_file_bytes),
@@ -197,6 +203,20 @@ impl Mirror {
     fn has_room(&self, count: u64) -> bool {
         self.fill.bytes().saturating_add(count) <= self.spool_bytes
             && self.spools.lock().len() <= SPOOLS_MOST
+    }
+
+    pub(crate) fn unsent(&self) -> Unsent {
+        let spools = self.spools.lock();
+        let waiting = spools.values().filter_map(|spool| spool.unsent());
+        let now = meta::now();
+        waiting.fold(Unsent::default(), |all, (bytes, since)| {
+            let waits = Duration::from_nanos(now.saturating_sub(since).max(0) as u64);
+            Unsent {
+                files: all.files + 1,
+                bytes: all.bytes + bytes,
+                oldest: all.oldest.max(waits),
+            }
+        })
     }
 
     fn longest_unsent(&self) -> Option<u64> {
@@ -426,7 +446,7 @@ impl Mirror {
     }
 }
 
-async fn on_disk<T: Send + 'static>(
+pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, TreeError> {
     let done = tokio::task::spawn_blocking(work).await;

@@ -172,7 +172,13 @@ impl Ids {
         Ok(ids)
     }
 
-    fn batch(&self) -> OwnedWriteBatch {
+    /// A keyspace of the same store, for rows of somebody else's.
+    pub(crate) fn keyspace(&self, name: &str) -> Result<Keyspace, IdsError> {
+        let options = KeyspaceCreateOptions::default;
+        Ok(self.database.keyspace(name, options)?)
+    }
+
+    pub(crate) fn batch(&self) -> OwnedWriteBatch {
         self.database
             .batch()
             .durability(Some(PersistMode::SyncData))
@@ -472,10 +478,18 @@ impl Ids {
 
     /// Makes an intent durable; its number.
     pub(crate) fn add_intent(&self, bytes: &[u8]) -> Result<u64, IdsError> {
+        self.numbered(|number, batch| batch.insert(&self.intents, number.to_be_bytes(), bytes))
+    }
+
+    /// Puts rows that need a number of their own, which was never drawn before. Durable.
+    pub(crate) fn numbered(
+        &self,
+        put: impl FnOnce(u64, &mut OwnedWriteBatch),
+    ) -> Result<u64, IdsError> {
         let mut draw = self.draw.lock();
         let mut batch = self.batch();
         let number = self.draw(&mut draw, &mut batch);
-        batch.insert(&self.intents, number.to_be_bytes(), bytes);
+        put(number, &mut batch);
         batch.commit()?;
         Ok(number)
     }

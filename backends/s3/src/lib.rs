@@ -1,4 +1,5 @@
-//! A bucket of S3 as a tree: an object's key is a file's path, whoever put it.
+//! A bucket of S3 as a tree: an object's key is a file's path, whoever put it. Or as a keeper of data objects,
+//! whose names somebody else knows (`objects`): a key is an object's id.
 //!
 //! Reading goes to the bucket, each GET pinned to a version. Changes are gathered in a state folder of
 //! this host and sent up before a COMMIT answers. Names, ids and what is under way are durable there;
@@ -17,6 +18,7 @@ mod lost;
 mod meta;
 mod mirror;
 mod names;
+mod objects;
 mod offered;
 mod parts;
 mod read;
@@ -33,5 +35,6 @@ mod xattrs;
 
 pub use attach::{AttachError, Attached, Keys, Options, S3Mirror, Writers};
 pub use meta::Defaults;
+pub use objects::S3Objects;
 pub use records::Records;
 pub use upstream::S3Upstream;

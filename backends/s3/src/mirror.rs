@@ -14,6 +14,7 @@ use crate::ids::{Ids, IdsError, ROOT, Row};
 use crate::key::{self, Asked, Kind, NameFault};
 use crate::lost::Lost;
 use crate::meta::{self, Attributes, Defaults, Metadata, TOKEN};
+use crate::objects::{Awaited, Kept};
 use crate::offered::Offered;
 use crate::rename::Renames;
 use crate::spool::{Fill, Spool};
@@ -48,6 +49,9 @@ pub(crate) struct Mirror {
     /// Empty, or ends in a slash.
     pub prefix: String,
     pub ids: Arc<Ids>,
+    /// Where it keeps data objects: what is known of each. A tree has none.
+    pub kept: Option<Kept>,
+    pub awaited: Awaited,
     pub defaults: Defaults,
     pub largest_file_bytes: u64,
     pub deadline: Duration,
@@ -273,6 +277,9 @@ impl Mirror {
     }
 
     pub(crate) fn at_id(&self, id: u64) -> Result<Option<At>, TreeError> {
+        if let Some(kept) = &self.kept {
+            return self.at_object(kept, id);
+        }
         let path = self.ids.path(id).map_err(|error| of_state(&error))?;
         Ok(path.map(|(kind, path)| At {
             id,

@@ -49,6 +49,7 @@ impl Mirror {
             });
             let got = match piece {
                 Some((spool, piece)) => self.read_changed(at, spool, offset, piece).await?,
+                None if self.kept.is_some() => self.read_kept(at, offset, count).await?,
                 None => self.read_bucket(at, offset, count).await?,
             };
             if let Some(fetched) = got {
@@ -148,6 +149,15 @@ impl Mirror {
                         at_end,
                     })),
                     Ok(_) => Ok(None),
+                    Err(error)
+                        if self.kept.is_some()
+                            && matches!(
+                                error.kind,
+                                TreeErrorKind::Conflict | TreeErrorKind::NoEntry
+                            ) =>
+                    {
+                        self.look_again(at, &etag).await.map(|()| None)
+                    }
                     // Somebody else's version took its place: the upload will say so, to the writer.
                     Err(error) if error.kind == TreeErrorKind::NoEntry => Err(gone()),
                     Err(error) => Err(error),

@@ -5,7 +5,9 @@
 use crate::attach::AttachError;
 use crate::ids::{Ids, IdsError};
 use crate::key::Kind;
+use crate::objects;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Below the bucket's prefix.
 #[derive(Debug, Default)]
@@ -20,6 +22,10 @@ pub struct Records {
     pub under_way: usize,
     /// Files under change.
     pub spooled: usize,
+    /// The keys that data objects of a managed bucket may have.
+    pub objects: Vec<String>,
+    /// Data objects that have none yet.
+    pub unwritten: usize,
 }
 
 impl Records {
@@ -29,7 +35,7 @@ impl Records {
             folder: state.to_owned(),
             why: error.to_string(),
         };
-        let ids = Ids::open(&state.join("ids")).map_err(store)?;
+        let ids = Arc::new(Ids::open(&state.join("ids")).map_err(store)?);
         let mut records = Self {
             under_way: ids.intents().map_err(store)?.len(),
             ..Self::default()
@@ -39,6 +45,13 @@ impl Records {
                 Some((Kind::File, key)) => records.files.push(key),
                 Some((Kind::Folder, key)) => records.folders.push(key),
                 None => records.astray += 1,
+            }
+        }
+        for (key, begun) in objects::keys(&ids).map_err(store)? {
+            if begun {
+                records.objects.push(key);
+            } else {
+                records.unwritten += 1;
             }
         }
         let spool = std::fs::read_dir(state.join("spool"));

@@ -194,10 +194,17 @@ impl Spool {
     /// what was lost with the spool means this version too.
     pub(crate) fn begin(&self, object: Object, token: String) -> io::Result<()> {
         fs::write(self.path.with_extension(MEANT), &object.etag)?;
-        self.open(object, token)
+        let base_bytes = object.size;
+        self.open(object, base_bytes, token)
     }
 
-    fn open(&self, mut object: Object, token: String) -> io::Result<()> {
+    /// Begins with a version of which the first `base_bytes` count.
+    pub(crate) fn open(
+        &self,
+        mut object: Object,
+        base_bytes: u64,
+        token: String,
+    ) -> io::Result<()> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -208,7 +215,7 @@ impl Spool {
         object.meta.insert(meta::TOKEN.into(), token);
         *self.content.lock() = Some(Content {
             handle: Arc::new(file),
-            base_bytes: object.size,
+            base_bytes,
             object,
             local: Ranges::default(),
             dirty: false,
@@ -226,7 +233,7 @@ impl Spool {
             size: 0,
             ..there
         };
-        self.open(object, String::new())?;
+        self.open(object, 0, String::new())?;
         if let Some(content) = self.content.lock().as_mut() {
             content.in_vain = true;
         }

@@ -16,10 +16,9 @@ use backend::tree::{
 };
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use bytes::Bytes;
-use std::time::Duration;
 
 /// A bucket has no end: what is shown for one.
-const SPACE: Space = Space {
+pub(crate) const SPACE: Space = Space {
     total: 1 << 60,
     free: 1 << 60,
 };
@@ -263,17 +262,7 @@ impl Tree for S3Mirror {
     }
 
     fn unsent(&self) -> Unsent {
-        let spools = self.0.spools.lock();
-        let waiting = spools.values().filter_map(|spool| spool.unsent());
-        let now = meta::now();
-        waiting.fold(Unsent::default(), |all, (bytes, since)| {
-            let waits = Duration::from_nanos(now.saturating_sub(since).max(0) as u64);
-            Unsent {
-                files: all.files + 1,
-                bytes: all.bytes + bytes,
-                oldest: all.oldest.max(waits),
-            }
-        })
+        self.0.unsent()
     }
 
     async fn xattr(

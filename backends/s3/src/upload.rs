@@ -58,26 +58,21 @@ impl Mirror {
             if content.in_vain {
                 return Err(self.lose(spool, turn, &at.key, &content));
             }
+            self.announce(spool.id).await?;
             let sent = if content.object.size <= parts::PART_BYTES {
                 self.send_whole(spool, &content, &at.key).await
             } else {
                 self.send_parts(spool, &content, &at.key).await
             };
             let refusal = match sent {
-                Ok(etag) => {
-                    self.close(spool, turn, Some(etag));
-                    return Ok(());
-                }
+                Ok(etag) => return self.arrived(spool, turn, &content, etag).await,
                 Err(error) => match error.kind {
                     TreeErrorKind::Conflict | TreeErrorKind::NoEntry | TreeErrorKind::Gone => error,
                     _ => return Err(error),
                 },
             };
-            match self.whose(&at.key, &content).await? {
-                Whose::Ours(etag) => {
-                    self.close(spool, turn, Some(etag));
-                    return Ok(());
-                }
+            match self.whose(spool.id, &at.key, &content).await? {
+                Whose::Ours(etag) => return self.arrived(spool, turn, &content, etag).await,
                 Whose::OursBefore(etag) => spool.rest_on(etag),
                 // Its upload was ended by somebody else.
                 Whose::Nobodys => {}
@@ -100,17 +95,45 @@ impl Mirror {
         error
     }
 
+    /// What was changed lies in the bucket.
+    async fn arrived(
+        &self,
+        spool: &Arc<Spool>,
+        turn: &mut Turn,
+        content: &Content,
+        etag: String,
+    ) -> Result<(), TreeError> {
+        self.note_arrival(spool.id, content, &etag).await?;
+        self.close(spool, turn, Some(etag));
+        Ok(())
+    }
+
+    /// What an upload asks of what is there.
+    fn condition<'a>(&self, etag: &'a str) -> If<'a> {
+        match &self.kept {
+            Some(_) if etag.is_empty() => If::Absent,
+            _ => If::Same(etag),
+        }
+    }
+
     /// Whose the version is that kept ours out.
-    async fn whose(&self, key: &str, content: &Content) -> Result<Whose, TreeError> {
-        let Some(there) = self.bucket.head(key).await? else {
-            return Ok(Whose::Theirs);
-        };
+    async fn whose(&self, id: u64, key: &str, content: &Content) -> Result<Whose, TreeError> {
         let ours = &content.object;
+        let Some(there) = self.bucket.head(key).await? else {
+            return Ok(match self.condition(&ours.etag) {
+                If::Absent => Whose::Nobodys,
+                _ => Whose::Theirs,
+            });
+        };
         let same = |name: &str| there.meta.get(name) == ours.meta.get(name);
         Ok(if there.etag == ours.etag {
             Whose::Nobodys
         } else if !same(TOKEN) {
-            Whose::Theirs
+            if self.came_late(id, &there)? {
+                Whose::OursBefore(there.etag)
+            } else {
+                Whose::Theirs
+            }
         // Each change has a time of its own.
         } else if same(CTIME) && there.size == ours.size {
             Whose::Ours(there.etag)
@@ -153,7 +176,7 @@ impl Mirror {
         let object = &content.object;
         self.fill(spool, content, key, 0..object.size).await?;
         let body = read_file(&spool.path, 0..object.size).await?;
-        let condition = If::Same(&object.etag);
+        let condition = self.condition(&object.etag);
         self.bucket
             .put(
                 key,
@@ -195,7 +218,8 @@ impl Mirror {
             .buffer_unordered(PARTS_AT_ONCE)
             .try_collect()
             .await;
-        upload.end(self, key, sent, If::Same(&object.etag)).await
+        let condition = self.condition(&object.etag);
+        upload.end(self, key, sent, condition).await
     }
 
     /// Fetches what of a range the spool has not.

@@ -81,18 +81,22 @@ async fn real(options: &mut Options) {
     options.prefix = format!("{:032x}", rand::random::<u128>());
 }
 
+/// The server that the environment names, with a prefix of its own.
+pub async fn real_server() -> Option<(Options, TempDir)> {
+    let endpoint = std::env::var(ENDPOINT).ok()?;
+    let state = tempfile::tempdir().expect("a folder");
+    let mut options = options(endpoint, &state);
+    real(&mut options).await;
+    Some((options, state))
+}
+
 impl World {
     /// Of the server that the environment names, or of one in memory.
     pub async fn any() -> Self {
-        match std::env::var(ENDPOINT) {
-            Ok(endpoint) => {
-                let state = tempfile::tempdir().expect("a folder");
-                let mut options = options(endpoint, &state);
-                real(&mut options).await;
-                Self::attached(None, options, state).await
-            }
+        match real_server().await {
+            Some((options, state)) => Self::attached(None, options, state).await,
             // A bucket's root can't have every name: the SDK takes a key of blanks for none.
-            Err(_) => Self::with(|options| options.prefix = "below".into()).await,
+            None => Self::with(|options| options.prefix = "below".into()).await,
         }
     }
 
