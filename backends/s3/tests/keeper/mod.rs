@@ -2,6 +2,8 @@
 //!
 //! Never here: claims.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use crate::s3_server::S3Server;
 use crate::world::{options, real_server};
 use async_trait::async_trait;
