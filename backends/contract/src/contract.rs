@@ -1,6 +1,7 @@
 //! The trait, and the words that it uses.
 
 use crate::ranges::{self, Origin, RangeAbilities, Seek, Sought};
+use crate::tree::Direct;
 use crate::upstream::{Demand, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -242,6 +243,13 @@ pub trait DataServer: Send + Sync + 'static {
         _length: u32,
     ) -> Result<Written, Error> {
         Err(ranges::cannot("fetch bytes"))
+    }
+
+    /// How clients read the object as it is now at a server that caches what this one keeps, where they can't
+    /// reach it here; `None`: not at all. Before a change of the object is answered, nothing more is read by
+    /// that: so layouts of it are taken back when it changes, and after that it is asked for anew.
+    async fn cached(&self, _handle: &Bytes) -> Result<Option<Direct>, Error> {
+        Ok(None)
     }
 
     /// Serves a version that `backend` keeps to who has the reader's ids, from a cache of its own, and

@@ -1,6 +1,7 @@
 //! Faults in front of any data server, by seed. Never here: which faults there are.
 
 use crate::fate::{Fate, Fates, Faults};
+use crate::tree::Direct;
 use crate::upstream::{Demand, Version};
 use crate::{
     Capabilities, DataServer, Error, Fetched, FoundObject, Nanos, ObjectStat, Origin, Seek, Sought,
@@ -241,6 +242,12 @@ impl DataServer for Faulty {
     async fn withdraw(&self, handle: &Bytes) -> Result<(), Error> {
         let fate = self.fates.next().await?;
         let answer = self.inner.withdraw(handle).await;
+        self.reply(&fate, answer)
+    }
+
+    async fn cached(&self, handle: &Bytes) -> Result<Option<Direct>, Error> {
+        let fate = self.fates.next().await?;
+        let answer = self.inner.cached(handle).await;
         self.reply(&fate, answer)
     }
 

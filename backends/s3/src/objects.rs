@@ -23,7 +23,7 @@ use crate::read::READ_BYTES;
 use crate::tree::SPACE;
 use crate::{bucket::Bucket, spool};
 use async_trait::async_trait;
-use backend::tree::{TreeError, TreeErrorKind, Unsent};
+use backend::tree::{Direct, TreeError, TreeErrorKind, Unsent};
 use backend::{
     Capabilities, DataServer, Error, ErrorKind, FenceGrade, Fetched, ObjectStat, RangeAbilities,
     Space, Stability, WriteVerifier, Written,
@@ -177,6 +177,11 @@ impl DataServer for S3Objects {
 
     async fn remove(&self, object: ObjectId) -> Result<(), Error> {
         self.in_time(self.0.remove_object(object)).await
+    }
+
+    async fn cached(&self, handle: &Bytes) -> Result<Option<Direct>, Error> {
+        let at = self.0.at(handle).map_err(of_tree)?;
+        self.in_time(self.0.cached(at)).await
     }
 
     async fn space(&self) -> Result<Space, Error> {

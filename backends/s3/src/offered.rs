@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[derive(Clone)]
 struct Out {
     etag: String,
+    /// Empty: an earlier start knew it.
     handle: Bytes,
     /// Since when it can't be withdrawn.
     owed: Option<Instant>,
@@ -36,6 +37,12 @@ pub(crate) struct Offered {
     out: Mutex<HashMap<u64, Out>>,
     /// That it doesn't take what it is offered, and not because it is away.
     told: AtomicBool,
+}
+
+fn owed(error: &backend::Error) -> TreeError {
+    come_again(format!(
+        "a file changed, and its old version can't be withdrawn: {error}"
+    ))
 }
 
 impl Offered {
@@ -64,6 +71,80 @@ impl Offered {
         }
     }
 
+    /// Offers it in place of what the file was read by before; `None`: it isn't taken.
+    pub async fn put_out(
+        &self,
+        id: u64,
+        version: &Version,
+        mtime: Nanos,
+    ) -> Result<Option<Direct>, TreeError> {
+        let Some(direct) = self.offer(version, mtime).await else {
+            return Ok(None);
+        };
+        let out = Out {
+            etag: version.etag.clone(),
+            handle: direct.handle.clone(),
+            owed: None,
+        };
+        let (earlier, surplus) = {
+            let mut all = self.out.lock();
+            let earlier = all.insert(id, out);
+            let full = all.len() > MOST;
+            let other = all.keys().find(|other| **other != id).copied();
+            (earlier, other.filter(|_| full))
+        };
+        // Of another version of the key nothing is served any more; of another key it may be.
+        let other = |out: &Out| out.handle != direct.handle && !out.handle.is_empty();
+        if let Some(earlier) = earlier.filter(other)
+            && let Err(error) = self.cache.withdraw(&earlier.handle).await
+        {
+            tracing::debug!(%error, "what a file was read by stays, until its data server is back");
+        }
+        if let Some(surplus) = surplus {
+            self.withdraw(surplus).await?;
+        }
+        Ok(Some(direct))
+    }
+
+    /// Of a version that an earlier start offered: offered once more it is known by which handle it is withdrawn.
+    pub async fn take_up(&self, id: u64, version: &Version, mtime: Nanos) -> Result<(), TreeError> {
+        let known = self.out.lock().get(&id).cloned();
+        if known.as_ref().is_some_and(|out| !out.handle.is_empty()) {
+            return Ok(());
+        }
+        let offered = self.cache.offer(version, mtime).await;
+        let mut all = self.out.lock();
+        match offered {
+            Ok(direct) => {
+                let out = Out {
+                    etag: version.etag.clone(),
+                    handle: direct.handle,
+                    owed: None,
+                };
+                all.insert(id, out);
+            }
+            Err(error) if error.is_passing() => {
+                let since = known.and_then(|out| out.owed).unwrap_or_else(Instant::now);
+                if since.elapsed() < PATIENCE {
+                    let out = Out {
+                        etag: version.etag.clone(),
+                        handle: Bytes::new(),
+                        owed: Some(since),
+                    };
+                    all.insert(id, out);
+                    return Err(owed(&error));
+                }
+                tracing::warn!(
+                    "the old version of a file that changed was never withdrawn: {error}"
+                );
+                all.remove(&id);
+            }
+            // It doesn't cache that any more.
+            Err(_) => drop(all.remove(&id)),
+        }
+        Ok(())
+    }
+
     async fn withdraw(&self, id: u64) -> Result<(), TreeError> {
         let Some(out) = self.out.lock().get(&id).cloned() else {
             return Ok(());
@@ -74,9 +155,7 @@ impl Offered {
         if let (Some(error), Some(there)) = (failed.filter(backend::Error::is_passing), there) {
             let since = *there.owed.get_or_insert_with(Instant::now);
             if since.elapsed() < PATIENCE {
-                return Err(come_again(format!(
-                    "a file changed, and its old version can't be withdrawn: {error}"
-                )));
+                return Err(owed(&error));
             }
             tracing::warn!("the old version of a file that changed was never withdrawn: {error}");
         }
@@ -107,30 +186,9 @@ impl Mirror {
             size: object.size,
         };
         let mtime = looks.mtime.unwrap_or(object.modified);
-        let Some(direct) = offered.offer(&version, mtime).await else {
+        let Some(direct) = offered.put_out(at.id, &version, mtime).await? else {
             return Ok(None);
         };
-        let out = Out {
-            etag: version.etag.clone(),
-            handle: direct.handle.clone(),
-            owed: None,
-        };
-        let (earlier, surplus) = {
-            let mut all = offered.out.lock();
-            let earlier = all.insert(at.id, out);
-            let full = all.len() > MOST;
-            let other = all.keys().find(|id| **id != at.id).copied();
-            (earlier, other.filter(|_| full))
-        };
-        // Of another version of the key nothing is served any more; of another key it may be.
-        if let Some(earlier) = earlier.filter(|earlier| earlier.handle != direct.handle)
-            && let Err(error) = offered.cache.withdraw(&earlier.handle).await
-        {
-            tracing::debug!(%error, "what a file was read by stays, until its data server is back");
-        }
-        if let Some(surplus) = surplus {
-            offered.withdraw(surplus).await?;
-        }
         // Whoever saw another version, or began to change it, looks at what is offered after that;
         // this looks after it was noted. So one of the two sees the other.
         let seen = self.pins.get(&at.id);
@@ -162,9 +220,12 @@ impl Mirror {
 
     /// It begins to change here.
     pub(crate) async fn withdraw(&self, id: u64) -> Result<(), TreeError> {
-        match &self.offered {
-            Some(offered) => offered.withdraw(id).await,
-            None => Ok(()),
+        let Some(offered) = &self.offered else {
+            return Ok(());
+        };
+        if let Some((version, mtime)) = self.offered_before(id)? {
+            offered.take_up(id, &version, mtime).await?;
         }
+        offered.withdraw(id).await
     }
 }

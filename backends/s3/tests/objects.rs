@@ -7,11 +7,17 @@ mod world;
 
 use async_trait::async_trait;
 use backend::conformance::Subject;
-use backend::{DataServer, Error, ErrorKind, Fetched, Stability};
+use backend::tree::Direct;
+use backend::upstream::{ChunkCache, Version};
+use backend::{DataServer, Error, ErrorKind, Fetched, Nanos, Stability};
 use bytes::Bytes;
 use keeper::{Keeper, MARK, OWNER, key};
 use layout::{ObjectId, Owner};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
@@ -197,4 +203,136 @@ async fn ids_and_owners_survive_and_an_old_handle_names_no_new_object() {
     assert_eq!(gone.kind, ErrorKind::Gone);
     assert_eq!(keeper.stat(&new).await.expect("it is there").owner, OWNER);
     assert_eq!(keeper.object(3).await, new);
+}
+
+/// A data server that caches, as far as it is told of versions.
+#[derive(Default)]
+struct Shelf {
+    served: Mutex<HashMap<Bytes, Version>>,
+    away: AtomicBool,
+}
+
+impl Shelf {
+    fn is_here(&self) -> Result<(), Error> {
+        let after = Duration::from_millis(1);
+        if self.away.load(SeqCst) {
+            return Err(Error::new(ErrorKind::Retry { after }, "it is away"));
+        }
+        Ok(())
+    }
+
+    fn serves(&self, direct: &Direct) -> Option<Version> {
+        self.served.lock().get(&direct.handle).cloned()
+    }
+}
+
+#[async_trait]
+impl ChunkCache for Shelf {
+    async fn offer(&self, version: &Version, _: Nanos) -> Result<Direct, Error> {
+        self.is_here()?;
+        let handle = Bytes::from(format!("{} {}", version.key, version.etag));
+        let mut served = self.served.lock();
+        served.retain(|_, there| there.key != version.key);
+        served.insert(handle.clone(), version.clone());
+        Ok(Direct {
+            handle,
+            reader: OWNER,
+            of_this_version: true,
+        })
+    }
+
+    async fn withdraw(&self, handle: &Bytes) -> Result<(), Error> {
+        self.is_here()?;
+        self.served.lock().remove(handle);
+        Ok(())
+    }
+}
+
+async fn cached() -> (Arc<Keeper>, Arc<Shelf>, Bytes, Direct) {
+    let shelf = Arc::new(Shelf::default());
+    let cache = shelf.clone();
+    let keeper = Keeper::with(|options| options.cache = Some(cache)).await;
+    let handle = keeper.object(1).await;
+    assert_eq!(keeper.cached(&handle).await.expect("it is asked"), None);
+    keeper.put(&handle, 0, "0123456789").await;
+    assert_eq!(keeper.cached(&handle).await.expect("it is asked"), None);
+    keeper.commit(&handle).await.expect("a COMMIT");
+    let direct = keeper.cached(&handle).await.expect("it is asked");
+    let direct = direct.expect("it is cached");
+    let there = keeper.server().object(&key(1)).expect("it is there");
+    let version = shelf.serves(&direct).expect("it is served");
+    assert_eq!(
+        (version.key, version.etag, version.size),
+        (key(1), there.etag, 10)
+    );
+    (keeper, shelf, handle, direct)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Write,
+    Cut,
+    Grow,
+    MakeAgain,
+    Remove,
+}
+
+const CHANGES: [Change; 5] = [
+    Change::Write,
+    Change::Cut,
+    Change::Grow,
+    Change::MakeAgain,
+    Change::Remove,
+];
+
+impl Change {
+    async fn on(self, keeper: &Keeper, handle: &Bytes) -> Result<(), Error> {
+        let data = Bytes::from_static(b"x");
+        match self {
+            Self::Write => keeper
+                .write(handle, 3, data, Stability::Unstable)
+                .await
+                .map(drop),
+            Self::Cut => keeper.set_size(handle, 5).await.map(drop),
+            Self::Grow => keeper.extend(handle, 20).await.map(drop),
+            Self::MakeAgain => keeper.create(ObjectId(1), OWNER).await.map(drop),
+            Self::Remove => keeper.remove(ObjectId(1)).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_cached_is_withdrawn_before_a_change_of_it_is_answered() {
+    for change in CHANGES {
+        for dies in [false, true] {
+            let (keeper, shelf, handle, direct) = cached().await;
+            if dies {
+                keeper.restart().await;
+            }
+            shelf.away.store(true, SeqCst);
+            let waits = change.on(&keeper, &handle).await;
+            assert!(waits.is_err_and(|error| error.is_passing()), "{change:?}");
+            assert_eq!(keeper.whole(&handle).await, b"0123456789", "{change:?}");
+            shelf.away.store(false, SeqCst);
+            change.on(&keeper, &handle).await.expect("it is changed");
+            assert_eq!(shelf.serves(&direct), None, "{change:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_changed_is_cached_once_the_bucket_has_it_as_it_is() {
+    let (keeper, shelf, handle, old) = cached().await;
+    keeper.extend(&handle, 20).await.expect("it grows");
+    assert_eq!(keeper.cached(&handle).await.expect("it is asked"), None);
+    keeper.set_size(&handle, 5).await.expect("it is cut");
+    assert_eq!(keeper.cached(&handle).await.expect("it is asked"), None);
+    keeper.put(&handle, 5, "x").await;
+    keeper.commit(&handle).await.expect("a COMMIT");
+    let new = keeper.cached(&handle).await.expect("it is asked");
+    let new = new.expect("it is cached");
+    assert_eq!(shelf.serves(&new).expect("it is served").size, 6);
+    assert_eq!(shelf.serves(&old), None);
+    let again = keeper.cached(&handle).await.expect("it is asked");
+    assert_eq!(again, Some(new));
 }

@@ -11,8 +11,9 @@ use crate::key::Kind;
 use crate::meta;
 use crate::mirror::{At, Mirror, gone};
 use crate::spool::{Content, Spool, Turn};
-use backend::tree::{TreeError, TreeErrorKind};
-use backend::{Fetched, ObjectStat};
+use backend::tree::{Direct, TreeError, TreeErrorKind};
+use backend::upstream::Version;
+use backend::{Fetched, Nanos, ObjectStat};
 use bytes::Bytes;
 use layout::{ObjectId, Owner};
 use std::sync::Arc;
@@ -247,10 +248,62 @@ impl Mirror {
     /// Where the version that the object rests on isn't there: it was replaced by our own hand meanwhile, or it can't
     /// be read any more.
     pub(crate) async fn look_again(&self, at: &At, etag: &str) -> Result<(), TreeError> {
-        let (spool, mut turn) = self.spool(at.id).await?;
-        let looked = self.look_in_turn(at, &spool, etag).await;
-        self.done(&spool, &mut turn);
-        looked
+        let mirror = self.this.upgrade().ok_or_else(gone)?;
+        let (at, etag) = (at.clone(), etag.to_owned());
+        self.carried_out(Box::pin(async move {
+            let (spool, mut turn) = mirror.spool(at.id).await?;
+            let looked = mirror.look_in_turn(&at, &spool, &etag).await;
+            mirror.done(&spool, &mut turn);
+            looked
+        }))
+        .await
+    }
+
+    /// How clients read the object's version where it is cached. Nobody changes it before that is noted.
+    pub(super) async fn cached(self: &Arc<Self>, at: At) -> Result<Option<Direct>, TreeError> {
+        let begun = self.spools.lock().get(&at.id).map(|spool| spool.is_begun());
+        if self.offered.is_none() || begun == Some(true) {
+            return Ok(None);
+        }
+        let mirror = Arc::clone(self);
+        self.carried_out(Box::pin(async move {
+            let (spool, mut turn) = mirror.spool(at.id).await?;
+            let cached = mirror.cached_in_turn(&at, &spool).await;
+            mirror.done(&spool, &mut turn);
+            cached
+        }))
+        .await
+    }
+
+    async fn cached_in_turn(
+        &self,
+        at: &At,
+        spool: &Arc<Spool>,
+    ) -> Result<Option<Direct>, TreeError> {
+        let Some(offered) = self.offered.as_ref().filter(|_| !spool.is_begun()) else {
+            return Ok(None);
+        };
+        let row = self.kept()?.row(at.id)?.ok_or_else(gone)?;
+        let Some(version) = row.exact(&at.key) else {
+            return Ok(None);
+        };
+        if !row.offered {
+            let noted = self.kept()?.change(at.id, |row| row.offered = true).await?;
+            noted.ok_or_else(gone)?;
+        }
+        offered.put_out(at.id, &version, row.mtime.into()).await
+    }
+
+    /// What clients may have been told to read of an object, by an earlier start as well.
+    pub(crate) fn offered_before(&self, id: u64) -> Result<Option<(Version, Nanos)>, TreeError> {
+        let Some(kept) = &self.kept else {
+            return Ok(None);
+        };
+        let row = kept.row(id)?.filter(|row| row.offered);
+        Ok(row.map(|row| {
+            let key = self.object_key(row.object);
+            (row.known(&key), row.mtime.into())
+        }))
     }
 
     async fn look_in_turn(&self, at: &At, spool: &Arc<Spool>, etag: &str) -> Result<(), TreeError> {
@@ -277,8 +330,11 @@ impl Mirror {
                 self.bucket.who, at.key
             )));
         }
+        self.withdraw(at.id).await?;
         let (arrived, put) = (there.etag.clone(), time_of(&there));
         kept.change(at.id, move |row| {
+            row.whole = there.size;
+            row.offered = false;
             row.base = row.base.min(there.size);
             row.etag = arrived;
             row.put = put;
@@ -330,7 +386,8 @@ impl Mirror {
         let noted = kept.change(id, move |row| {
             row.etag = etag;
             row.put = ctime;
-            (row.size, row.base) = (size, size);
+            (row.size, row.whole, row.base) = (size, size, size);
+            row.offered = false;
             row.mtime = mtime;
             row.ctime = row.ctime.max(ctime);
         });

@@ -14,6 +14,7 @@ use crate::meta::{self, Metadata};
 use crate::mirror::died;
 use crate::rows::{join, number, split, text};
 use backend::tree::TreeError;
+use backend::upstream::Version;
 use fjall::Keyspace;
 use layout::{ObjectId, Owner};
 use parking_lot::Mutex;
@@ -33,10 +34,14 @@ pub(crate) struct Row {
     pub etag: String,
     /// When that version was made; each version of an object has a time of its own.
     pub put: u64,
-    /// How many of its bytes count, from the first on; behind them are zeros up to the size.
+    /// How many bytes it has.
+    pub whole: u64,
+    /// How many of them count, from the first on; behind them are zeros up to the size.
     pub base: u64,
     /// Whether something may lie under its key: an upload was begun.
     pub begun: bool,
+    /// Whether clients may have been told where that version is cached.
+    pub offered: bool,
 }
 
 impl Row {
@@ -50,8 +55,10 @@ impl Row {
             ctime: now,
             etag: String::new(),
             put: 0,
+            whole: 0,
             base: 0,
             begun: false,
+            offered: false,
         }
     }
 
@@ -64,13 +71,28 @@ impl Row {
             &self.ctime.to_be_bytes(),
             self.etag.as_bytes(),
             &self.put.to_be_bytes(),
+            &self.whole.to_be_bytes(),
             &self.base.to_be_bytes(),
-            &[u8::from(self.begun)],
+            &[u8::from(self.begun), u8::from(self.offered)],
         ])
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let [object, owner, size, mtime, ctime, etag, put, base, begun] = split(bytes)?;
+        let [
+            object,
+            owner,
+            size,
+            mtime,
+            ctime,
+            etag,
+            put,
+            whole,
+            base,
+            flags,
+        ] = split(bytes)?;
+        let &[begun, offered] = flags else {
+            return None;
+        };
         let owner = number(owner)?;
         Some(Self {
             object: ObjectId(u128::from_be_bytes(object.try_into().ok()?)),
@@ -83,8 +105,10 @@ impl Row {
             ctime: number(ctime)?,
             etag: text(etag)?,
             put: number(put)?,
+            whole: number(whole)?,
             base: number(base)?,
-            begun: begun == [1],
+            begun: begun == 1,
+            offered: offered == 1,
         })
     }
 
@@ -101,8 +125,24 @@ impl Row {
         }
     }
 
+    /// The version that has all of the object's bytes, and no others.
+    pub(super) fn exact(&self, key: &str) -> Option<Version> {
+        let is_exact = self.size > 0 && self.base == self.size && self.whole == self.size;
+        is_exact.then(|| self.known(key))
+    }
+
+    pub(super) fn known(&self, key: &str) -> Version {
+        Version {
+            key: key.to_owned(),
+            etag: self.etag.clone(),
+            size: self.whole,
+        }
+    }
+
+    /// What was offered has been withdrawn by now.
     pub(crate) fn cut_or_grow(&mut self, size: u64) {
         self.size = size;
+        self.offered = false;
         self.base = self.base.min(size);
         self.ctime = (meta::now() as u64).max(self.ctime + 1);
         self.mtime = self.ctime;
@@ -261,8 +301,10 @@ mod tests {
             size: 7,
             etag: "\"e\"".into(),
             put: 3,
+            whole: 6,
             base: 5,
             begun: true,
+            offered: false,
             ..Row::new(
                 ObjectId(1 << 100 | 9),
                 Owner {

@@ -7,6 +7,7 @@
 use crate::s3_server::S3Server;
 use crate::world::{options, real_server};
 use async_trait::async_trait;
+use backend::tree::Direct;
 use backend::{
     Capabilities, DataServer, Error, Fetched, ObjectStat, Space, Stability, WriteVerifier, Written,
 };
@@ -172,6 +173,10 @@ impl DataServer for Keeper {
 
     async fn remove(&self, object: ObjectId) -> Result<(), Error> {
         self.objects().remove(object).await
+    }
+
+    async fn cached(&self, handle: &Bytes) -> Result<Option<Direct>, Error> {
+        self.objects().cached(handle).await
     }
 
     async fn space(&self) -> Result<Space, Error> {
