@@ -137,6 +137,7 @@ fn records(lab: &Lab, s3: &S3Client) -> Result<()> {
         astray,
         under_way,
         spooled,
+        ..
     } = Records::of(&lab.state.join(STATE))?;
     let keys = s3.keys(BUCKET)?;
     let is_gone = |key: &&String| !keys.contains_key(*key);
