@@ -327,6 +327,7 @@ impl Tx {
             label: None,
             xattrs: XattrTotals::default(),
             unscanned: is_directory,
+            keeper: None,
         })
     }
 

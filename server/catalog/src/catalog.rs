@@ -296,6 +296,7 @@ pub(crate) fn root(options: &Options) -> Inode {
         create_verifier: None,
         birth_epoch: 0,
         unscanned: false,
+        keeper: None,
         data_stamp: DataStamp::default(),
         used: 0,
         acl: None,

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::hot::{HotCounters, max_value};
 use crate::inode::{Counts, FileKind, Inode, InodeId, NAME_MAX_BYTES, XattrTotals};
 use crate::keys::{self, InodePart, Kind};
+use crate::namespace::servers;
 use crate::records::{ClientRecord, DataServerRecord, DeadObject, Order, PoolEntry, WriteIntent};
 use crate::store::KeyRange;
 use crate::view::{Guard, counts_of};
@@ -49,6 +50,7 @@ struct Scan {
     xattr_names: BTreeMap<(InodeId, u64), (u64, u32)>,
     xattr_values: BTreeMap<(InodeId, u64), u32>,
     index: BTreeSet<(DataServerId, InodeId)>,
+    data_servers: BTreeSet<DataServerId>,
     /// Files of filers, and who has further names or is said to.
     found: BTreeMap<DeadObject, Found>,
     further: BTreeSet<DeadObject>,
@@ -141,6 +143,7 @@ impl Scan {
                 if DataServerRecord::decode(value)?.id != id {
                     return Err(Error::Corrupt("a data server under another's key".into()));
                 }
+                self.data_servers.insert(id);
             }
             Kind::Number if key == keys::COUNTS => self.counts = counts_of(Some(value))?,
             Kind::Number if key == keys::INODE_CEILING => self.ceiling = max_value(Some(value))?,
@@ -280,6 +283,7 @@ impl Scan {
         }
         self.check_xattrs();
         self.check_found();
+        self.check_keepers();
         self.check_inodes();
         self.check_paths();
         self.faults
@@ -360,6 +364,30 @@ impl Scan {
         for id in has_row.symmetric_difference(&flagged) {
             self.fault(format!("whether {id:?} is scanned is said in two ways"));
         }
+    }
+
+    /// Each keeper is a data server, and what it keeps lies there and nowhere else.
+    fn check_keepers(&mut self) {
+        let mut faults = Vec::new();
+        for seen in self.inodes.values() {
+            let inode = &seen.inode;
+            let Some(keeper) = inode.keeper else {
+                continue;
+            };
+            if !self.data_servers.contains(&keeper) {
+                faults.push(format!(
+                    "{:?} is kept by {keeper:?}, which is none",
+                    inode.id
+                ));
+            }
+            if servers(inode).iter().any(|server| *server != keeper) {
+                faults.push(format!(
+                    "{:?} is kept by {keeper:?}, and lies elsewhere",
+                    inode.id
+                ));
+            }
+        }
+        self.faults.append(&mut faults);
     }
 
     fn check_inodes(&mut self) {

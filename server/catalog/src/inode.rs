@@ -3,7 +3,7 @@
 
 use crate::acl::{Acl, Label};
 use bytes::Bytes;
-use layout::Extent;
+use layout::{DataServerId, Extent};
 use std::sync::Arc;
 
 /// Longest name of an entry, bytes.
@@ -87,6 +87,9 @@ pub struct Inode {
     pub xattrs: XattrTotals,
     /// Of a directory: a filer's, whose names are not all here. Nobody looks into it or changes it.
     pub unscanned: bool,
+    /// Of a file: where its objects lie, whatever other servers there are. Of a directory: where those of files lie
+    /// that are made in it.
+    pub keeper: Option<DataServerId>,
 }
 
 /// A state of a file's data objects, by their times and sizes: another one after each write. 0 while they hold nothing.

@@ -18,6 +18,7 @@ mod error;
 mod hot;
 mod inode;
 mod intents;
+mod keepers;
 mod keys;
 mod namespace;
 mod orphans;

@@ -8,6 +8,7 @@ use crate::inode::{
     DataStamp, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat,
     Removed, Renamed, XattrTotals,
 };
+use crate::keepers::inherited;
 use crate::keys;
 use crate::tx::Tx;
 use crate::view::{Guard, entry_of};
@@ -27,7 +28,7 @@ pub(crate) fn checked(name: &[u8]) -> Result<(), Error> {
 }
 
 /// Data servers that hold objects of the inode.
-fn servers(inode: &Inode) -> BTreeSet<DataServerId> {
+pub(crate) fn servers(inode: &Inode) -> BTreeSet<DataServerId> {
     let mirrors = inode.extents.iter().flat_map(|extent| &extent.mirrors);
     mirrors
         .flat_map(|mirror| &mirror.stripes)
@@ -45,7 +46,7 @@ impl Tx {
         new: NewInode,
     ) -> Result<Inode, Error> {
         checked(name)?;
-        self.scanned(directory).await?;
+        let parent = self.scanned(directory).await?;
         let (key, hash, mut bucket) = self.bucket(directory, name).await?;
         if entry_of(&bucket, hash, name).is_some() {
             return Err(Error::Exists);
@@ -78,6 +79,7 @@ impl Tx {
             create_verifier: new.create_verifier,
             birth_epoch: 0,
             unscanned: false,
+            keeper: inherited(&parent, new.kind),
             data_stamp: DataStamp::default(),
             used: 0,
             acl: new.acl,
@@ -217,8 +219,9 @@ impl Tx {
     }
 
     /// Stores the attributes, size, extents and times of an inode that is there. Its kind, links, parent,
-    /// birth and extended attributes are others' to change and stay, and what was scanned of it. The change attribute of a directory moves by itself; of
-    /// anything else it is the caller's, from [`Tx::next_change`].
+    /// birth, keeper and extended attributes are others' to change and stay, and what was scanned of it.
+    /// The change attribute of a directory moves by itself; of anything else it is the caller's, from
+    /// [`Tx::next_change`].
     ///
     /// `inode` comes from a read of this same transaction: what others changed since would be undone.
     pub async fn put(&mut self, inode: &Inode) -> Result<(), Error> {
@@ -234,6 +237,7 @@ impl Tx {
         new.inode.birth_epoch = old.inode.birth_epoch;
         new.inode.xattrs = old.inode.xattrs;
         new.inode.unscanned = old.inode.unscanned;
+        new.inode.keeper = old.inode.keeper;
         let (before, after) = (servers(&old.inode), servers(&new.inode));
         for gone in before.difference(&after) {
             self.delete(keys::index(*gone, inode.id));
@@ -342,11 +346,12 @@ impl Tx {
     }
 
     /// Refuses a directory of which a name may be missing.
-    async fn scanned(&self, directory: InodeId) -> Result<(), Error> {
-        if self.directory(directory).await?.inode.unscanned {
+    async fn scanned(&self, directory: InodeId) -> Result<Inode, Error> {
+        let inode = self.directory(directory).await?.inode;
+        if inode.unscanned {
             Err(Error::Unscanned)
         } else {
-            Ok(())
+            Ok(inode)
         }
     }
 

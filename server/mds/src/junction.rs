@@ -409,6 +409,7 @@ pub(crate) fn inode_of(id: InodeId, stat: &NodeStat) -> Inode {
         create_verifier: None,
         birth_epoch: 0,
         unscanned: false,
+        keeper: None,
         data_stamp: DataStamp::default(),
         used: stat.used,
         acl: None,

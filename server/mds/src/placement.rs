@@ -6,7 +6,7 @@ use crate::status::Refusal;
 use crate::writing::Pen;
 use catalog::{DataStamp, Inode, InodeId, transact};
 use layout::{Capability, ClientKernel, DataServerId, Extent};
-use objects::Health;
+use objects::{Health, Making, Placement};
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::nfs4::Nfsstat4;
@@ -24,6 +24,21 @@ impl Server {
         capability(known.as_ref()).stripes
     }
 
+    /// Objects that are in no file yet, where this file's must lie.
+    pub(crate) async fn objects_for(
+        &self,
+        inode: &Inode,
+        client: ClientId,
+        writer: IpAddr,
+    ) -> Result<Placement, Refusal> {
+        let making = Making {
+            stripes: self.stripes(client),
+            writer: Some(writer),
+            keeper: inode.keeper,
+        };
+        Ok(self.objects.bind(making).await?)
+    }
+
     /// Gives a file without objects its objects, and makes durable with them who is to write, if
     /// anybody. A size that it has already is padded to.
     pub(crate) async fn bind(
@@ -32,10 +47,8 @@ impl Server {
         (client, address): (ClientId, IpAddr),
         writer: Option<Pen>,
     ) -> Result<Arc<Inode>, Refusal> {
-        let placement = self
-            .objects
-            .bind(self.stripes(client), Some(address))
-            .await?;
+        let inode = self.catalog.inode(id).await?;
+        let placement = self.objects_for(&inode, client, address).await?;
         let size = self.catalog.inode(id).await?.size;
         let stamp = if size > 0 {
             self.objects.pad(&placement.extents(), size).await?

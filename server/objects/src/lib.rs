@@ -29,4 +29,4 @@ pub use objects::{Objects, Options};
 pub use observe::Observed;
 pub use orders::{TruncateOrder, Truncating};
 pub use owner::{BadRange, OwnerRange};
-pub use placement::{Claim, Placement};
+pub use placement::{Claim, Making, Placement};

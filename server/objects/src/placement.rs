@@ -15,6 +15,16 @@ use std::net::IpAddr;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 
+/// What the first writer decides of where a file lies.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Making {
+    /// His kernel takes several data servers a file.
+    pub stripes: bool,
+    pub writer: Option<IpAddr>,
+    /// The one data server that the file must lie on, whatever its weight.
+    pub keeper: Option<DataServerId>,
+}
+
 /// Objects set aside for one file. Say how the transaction ended: by [`Placement::used`],
 /// or by [`Placement::unused`] when it certainly had no effect. Dropped without a word, as when the
 /// outcome is unknown, they are cleaned up unless the file has them.
@@ -88,10 +98,9 @@ impl Drop for Placement {
 }
 
 impl Objects {
-    /// Objects for a file that has none yet, out of the pool, or made now if it has none. `stripes`:
-    /// whether the writer's kernel takes several data servers a file.
-    pub async fn bind(&self, stripes: bool, writer: Option<IpAddr>) -> Result<Placement, Error> {
-        let copies = self.choose(stripes, writer)?;
+    /// Objects for a file that has none yet, out of the pool, or made now if it has none.
+    pub async fn bind(&self, making: Making) -> Result<Placement, Error> {
+        let copies = self.choose(making)?;
         let taken = self.obtain(&copies).await?;
         Ok(self.placement(&copies, taken))
     }
@@ -157,11 +166,16 @@ impl Objects {
         }
     }
 
-    fn choose(
-        &self,
-        stripes: bool,
-        writer: Option<IpAddr>,
-    ) -> Result<Vec<Vec<DataServerId>>, Error> {
+    fn choose(&self, making: Making) -> Result<Vec<Vec<DataServerId>>, Error> {
+        let Making {
+            stripes,
+            writer,
+            keeper,
+        } = making;
+        if let Some(keeper) = keeper {
+            // One that is away says so when it is asked for an object.
+            return Ok(vec![vec![keeper]]);
+        }
         let desks = self.desks();
         let least = desks
             .iter()

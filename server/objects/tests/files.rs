@@ -6,10 +6,10 @@ use backend::{DataServer, FenceGrade, Stability};
 use bytes::Bytes;
 use catalog::InodeId;
 use layout::DataServerId;
-use objects::{Error, Health, Options};
+use objects::{Error, Health, Making, Options};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use world::{create, objects_of, options, truncate, world, world_of};
+use world::{STRIPED, create, objects_of, options, truncate, world, world_of};
 
 fn healthy() -> backend::Faults {
     backend::Faults::default()
@@ -25,7 +25,7 @@ async fn a_file_takes_its_objects_from_the_pool_at_once() {
         .iter()
         .map(|server| server.calls())
         .sum();
-    let placement = world.objects.bind(true, None).await;
+    let placement = world.objects.bind(STRIPED).await;
     let placement = placement.expect("the pool is full");
     let after: u64 = world
         .servers
@@ -44,7 +44,7 @@ async fn a_file_takes_its_objects_from_the_pool_at_once() {
 async fn a_file_of_an_old_kernel_lies_on_one_data_server() {
     let world = world(4).await;
     world.pool_is_full().await;
-    let placement = world.objects.bind(false, None).await;
+    let placement = world.objects.bind(Making::default()).await;
     let placement = placement.expect("the pool is full");
     assert_eq!(placement.extents()[0].stripe_count(), 1);
     assert_eq!(placement.extents()[0].stripe_unit, 0);
@@ -58,7 +58,7 @@ async fn files_of_old_kernels_spread_evenly() {
     for n in 0..40 {
         let placement = world
             .objects
-            .bind(false, None)
+            .bind(Making::default())
             .await
             .expect("a file finds its place");
         let claim = placement.claim();
@@ -99,10 +99,10 @@ async fn a_create_that_was_refused_gives_its_objects_back() {
 async fn objects_of_a_create_that_was_cancelled_are_cleaned_up() {
     let world = world(4).await;
     world.pool_is_full().await;
-    drop(world.objects.bind(true, None).await);
+    drop(world.objects.bind(STRIPED).await);
     let file = world.create("kept").await;
     // Dropped without a word though the file has them: they must stay.
-    let placement = world.objects.bind(true, None).await;
+    let placement = world.objects.bind(STRIPED).await;
     let placement = placement.expect("the pool has more");
     let claim = placement.claim();
     let new = catalog::NewInode {
@@ -172,7 +172,7 @@ async fn a_server_that_goes_away_is_told_and_takes_no_new_files_until_it_is_back
     for _ in 0..20 {
         let placement = world
             .objects
-            .bind(false, None)
+            .bind(Making::default())
             .await
             .expect("the other server takes files");
         assert_eq!(
@@ -227,7 +227,7 @@ async fn a_full_server_takes_no_new_files() {
     for _ in 0..20 {
         let placement = world
             .objects
-            .bind(false, None)
+            .bind(Making::default())
             .await
             .expect("the other server takes files");
         assert_eq!(

@@ -7,7 +7,7 @@ use backend::{DataServer, ErrorKind, Faults, FenceGrade, MemoryServer, Rack, See
 use bytes::Bytes;
 use catalog::Inode;
 use layout::Extent;
-use objects::Error;
+use objects::{Error, Making};
 use std::ops::ControlFlow;
 use world::{PAGE, World, at, on_and_on, options, pattern, world_of, world_of_ours, world_on};
 
@@ -366,7 +366,7 @@ async fn what_can_t_be_cloned_is_told_apart_and_nothing_is_done() {
     assert!(matches!(unaligned, Err(Error::Unaligned { block: 4096 })));
     let flat = world
         .objects
-        .bind(false, None)
+        .bind(Making::default())
         .await
         .expect("it finds its place");
     let apart = world

@@ -4,6 +4,7 @@ use super::{Fields, Record, RecordError, Writer, kind_byte};
 use crate::acl::{Ace, AceKind, Acl, Label, Who};
 use crate::inode::{DataStamp, FileKind, Inode, InodeId, XattrTotals};
 use bytes::{BufMut, Bytes};
+use layout::DataServerId;
 use std::sync::Arc;
 
 /// In the place of a kind: a directory that isn't scanned.
@@ -61,6 +62,7 @@ impl Record for ColdInode {
         });
         to.number(inode.xattrs.count.into());
         to.number(inode.xattrs.bytes);
+        to.option(inode.keeper, |to, keeper| to.number(keeper.0.into()));
     }
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
@@ -99,6 +101,7 @@ impl Record for ColdInode {
             label: None,
             xattrs: XattrTotals::default(),
             unscanned,
+            keeper: None,
         };
         let mut cold = ColdInode {
             inode,
@@ -119,6 +122,8 @@ impl Record for ColdInode {
             count: from.number_u32("xattrs")?,
             bytes: from.number("xattrs")?,
         };
+        let keeper = from.option("keeper", |from| from.number_u32("keeper"))?;
+        cold.inode.keeper = keeper.map(DataServerId);
         Ok(cold)
     }
 }

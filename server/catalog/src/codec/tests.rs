@@ -125,7 +125,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
         option::of(bytes(40)),
         option::of(id()),
         option::of(any::<[u8; 8]>()),
-        any::<(u64, bool)>(),
+        (any::<(u64, bool)>(), option::of(any::<u32>())),
         option::of(acl()),
         option::of(label()),
     );
@@ -137,7 +137,8 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 rdev,
                 (data_stamp, used),
             ) = numbers;
-            let (target, parent, create_verifier, (times_mark, unscanned), acl, label) = rest;
+            let (target, parent, create_verifier, stood, acl, label) = rest;
+            let ((times_mark, unscanned), keeper) = stood;
             let unscanned = unscanned && kind == FileKind::Directory;
             let inode = Inode {
                 id: InodeId { home: 0, number: 0 },
@@ -161,6 +162,7 @@ fn cold_inode() -> impl Strategy<Value = ColdInode> {
                 create_verifier,
                 birth_epoch,
                 unscanned,
+                keeper: keeper.map(DataServerId),
                 data_stamp: DataStamp(data_stamp),
                 used,
                 acl: acl.map(Arc::new),

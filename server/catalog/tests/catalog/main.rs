@@ -3,6 +3,7 @@
 mod adopted;
 mod crash;
 mod group_commit;
+mod keepers;
 mod model;
 mod namespace;
 mod objects;

@@ -55,7 +55,7 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
     if content.range.is_empty() {
         return Ok(());
     }
-    let placement = content.build(server).await?;
+    let placement = content.build(server, &writer).await?;
     content.take_effect(server, placement, &writer).await
 }
 
@@ -82,11 +82,22 @@ impl Content {
         self.to.size.max(self.range.end)
     }
 
-    /// Objects with all of the new content, durable, that no file has yet.
-    async fn build(&self, server: &Server) -> Result<Placement, Refusal> {
+    /// Objects where blocks can be shared, or where the target must lie.
+    async fn place(&self, server: &Server, writer: &Writer) -> Result<Placement, Refusal> {
         let is_bound = |inode: &&Arc<Inode>| inode.extents.iter().any(Extent::is_bound);
-        let like = Some(&self.from).filter(is_bound).unwrap_or(&self.to);
-        let placement = server.objects.bind_like(&like.extents).await?;
+        let fits = self.from.keeper == self.to.keeper;
+        let like = Some(&self.from).filter(|from| fits && is_bound(from));
+        let like = like.or(Some(&self.to).filter(is_bound));
+        match like {
+            Some(like) => Ok(server.objects.bind_like(&like.extents).await?),
+            None if is_bound(&&self.from) => writer.objects_for(&self.to).await,
+            None => Ok(server.objects.bind_like(&[]).await?),
+        }
+    }
+
+    /// Objects with all of the new content, durable, that no file has yet.
+    async fn build(&self, server: &Server, writer: &Writer) -> Result<Placement, Refusal> {
+        let placement = self.place(server, writer).await?;
         let new = placement.extents();
         let kept = |range: Range<u64>| (&self.to, range.start, range);
         let pieces = [

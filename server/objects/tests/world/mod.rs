@@ -8,7 +8,7 @@ use bytes::Bytes;
 use catalog::store::MemoryStore;
 use catalog::{Catalog, FileKind, Inode, InodeId, NewInode, PoolEntry, Timestamp};
 use layout::{DataServerId, Extent, ObjectId};
-use objects::{Error, Member, Objects, Options, OwnerRange, Place, Placement};
+use objects::{Error, Making, Member, Objects, Options, OwnerRange, Place, Placement};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,6 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub const PAGE: u64 = 4096;
+
+/// By a client whose files lie on several data servers.
+pub const STRIPED: Making = Making {
+    stripes: true,
+    writer: None,
+    keeper: None,
+};
 
 /// Bytes none of which is zero.
 pub fn pattern(length: u64, salt: u8) -> Vec<u8> {
@@ -351,7 +358,7 @@ impl World {
 }
 
 pub async fn create(catalog: &Catalog, objects: &Arc<Objects>, name: &str) -> Result<Inode, Error> {
-    let placement = objects.bind(true, None).await?;
+    let placement = objects.bind(STRIPED).await?;
     create_on(catalog, placement, name).await
 }
 

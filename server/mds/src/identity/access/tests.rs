@@ -27,6 +27,7 @@ fn inode(kind: FileKind, mode: u32) -> Inode {
         create_verifier: None,
         birth_epoch: 0,
         unscanned: false,
+        keeper: None,
         data_stamp: catalog::DataStamp::default(),
         used: 0,
         acl: None,
