@@ -29,6 +29,8 @@ words! {
         Assimilated = "assimilated",
         /// The bucket's: a key is a path.
         Mirror = "mirror",
+        /// This server's: the bucket holds the bytes of files of the namespace, and a key says nothing of names.
+        Managed = "managed",
     }
 }
 
@@ -61,6 +63,9 @@ section! {
         /// server's, from the first scan on; you promise that nobody else changes anything there. Its files stay
         /// where they are, and clients read and write them there by themselves. It takes a restart to add one, and
         /// there is no way back. `mirror` of `s3`: a key is a path, its folders are what lies between the slashes.
+        /// `managed` of `s3`: the junction's folder is one like any other, and what is made in it and below it has
+        /// its bytes in the bucket, under keys of this server's, which nobody else may change. It too takes a
+        /// restart to add one.
         mode: Option<BackendMode> = {
             default: Unset("`pass-through` for `nfs`, `mirror` for `s3`"),
             change: Reload,
@@ -91,7 +96,7 @@ section! {
             change: Reload,
             example: r#""training-data""#,
         };
-        /// Of `s3`: what the keys begin with that are shown.
+        /// Of `s3`: what the keys begin with that are shown, or in the mode `managed` are this server's.
         prefix: Option<Text> = {
             default: Unset("all keys are shown"),
             change: Reload,
@@ -223,6 +228,15 @@ impl Backend {
         self.mode() == BackendMode::Assimilated
     }
 
+    pub fn is_managed(&self) -> bool {
+        self.mode() == BackendMode::Managed
+    }
+
+    /// Whether its files are part of the namespace: the catalog knows of it from then on.
+    pub fn is_own(&self) -> bool {
+        self.mode().is_own()
+    }
+
     /// What is assimilated is a data server too, which gets no new files.
     pub fn as_data_server(&self) -> Option<DataServer> {
         if !self.is_assimilated() {
@@ -249,6 +263,15 @@ impl Backend {
     }
 }
 
+impl BackendMode {
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Assimilated | Self::Managed)
+    }
+}
+
+/// Keys of buckets whose objects have names there.
+const OF_MIRRORS: &[&str] = &["cache", "uid", "gid"];
+
 /// What each kind must have, and what it can't.
 pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {
     let Some(kind) = section.glance::<BackendKind>("kind") else {
@@ -260,7 +283,11 @@ pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {
             OF_S3,
             &[BackendMode::PassThrough, BackendMode::Assimilated],
         ),
-        BackendKind::S3 => (&["bucket"], OF_NFS, &[BackendMode::Mirror]),
+        BackendKind::S3 => (
+            &["bucket"],
+            OF_NFS,
+            &[BackendMode::Mirror, BackendMode::Managed],
+        ),
     };
     for key in needs {
         if !section.is_written(key) {
@@ -278,7 +305,18 @@ pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {
             "leave it out",
         );
     }
-    if let Some(Some(other)) = section.glance::<Option<BackendMode>>("mode")
+    let mode = section.glance::<Option<BackendMode>>("mode").flatten();
+    if mode == Some(BackendMode::Managed) {
+        let written = OF_MIRRORS.iter().filter(|key| section.is_written(key));
+        for key in written {
+            notes.add(
+                section.span_of(key),
+                format!("`{key}` means nothing for a bucket in the mode \"managed\""),
+                "leave it out",
+            );
+        }
+    }
+    if let Some(other) = mode
         && !modes.contains(&other)
     {
         let modes: Vec<String> = modes.iter().map(|mode| format!("\"{mode}\"")).collect();

@@ -108,9 +108,10 @@ impl MdsConfig {
         diff
     }
 
-    /// Backends and their junctions that come and go so: those that are assimilated take a restart.
+    /// Backends and their junctions that come and go so: those whose files are the namespace's own
+    /// take a restart.
     fn kept(&self, change: Change) -> (Vec<Backend>, Vec<Junction>) {
-        let of = |backend: &&Backend| backend.is_assimilated() == (change == Change::Restart);
+        let of = |backend: &&Backend| backend.is_own() == (change == Change::Restart);
         let backends: Vec<Backend> = self.backends.iter().filter(of).cloned().collect();
         let shown = |junction: &&Junction| backends.iter().any(|it| it.name == junction.backend);
         let junctions = self.junctions.iter().filter(shown).cloned().collect();
@@ -126,7 +127,7 @@ impl MdsConfig {
         next.referrals.clone_from(&new.referrals);
         (next.backends, next.junctions) = new.kept(Change::Reload);
         let (backends, junctions) = self.kept(Change::Restart);
-        // What is assimilated stays so, whatever else has got its name or place.
+        // What is the namespace's own stays so, whatever else has got its name or place.
         let free = |backend: &Backend| backends.iter().all(|other| other.name != backend.name);
         next.backends.retain(free);
         let lies_elsewhere = |junction: &Junction| {
@@ -312,6 +313,21 @@ request_bytes = "2MiB"
         assert_eq!(adopted.reloaded(&none), adopted);
         assert_eq!(adopted.reloaded(&shown), adopted, "it has that name");
         assert_eq!(none.reloaded(&shown), shown);
+    }
+
+    #[test]
+    fn what_is_managed_comes_and_goes_by_a_restart_alone() {
+        let backend = |mode: &str| {
+            format!(
+                "{OLD}[[backend]]\nname = \"lake\"\nkind = \"s3\"\nbucket = \"b\"\n\
+                 mode = \"{mode}\"\n[[junction]]\npath = \"/data/lake\"\nbackend = \"lake\"\n"
+            )
+        };
+        let (none, managed, shown) = (mds(OLD), mds(&backend("managed")), mds(&backend("mirror")));
+        assert!(none.reload_diff(&managed).applied.is_empty());
+        assert_eq!(none.reload_diff(&managed).needs_restart.len(), 2);
+        assert_eq!(none.reloaded(&managed), none);
+        assert_eq!(managed.reloaded(&shown), managed, "it has that name");
     }
 
     #[test]

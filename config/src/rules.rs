@@ -292,7 +292,7 @@ pub(crate) fn check_junctions(
                 "expected the `name` of a [[backend]]",
             );
         }
-        check_assimilated(text, (&junctions[..index], section), backends, notes);
+        check_own(text, (&junctions[..index], section), backends, notes);
         let Some(path) = path_of(section) else {
             continue;
         };
@@ -336,8 +336,8 @@ pub(crate) fn check_junctions(
     }
 }
 
-/// What is assimilated has one place, and can be changed there.
-fn check_assimilated(
+/// What becomes part of the namespace has one place, and can be changed there.
+fn check_own(
     text: &str,
     (before, section): (&[Section<'_>], &Section<'_>),
     backends: &[Section<'_>],
@@ -347,10 +347,10 @@ fn check_assimilated(
     let is_it = |other: &Section<'_>| name.is_some() && other.glance::<Name>("name") == name;
     let mode = backends.iter().find(|backend| is_it(backend));
     let mode = mode.and_then(|backend| backend.glance::<Option<BackendMode>>("mode").flatten());
-    let Some(name) = name
-        .clone()
-        .filter(|_| mode == Some(BackendMode::Assimilated))
-    else {
+    let Some(mode) = mode.filter(|mode| mode.is_own()) else {
+        return;
+    };
+    let Some(name) = &name else {
         return;
     };
     if section.glance::<Access>("access") == Some(Access::ReadOnly) {
@@ -362,12 +362,19 @@ fn check_assimilated(
             "expected \"rw\": an [[export]] of its own can be `ro`",
         );
     }
-    let shown = |other: &&Section<'_>| other.glance::<Name>("backend").as_ref() == Some(&name);
+    if mode == BackendMode::Managed && section.is_written("folder") {
+        notes.add(
+            section.span_of("folder"),
+            format!("`{name}` is managed, and has no folders of its own"),
+            "leave it out: `prefix` of the [[backend]] says where in the bucket its keys lie",
+        );
+    }
+    let shown = |other: &&Section<'_>| other.glance::<Name>("backend").as_ref() == Some(name);
     if let Some(first) = before.iter().find(shown) {
         let line = line_of(text, first.span_of("backend").start);
         notes.add(
             section.span_of("backend"),
-            format!("`{name}` is assimilated, and has two places"),
+            format!("`{name}` is {mode}, and has two places"),
             format!("the first is on line {line}: leave one of them out"),
         );
     }

@@ -62,6 +62,48 @@ fn what_is_assimilated_has_one_place_and_is_not_for_reading_alone() {
 }
 
 #[test]
+fn what_is_managed_has_one_place_and_nothing_that_names_need() {
+    let good = include_str!("../examples/managed-bucket.toml");
+    let config = MdsConfig::parse("config.toml", good).expect("the good file is good");
+    assert!(config.backends[0].is_managed());
+    for (old, new, part) in [
+        (
+            "mode =",
+            "cache = \"nvme1\"\nmode =",
+            "`cache` means nothing",
+        ),
+        ("mode =", "uid = 7\nmode =", "`uid` means nothing"),
+        (
+            "backend = \"lake\"",
+            "backend = \"lake\"\nfolder = \"/a\"",
+            "no folders of its own",
+        ),
+        (
+            "backend = \"lake\"",
+            "backend = \"lake\"\naccess = \"ro\"",
+            "not for reading alone",
+        ),
+        (
+            "[[junction]]",
+            "[[junction]]\npath = \"/data/again\"\nbackend = \"lake\"\n[[junction]]",
+            "is managed, and has two places",
+        ),
+        (
+            "kind = \"s3\"",
+            "kind = \"nfs\"\nserver = \"a\"\nexport = \"/b\"",
+            "mode \"managed\"",
+        ),
+    ] {
+        let text = good.replacen(old, new, 1);
+        let faults = MdsConfig::parse("config.toml", &text).expect_err("the file has faults");
+        assert!(
+            faults.to_string().contains(part),
+            "no {part:?} in:\n{faults}"
+        );
+    }
+}
+
+#[test]
 fn keys_and_modes_of_another_kind_are_faults() {
     one_fault(
         "server = \"10.0.0.5\"\n",
@@ -73,7 +115,7 @@ fn keys_and_modes_of_another_kind_are_faults() {
         "bucket = \"training-data\"\nmode = \"pass-through\"\n",
         &[
             "can't be in the mode \"pass-through\"",
-            "expected \"mirror\"",
+            "expected \"mirror\" or \"managed\"",
         ],
     );
 }

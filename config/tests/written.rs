@@ -31,6 +31,7 @@ fn every_example_loads() {
             "ds.toml",
             "existing-exports-and-buckets.toml",
             "foreign-nfs-server.toml",
+            "managed-bucket.toml",
             "minimal.toml",
             "names-and-groups.toml",
             "read-only-export.toml",

@@ -15,6 +15,7 @@ pub use folder::try_folder;
 pub use prove::{Asking, Trying, caches, prove};
 pub use report::{Outcome, Question, Report, Verdict};
 
+use crate::metadata::{BackendSpec, Keeper, Storage};
 use config::{AnyConfig, DataServer, Faults, MdsConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub async fn check(
         .chain(&filers)
         .map(|server| prove(server, trying, rand::random()));
     let verdicts = futures_util::future::join_all(proofs).await;
-    let backends = futures_util::future::join_all(backends_of(&mds)).await;
+    let mut backends = futures_util::future::join_all(backends_of(&mds)).await;
+    backends.extend(futures_util::future::join_all(managed_of(&mds)).await);
     let mut faults: Vec<String> = ids_of_somebody(&mds).into_iter().collect();
     faults.extend(twins(&verdicts));
     faults.extend(unknown_hosts(&mds).await);
@@ -87,6 +89,24 @@ fn backends_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
             }
             verdict
         }
+    });
+    trials.collect()
+}
+
+/// Each bucket that is to hold files, as one that has names for a moment: what a trial puts there are keys
+/// that no object has, and it claims nothing.
+fn managed_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
+    let managed = crate::roles::specs::managed(mds).into_iter();
+    let trials = managed.filter_map(|spec| match spec.storage {
+        Storage::S3(s3) => Some(async move {
+            let spec = BackendSpec {
+                name: spec.name,
+                keeper: Keeper::S3(s3),
+                cache: None,
+            };
+            backend::try_backend(&spec, "/", true, rand::random()).await
+        }),
+        Storage::Given(_) => None,
     });
     trials.collect()
 }

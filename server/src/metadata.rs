@@ -9,6 +9,7 @@ mod data_servers;
 mod exports;
 mod junctions;
 mod late_tree;
+mod managed;
 mod partners;
 mod stand_in;
 
@@ -20,6 +21,7 @@ pub use exports::{ExportSpec, ReferralSpec};
 pub use junctions::{
     BackendSpec, Backends, CacheAt, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown,
 };
+pub use managed::{GivenServer, Managed, ManagedShown, ManagedSpec, Storage};
 
 use crate::clock::{SystemClock, wall};
 use crate::net::{self, Listeners};
@@ -57,6 +59,8 @@ pub struct Spec {
     pub junctions: Vec<JunctionSpec>,
     /// Filers whose trees become part of this server's own.
     pub assimilated: Vec<AssimilatedSpec>,
+    /// Buckets that hold files of this server's own.
+    pub managed: Vec<ManagedSpec>,
     pub identity: IdentitySpec,
     /// Bytes; a power of two.
     pub stripe_unit: u32,
@@ -89,6 +93,8 @@ pub struct Running {
     pub backends: Arc<Backends>,
     /// What is taken over from other servers.
     pub assimilated: Arc<Assimilated>,
+    /// What holds files of this server's own.
+    pub managed: Arc<Managed>,
     pub addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -135,8 +141,11 @@ impl Running {
         let handle_key = HandleKey(secret(&catalog, b"handle-key").await?);
         let identity: [u8; 16] = secret(&catalog, b"identity").await?;
         let fsid = u64::from_be_bytes(identity[..8].try_into().context("eight of sixteen bytes")?);
-        let shown = spec.backends.iter().map(|backend| backend.name.as_str());
-        let left = assimilated::compare(&catalog, &spec.assimilated, shown).await?;
+        let shown = || spec.backends.iter().map(|backend| backend.name.as_str());
+        let adopted = spec.assimilated.iter().map(|filer| filer.name.as_str());
+        let keepers = spec.managed.iter().map(|keeper| keeper.name.as_str());
+        let left =
+            assimilated::compare(&catalog, &spec.assimilated, shown().chain(keepers)).await?;
         let filers = spec.assimilated.iter();
         let filers = filers.map(|filer| filer.data_server(spec.ids));
         let mut data_servers = spec.data_servers.clone();
@@ -156,6 +165,8 @@ impl Running {
         };
         let mut members = data_servers::reach(&registry, &data_servers, records).await?;
         members.members.extend(left);
+        let managed = managed::members(&catalog, &spec.managed, shown().chain(adopted)).await?;
+        members.members.extend(managed);
         let objects = Objects::start(
             Arc::clone(&catalog),
             members.members.clone(),
@@ -169,10 +180,12 @@ impl Running {
             },
         )
         .await?;
+        let state_of_backends = spec.state_dir.join("backends");
+        let managed = Managed::start(&catalog, &objects, &state_of_backends, &spec.managed).await?;
         let backends = Arc::new(Backends::new(
             Arc::clone(&catalog),
             Arc::clone(&objects),
-            spec.state_dir.join("backends"),
+            state_of_backends,
             spec.away_error,
         ));
         let places = Places {
@@ -256,6 +269,7 @@ impl Running {
             census,
             backends,
             assimilated,
+            managed,
             addresses,
             stop,
             serving,

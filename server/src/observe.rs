@@ -12,6 +12,6 @@ pub use later::Later;
 pub use readiness::{Alive, Phase, Readiness};
 pub use samples::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
-    Histogram, JunctionSample, Latency, LegacySample, OperationSample, ReportOf, ReportSample,
-    Route, Samples, ScanSample, Source,
+    Histogram, JunctionSample, KeeperSample, Latency, LegacySample, OperationSample, ReportOf,
+    ReportSample, Route, Samples, ScanSample, Source,
 };

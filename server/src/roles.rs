@@ -395,6 +395,7 @@ fn demo_spec(args: &DemoArgs, data_servers: Vec<DataServerSpec>) -> Spec {
         backends: Vec::new(),
         junctions: Vec::new(),
         assimilated: Vec::new(),
+        managed: Vec::new(),
         identity: IdentitySpec::default(),
         stripe_unit: 1 << 20,
         ids: DEMO_IDS,

@@ -1,11 +1,13 @@
 //! The servers' numbers, in the form that `/metrics` shows.
 //! Never here: counting.
 
-use crate::metadata::{Absence, Assimilated, AssimilatedShown, Backends, Census, Running, Shown};
+use crate::metadata::{
+    Absence, Assimilated, AssimilatedShown, Backends, Census, Managed, ManagedShown, Running, Shown,
+};
 use crate::observe::{
     BytesSample, ClientBytes, Counter, DataServerHealth, DataServerSample, Direction, Gauge,
-    Histogram, JunctionSample, Latency, LegacySample, OperationSample, ReportOf, ReportSample,
-    Route, Samples, ScanSample, Source,
+    Histogram, JunctionSample, KeeperSample, Latency, LegacySample, OperationSample, ReportOf,
+    ReportSample, Route, Samples, ScanSample, Source,
 };
 use catalog::{Catalog, store::BATCH_BOUNDS};
 use ds::{LATENCY_BOUNDS_MICROS as DS_BOUNDS, StatusClass};
@@ -22,6 +24,7 @@ pub struct MetadataSource {
     census: Arc<Census>,
     backends: Arc<Backends>,
     assimilated: Arc<Assimilated>,
+    managed: Arc<Managed>,
     /// Names by number, for people.
     names: Vec<(DataServerId, String)>,
 }
@@ -36,6 +39,7 @@ impl MetadataSource {
             census: Arc::clone(&running.census),
             backends: Arc::clone(&running.backends),
             assimilated: Arc::clone(&running.assimilated),
+            managed: Arc::clone(&running.managed),
             names: known
                 .into_iter()
                 .map(|record| (record.id, record.name))
@@ -97,6 +101,7 @@ impl Source for MetadataSource {
             reports: self.reports(),
             junctions: self.junctions(),
             scans: self.scans(),
+            keepers: self.keepers(),
             counters: vec![
                 counter("compounds", "COMPOUNDs answered", &metrics.compounds),
                 counter("recalls", "Layouts recalled", &metrics.recalls),
@@ -263,6 +268,20 @@ impl MetadataSource {
         &self.assimilated
     }
 
+    pub fn managed(&self) -> &Managed {
+        &self.managed
+    }
+
+    fn keepers(&self) -> Vec<KeeperSample> {
+        let shown = self.managed.shown().into_iter();
+        let sample = |shown: ManagedShown| KeeperSample {
+            state: shown.state().0,
+            unsent_bytes: shown.unsent.bytes,
+            backend: shown.spec.name,
+        };
+        shown.map(sample).collect()
+    }
+
     fn scans(&self) -> Vec<ScanSample> {
         let shown = self.assimilated.shown().into_iter();
         let sample = |shown: AssimilatedShown| {
@@ -391,6 +410,7 @@ impl Source for DataSource {
             reports: Vec::new(),
             junctions: Vec::new(),
             scans: Vec::new(),
+            keepers: Vec::new(),
             counters: vec![
                 Counter::new("fences", "Objects given another owner", now.fences),
                 Counter::new(

@@ -9,12 +9,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
 use super::junction::Filer;
+use super::suites::{EXPECTED, fsx_files, run_fsx, run_pjdfstest};
 use crate::harness::bytes::{MIB, human};
 use crate::harness::clock;
 use crate::harness::command;
 use crate::harness::guest::Guest;
 use crate::harness::headrace::{self, METRICS, SplitOptions};
-use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh};
+use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh, mount_from};
 use crate::harness::metrics::Scrape;
 
 const LARGE_MIB: u64 = 64;
@@ -212,4 +213,41 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     filer.still_runs()?;
     split.mds.still_runs()?;
     Ok(Verdict::Held(facts))
+}
+
+/// The suites of POSIX in an export that was taken over. What fsx works on was there before, and stays there.
+pub fn suites(lab: &mut Lab) -> Result<Verdict> {
+    let mut filer = Filer::empty(lab)?;
+    let mut client = lab.client("a")?;
+    for name in fsx_files(client.release()) {
+        let file = filer.folder.join(name);
+        fs::write(&file, "as it was before\n")?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
+    }
+    let mut split = headrace::split(
+        &lab.headrace,
+        &lab.state,
+        &SplitOptions {
+            own_data_servers: 1,
+            exports: exports(&filer),
+            lease_seconds: 10,
+            grace_seconds: 10,
+            ..SplitOptions::default()
+        },
+    )?;
+    clock::wait_for("the scan's end", MINUTE, || {
+        let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
+        Ok((done > 0.0).then_some(()))
+    })?;
+    mount_from(&mut client, "10.99.0.1:/projects", "vers=4.2")?;
+    for name in fsx_files(client.release()) {
+        let backend = format!("getfattr --only-values -n user.headrace.backend {MOUNT}/{name}");
+        let backend = client.sh(&backend, MINUTE)?;
+        ensure!(backend == "filer1", "{name} lies on {backend}");
+    }
+    run_fsx(&mut client)?;
+    let verdict = run_pjdfstest(lab, &mut client, EXPECTED)?;
+    filer.still_runs()?;
+    split.mds.still_runs()?;
+    Ok(verdict)
 }

@@ -13,6 +13,7 @@ mod foreign;
 mod history;
 pub mod junction;
 mod legacy;
+mod managed;
 mod measure;
 mod million;
 mod options;
@@ -282,6 +283,33 @@ pub const ALL: &[Scenario] = &[
         8,
         assimilate::run,
     ),
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "assimilate-suites",
+            "pjdfstest and fsx in an export that was taken over",
+            Kernels::Newest,
+            20,
+            assimilate::suites,
+        )
+    },
+    scenario(
+        "managed",
+        "a folder whose files lie in a bucket of SeaweedFS, over a death of the server",
+        Kernels::Newest,
+        8,
+        managed::run,
+    ),
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "managed-suites",
+            "pjdfstest and fsx in a folder whose files lie in a bucket",
+            Kernels::Newest,
+            30,
+            managed::suites,
+        )
+    },
     scenario(
         "junction-suites",
         "pjdfstest and fsx on an existing export",

@@ -190,6 +190,12 @@ const FSX_PATTERNS: [(&str, &str); 3] = [
     ),
 ];
 
+/// What fsx works on by a client of that kernel.
+pub fn fsx_files(release: &str) -> Vec<String> {
+    let names = FSX_PATTERNS.iter().map(|(name, _)| name);
+    names.map(|name| format!("fsx-{name}-{release}")).collect()
+}
+
 fn start_fsx(client: &mut Guest, pattern: usize, operations: u32, seed: usize) -> Result<Job> {
     let (name, weights) = FSX_PATTERNS[pattern];
     let config = format!("flen = 2097152\n[weights]\n{weights}");
@@ -208,21 +214,26 @@ pub fn fsx(lab: &mut Lab) -> Result<Verdict> {
 }
 
 pub fn run_fsx(client: &mut Guest) -> Result<Verdict> {
-    run_fsx_patterns(client, FSX_PATTERNS.len())
+    run_fsx_short(client, FSX_OPERATIONS)
+}
+
+/// With so many operations of each pattern.
+pub fn run_fsx_short(client: &mut Guest, operations: u32) -> Result<Verdict> {
+    run_fsx_patterns(client, FSX_PATTERNS.len(), operations)
 }
 
 /// On what can't allocate and deallocate: without the last pattern.
 pub fn run_fsx_of_v3(client: &mut Guest) -> Result<Verdict> {
-    run_fsx_patterns(client, FSX_PATTERNS.len() - 1)
+    run_fsx_patterns(client, FSX_PATTERNS.len() - 1, FSX_OPERATIONS)
 }
 
-fn run_fsx_patterns(client: &mut Guest, patterns: usize) -> Result<Verdict> {
+fn run_fsx_patterns(client: &mut Guest, patterns: usize, operations: u32) -> Result<Verdict> {
     let mut facts = Vec::new();
     for (pattern, (name, _)) in FSX_PATTERNS.iter().enumerate().take(patterns) {
-        let running = start_fsx(client, pattern, FSX_OPERATIONS, 11 + pattern)?;
+        let running = start_fsx(client, pattern, operations, 11 + pattern)?;
         client.must(&running, MINUTE * 8)?;
-        say(format!("fsx {name}: {FSX_OPERATIONS} operations"));
-        facts.push(format!("{name} {FSX_OPERATIONS} operations"));
+        say(format!("fsx {name}: {operations} operations"));
+        facts.push(format!("{name} {operations} operations"));
     }
     Ok(Verdict::Held(facts))
 }

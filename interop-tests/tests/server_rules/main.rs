@@ -30,6 +30,7 @@ mod legacy;
 mod liar;
 mod listing;
 mod locks;
+mod managed;
 mod names;
 mod opens;
 mod operations;

@@ -130,6 +130,7 @@ impl World {
             backends: Vec::new(),
             junctions: Vec::new(),
             assimilated: Vec::new(),
+            managed: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 64 << 10,
             stripe_count: data_servers as u32,

@@ -44,6 +44,7 @@ impl Server {
             backends: Vec::new(),
             junctions: Vec::new(),
             assimilated: Vec::new(),
+            managed: Vec::new(),
             identity: IdentitySpec::default(),
             stripe_unit: 1 << 20,
             stripe_count: 1,

@@ -273,10 +273,12 @@ impl Objects {
             .map_or(Space { total: 0, free: 0 }, |desk| desk.space())
     }
 
-    /// All data servers together, as far as they told.
+    /// All data servers together, as far as they told. A bucket, which tells of no end, is none of them.
     pub fn space(&self) -> Space {
         let copies = u64::from(self.options.copies.max(1));
-        let all = self.desks().into_iter().map(|desk| desk.space());
+        let all = self.desks().into_iter();
+        let all = all.filter(|desk| desk.capabilities().direct);
+        let all = all.map(|desk| desk.space());
         let sum = all.fold(Space { total: 0, free: 0 }, |sum, space| Space {
             total: sum.total.saturating_add(space.total),
             free: sum.free.saturating_add(space.free),

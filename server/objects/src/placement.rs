@@ -6,7 +6,7 @@
 use crate::member::Health;
 use crate::{Error, Objects};
 use backend::FenceGrade;
-use catalog::Tx;
+use catalog::{Inode, Tx};
 use layout::{
     Candidate, Capability, DataServerId, Extent, ExtentState, Mirror, NoPlace, ObjectRef, Want,
     most_objects, place,
@@ -98,6 +98,16 @@ impl Drop for Placement {
 }
 
 impl Objects {
+    /// Whether clients reach by themselves all objects of a file: those that it has, or will get.
+    pub fn is_direct(&self, inode: &Inode) -> bool {
+        let bound = inode.extents.iter().flat_map(Extent::objects);
+        let mut servers = bound.map(|object| object.server).chain(inode.keeper);
+        servers.all(|server| {
+            let capabilities = self.capabilities(server);
+            capabilities.is_ok_and(|capabilities| capabilities.direct)
+        })
+    }
+
     /// Objects for a file that has none yet, out of the pool, or made now if it has none.
     pub async fn bind(&self, making: Making) -> Result<Placement, Error> {
         let copies = self.choose(making)?;

@@ -1,7 +1,7 @@
 //! What there is to say of data servers and backends: how they do, what lies there, what waits here.
 //! Never here: how it looks (`table`).
 
-use crate::metadata::{AssimilatedShown, CacheAt, Keeper, Shown};
+use crate::metadata::{AssimilatedShown, CacheAt, Keeper, ManagedShown, Shown};
 use crate::observe::{DataServerHealth, DataServerSample, Latency};
 use crate::sources::MetadataSource;
 use backend::Space;
@@ -23,7 +23,10 @@ impl Asked {
         let junctions = join_all(backends.iter().map(junction)).await;
         let data_servers: Vec<Value> = self.0.data_servers().iter().map(data_server).collect();
         let scans: Vec<Value> = self.0.assimilated().shown().iter().map(scan).collect();
-        json!({ "data_servers": data_servers, "junctions": junctions, "scans": scans })
+        let managed: Vec<Value> = self.0.managed().shown().iter().map(managed).collect();
+        json!({
+            "data_servers": data_servers, "junctions": junctions, "scans": scans, "managed": managed,
+        })
     }
 }
 
@@ -56,6 +59,20 @@ fn scan(shown: &AssimilatedShown) -> Value {
         "directories": totals.directories,
         "files": totals.files,
         "bytes": totals.bytes,
+    })
+}
+
+fn managed(shown: &ManagedShown) -> Value {
+    let (state, why) = shown.state();
+    json!({
+        "backend": shown.spec.name,
+        "path": shown.spec.path,
+        "place": shown.spec.storage.place(),
+        "state": state,
+        "why": why,
+        "unsent_files": shown.unsent.files,
+        "unsent_bytes": shown.unsent.bytes,
+        "unsent_seconds": shown.unsent.oldest.as_secs(),
     })
 }
 

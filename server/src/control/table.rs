@@ -48,6 +48,28 @@ pub fn table(told: &Value) -> String {
             let _ = writeln!(text, "\nthe scan of {} waits: {why}", word(scan, "backend"));
         }
     }
+    let managed = rows(all(told, "managed"), |one| {
+        vec![
+            word(one, "backend"),
+            word(one, "place"),
+            word(one, "state"),
+            unsent(one),
+        ]
+    });
+    if !managed.is_empty() {
+        text.push('\n');
+        draw(
+            &mut text,
+            &["MANAGED", "PLACE", "STATE", "UNSENT"],
+            &managed,
+        );
+    }
+    for one in all(told, "managed") {
+        if let Some(why) = one["why"].as_str() {
+            let (backend, state) = (word(one, "backend"), word(one, "state"));
+            let _ = writeln!(text, "\n{backend} is {state}: {why}");
+        }
+    }
     let junctions = rows(all(told, "junctions"), |junction| {
         vec![
             word(junction, "path"),
@@ -257,6 +279,28 @@ ASSIMILATED  PLACE          SCAN  FOLDERS LEFT  DONE  FILES  BYTES
 filer1       10.0.0.5:/vol  held  7             40    900    2.0 KiB
 
 the scan of filer1 waits: it doesn't answer
+"
+        );
+    }
+
+    #[test]
+    fn a_managed_backend_has_a_row_and_says_what_it_lacks() {
+        let told = json!({
+            "data_servers": [], "junctions": [], "scans": [],
+            "managed": [{
+                "backend": "lake", "path": "/lake", "place": "training-data/", "state": "held",
+                "why": "/lake isn't empty", "unsent_files": 0, "unsent_bytes": 0, "unsent_seconds": 0,
+            }],
+        });
+        assert_eq!(
+            table(&told),
+            "\
+DATA SERVER  STATE  FREE  OF
+
+MANAGED  PLACE           STATE  UNSENT
+lake     training-data/  held   0 B
+
+lake is held: /lake isn't empty
 "
         );
     }

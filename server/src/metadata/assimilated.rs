@@ -121,6 +121,7 @@ pub async fn compare(
                 name: record.name.clone(),
                 server: Arc::new(StandIn {
                     name: record.name.clone(),
+                    direct: true,
                 }),
                 weight: 0,
                 hosts: Vec::new(),

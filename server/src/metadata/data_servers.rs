@@ -402,6 +402,7 @@ pub(super) fn member(
         Some(server) => Arc::new(server),
         None => Arc::new(StandIn {
             name: spec.name.clone(),
+            direct: true,
         }),
     };
     Member {

@@ -445,7 +445,7 @@ fn described(device: &Device) -> String {
 }
 
 /// The number by which clients know where a backend's files lie. No data server's name has a space.
-async fn number(catalog: &Catalog, backend: &str) -> anyhow::Result<DataServerRecord> {
+pub(super) async fn number(catalog: &Catalog, backend: &str) -> anyhow::Result<DataServerRecord> {
     let known = catalog.data_servers().await?;
     let name = format!("backend {backend}");
     if let Some(record) = known.iter().find(|record| record.name == name) {

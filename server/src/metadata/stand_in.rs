@@ -17,6 +17,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Stands in for a data server that is not in service yet: what needs it waits.
 pub(super) struct StandIn {
     pub(super) name: String,
+    /// Whether clients will reach it.
+    pub(super) direct: bool,
 }
 
 impl StandIn {
@@ -33,7 +35,7 @@ impl DataServer for StandIn {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             fence: FenceGrade::None,
-            direct: true,
+            direct: self.direct,
             read_bytes: 1 << 20,
             write_bytes: 1 << 20,
             largest_object_bytes: i64::MAX as u64,

@@ -2,8 +2,8 @@
 //! Never here: HTTP.
 
 use super::samples::{
-    Counter, DataServerHealth, DataServerSample, Direction, Gauge, JunctionSample, Latency,
-    LegacySample, OperationSample, ReportOf, ReportSample, Route, Samples, ScanSample,
+    Counter, DataServerHealth, DataServerSample, Direction, Gauge, JunctionSample, KeeperSample,
+    Latency, LegacySample, OperationSample, ReportOf, ReportSample, Route, Samples, ScanSample,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -105,6 +105,9 @@ impl Page {
         }
         for scan in &samples.scans {
             self.add_scan(common, scan);
+        }
+        for keeper in &samples.keepers {
+            self.add_keeper(common, keeper);
         }
         for Counter { name, help, value } in &samples.counters {
             self.push(name, help, common.clone(), Point::Counter(*value));
@@ -326,6 +329,26 @@ impl Page {
             "Sizes of its files that are in the catalog",
             of(&[]),
             Point::Gauge(sample.bytes as f64),
+        );
+    }
+
+    fn add_keeper(&mut self, common: &Labels, sample: &KeeperSample) {
+        let of = |more: &[(&'static str, &str)]| {
+            let mut labels = with(common, &[("backend", &sample.backend)]);
+            labels.extend(with(&Labels::new(), more));
+            labels
+        };
+        self.push(
+            "managed_state",
+            "1 for the state that a managed backend is in",
+            of(&[("state", sample.state)]),
+            Point::Gauge(1.0),
+        );
+        self.push(
+            "managed_unsent_bytes",
+            "Data of a managed backend's files that waits on this host for a COMMIT",
+            of(&[]),
+            Point::Gauge(sample.unsent_bytes as f64),
         );
     }
 

@@ -21,6 +21,7 @@ pub struct Samples {
     pub reports: Vec<ReportSample>,
     pub junctions: Vec<JunctionSample>,
     pub scans: Vec<ScanSample>,
+    pub keepers: Vec<KeeperSample>,
     pub counters: Vec<Counter>,
     pub gauges: Vec<Gauge>,
     pub histograms: Vec<Histogram>,
@@ -174,6 +175,15 @@ pub struct ScanSample {
     pub directories_done: u64,
     pub files: u64,
     pub bytes: u64,
+}
+
+/// How a backend does that holds files of the namespace.
+#[derive(Debug, Clone)]
+pub struct KeeperSample {
+    pub backend: String,
+    pub state: &'static str,
+    /// Data that waits on this host for a COMMIT.
+    pub unsent_bytes: u64,
 }
 
 /// A number that only grows.

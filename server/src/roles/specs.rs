@@ -3,7 +3,7 @@
 
 use crate::metadata::{
     AccountsSource, AssimilatedSpec, BackendSpec, DataServerSpec, ExportSpec, IdentitySpec,
-    JunctionSpec, Keeper, NfsSpec, ReferralSpec, S3Spec, Spec, Watch,
+    JunctionSpec, Keeper, ManagedSpec, NfsSpec, ReferralSpec, S3Spec, Spec, Storage, Watch,
 };
 use crate::net;
 use config::{MdsConfig, SecurityLabels};
@@ -98,6 +98,7 @@ pub fn spec(config: &MdsConfig) -> Spec {
         backends: backends(config),
         junctions: junctions(config),
         assimilated: assimilated(config),
+        managed: managed(config),
         identity: identity(config),
         stripe_unit: config.layout.stripe_unit.0 as u32,
         stripe_count: config.layout.stripe_count.among(config.data_servers.len()),
@@ -162,9 +163,9 @@ pub fn referrals(config: &MdsConfig) -> Vec<ReferralSpec> {
         .collect()
 }
 
-fn is_assimilated(config: &MdsConfig, backend: &config::Name) -> bool {
+fn is_own(config: &MdsConfig, backend: &config::Name) -> bool {
     let backend = config.backends.iter().find(|other| other.name == *backend);
-    backend.is_some_and(config::Backend::is_assimilated)
+    backend.is_some_and(config::Backend::is_own)
 }
 
 /// Those whose files become part of the namespace; they are none of the others.
@@ -191,11 +192,31 @@ pub fn assimilated(config: &MdsConfig) -> Vec<AssimilatedSpec> {
     shown.collect()
 }
 
+/// Those that hold files of the namespace.
+pub fn managed(config: &MdsConfig) -> Vec<ManagedSpec> {
+    let kept = config.junctions.iter().filter_map(|junction| {
+        let mut backends = config
+            .backends
+            .iter()
+            .filter(|backend| backend.is_managed());
+        let backend = backends.find(|backend| backend.name == junction.backend)?;
+        let Keeper::S3(s3) = keeper(backend)? else {
+            return None;
+        };
+        Some(ManagedSpec {
+            name: backend.name.as_str().to_owned(),
+            storage: Storage::S3(s3),
+            path: junction.path.as_str().to_owned(),
+        })
+    });
+    kept.collect()
+}
+
 pub fn junctions(config: &MdsConfig) -> Vec<JunctionSpec> {
     config
         .junctions
         .iter()
-        .filter(|junction| !is_assimilated(config, &junction.backend))
+        .filter(|junction| !is_own(config, &junction.backend))
         .map(|junction| JunctionSpec {
             path: junction.path.as_str().to_owned(),
             backend: junction.backend.as_str().to_owned(),
@@ -213,7 +234,7 @@ pub fn backends(config: &MdsConfig) -> Vec<BackendSpec> {
     config
         .backends
         .iter()
-        .filter(|backend| !backend.is_assimilated())
+        .filter(|backend| !backend.is_own())
         .filter_map(|backend| {
             Some(BackendSpec {
                 name: backend.name.as_str().to_owned(),

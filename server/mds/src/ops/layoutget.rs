@@ -3,6 +3,7 @@
 //! State: the client's layout of the file, reserved, then confirmed; DELAY while a former writer isn't
 //! fenced. Gate: the inode, shared.
 //! Catalog: for RW the write intent, durable before the layout leaves; objects, where none are bound.
+//! A file on a server that clients don't reach has no layouts at all, and its I/O passes this server.
 //! Linux: asks with maxcount 4096 and, refused TOOSMALL, quietly goes through the server; takes one
 //! whole extent; wants user and group as decimal strings; before 6.18 refuses more than one stripe.
 
@@ -47,6 +48,16 @@ pub(crate) async fn layoutget(
     let mode = checked(&args, &file)?;
     let client = cx.client()?;
     let stateid = cx.resolve(args.stateid)?;
+    if !cx
+        .server
+        .objects
+        .is_direct(&*cx.server.catalog.inode(file.id).await?)
+    {
+        return Err(Refusal::client(
+            Nfsstat4::Layoutunavailable,
+            "clients don't reach the server that the file lies on",
+        ));
+    }
     let at_rest = cx.server.not_pending(file.id);
     let at_rest = cx.server.answer_io(file.id, at_rest).await;
     at_rest.map_err(through_this_server)?;

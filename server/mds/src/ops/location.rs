@@ -47,7 +47,13 @@ pub(super) async fn told(
 }
 
 fn of_catalog(asked: &[u8], inode: &Inode, server: &Server) -> Option<String> {
-    // Folders, and files without objects yet, lie nowhere.
+    if asked == b"backend"
+        && let Some(keeper) = inode.keeper
+    {
+        // Of a folder: where its new files lie.
+        return Some(name_of(server, keeper));
+    }
+    // Other folders, and files without objects yet, lie nowhere.
     let first = inode.extents.first()?;
     match asked {
         b"backend" => Some(servers(&inode.extents, server)),
@@ -63,9 +69,15 @@ fn of_catalog(asked: &[u8], inode: &Inode, server: &Server) -> Option<String> {
     }
 }
 
+/// Of a data server, or of the backend that is one: its record has that word before the name.
 fn name_of(server: &Server, id: layout::DataServerId) -> String {
-    let name = server.objects.name_of(id);
-    name.unwrap_or_else(|| format!("data server {}", id.0))
+    match server.objects.name_of(id) {
+        Some(name) => match name.strip_prefix("backend ") {
+            Some(backend) => backend.to_owned(),
+            None => name,
+        },
+        None => format!("data server {}", id.0),
+    }
 }
 
 fn servers(extents: &[Extent], server: &Server) -> String {
