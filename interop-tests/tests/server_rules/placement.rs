@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
+use wire::nfs4::Layoutiomode4;
 
 use crate::world::World;
 
@@ -40,6 +41,27 @@ async fn local_first_puts_new_files_on_the_writers_own_machine() -> Result<()> {
     let (world, own) = beside_a_client(true).await?;
     let places = places(&world).await?;
     assert!(places.iter().all(|place| *place == own), "{places:?}");
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_layout_says_which_of_its_data_servers_is_on_the_clients_own_machine() -> Result<()> {
+    let (world, own) = beside_a_client(false).await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let mut seen = [false; 2];
+    for number in 0..12 {
+        let file = a.open_create(&root, &format!("f{number}")).await?;
+        for iomode in [Layoutiomode4::Rw, Layoutiomode4::Read] {
+            let (_, layout) = a.layoutget(&file.fh, file.opened.stateid, iomode).await?;
+            let place = &layout.mirrors[0].data_servers[0];
+            let device = a.getdeviceinfo(place.deviceid).await?;
+            let is_own = device.netaddrs[0].to_socket_addr() == Some(own);
+            assert_eq!(place.efficiency, u32::from(is_own));
+            seen[usize::from(is_own)] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2]);
     world.ends_without_leak().await
 }
 

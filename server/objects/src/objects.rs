@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use layout::{DataServerId, Extent, ObjectId, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -184,6 +185,12 @@ impl Objects {
             uid: self.options.owners.reader_uid(),
             gid: object.owner.gid,
         }
+    }
+
+    /// Whether a data server runs on the machine that has this address.
+    pub fn is_beside(&self, server: DataServerId, address: IpAddr) -> bool {
+        let desk = self.desk(server);
+        desk.is_ok_and(|desk| desk.member.hosts.contains(&address))
     }
 
     /// Every data server's health, and each change of it.

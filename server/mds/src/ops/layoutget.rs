@@ -219,6 +219,14 @@ fn refused(why: NoOffer) -> Refusal {
     Refusal::client(status, why.to_string())
 }
 
+/// Of a whole mirror: Linux reads the one with the highest (RFC 8435 §5.1), and ranks it by any of its
+/// data servers.
+fn efficiency(stripes: &[ObjectRef], cx: &Compound<'_>) -> u32 {
+    let peer = cx.connection.peer.ip();
+    let is_beside = |object: &ObjectRef| cx.server.objects.is_beside(object.server, peer);
+    u32::from(stripes.iter().all(is_beside))
+}
+
 /// What the layout says, and the devices that it names.
 fn body(
     offer: &layout::Grant<'_>,
@@ -227,7 +235,7 @@ fn body(
 ) -> Result<(Bytes, Vec<DeviceId>), Refusal> {
     let devices = cx.server.devices.read();
     let mut named = Vec::new();
-    let mut data_server = |object: &ObjectRef| -> Result<flex::DataServer, Refusal> {
+    let mut data_server = |object: &ObjectRef, efficiency| -> Result<flex::DataServer, Refusal> {
         // Not reached since this start: it is awaited, and the client waits with us.
         let Some(deviceid) = devices.id_of(object.server) else {
             return Err(Refusal::client(
@@ -248,7 +256,7 @@ fn body(
         };
         Ok(flex::DataServer {
             deviceid: Deviceid4(deviceid.0),
-            efficiency: 0,
+            efficiency,
             stateid: Stateid4::ANONYMOUS,
             fh_vers: vec![object.handle.clone()],
             user: Bytes::from(owner.uid.to_string()),
@@ -257,10 +265,11 @@ fn body(
     };
     let mut mirrors = Vec::with_capacity(offer.mirrors.len());
     for mirror in &offer.mirrors {
+        let efficiency = efficiency(&mirror.stripes, cx);
         let data_servers = mirror
             .stripes
             .iter()
-            .map(&mut data_server)
+            .map(|object| data_server(object, efficiency))
             .collect::<Result<_, _>>()?;
         mirrors.push(flex::Mirror { data_servers });
     }
