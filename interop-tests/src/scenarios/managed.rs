@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use super::Verdict;
 use super::basic::BY_ANY_VERSION;
 use super::bucket::{BUCKET, EXPORT_OF_ALL};
-use super::suites::{EXPECTED, run_fsx_short, run_pjdfstest};
+use super::suites::{EXPECTED, run_fsx_short, run_some_of_pjdfstest};
 use crate::harness::clock::{self, say};
 use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh, mount_from, unmount};
@@ -18,6 +18,11 @@ use crate::harness::seaweed::Seaweed;
 const PREFIX: &str = "files/";
 /// Of fsx, each pattern: after each sync SeaweedFS has another copy of the file.
 const OPERATIONS: u32 = 200;
+
+/// All cases of pjdfstest but `open::interact_2gb`: its file of 2 GiB, nearly all of it a hole, goes up as zeros, and
+/// this SeaweedFS has no room for it.
+const CASES: &str = "chmod:: chown:: ftruncate:: link:: mkdir:: mkfifo:: mknod:: posix_fallocate:: rename:: rmdir:: \
+                     symlink:: truncate:: unlink:: utimensat:: open::c open::e open::f open::o open::p open::s open::u";
 
 struct Lake {
     s3: Seaweed,
@@ -169,7 +174,7 @@ pub fn suites(lab: &mut Lab) -> Result<Verdict> {
     mount(&mut client, "vers=4.2")?;
     unmount(&mut client)?;
     mount_from(&mut client, "10.99.0.1:/lake", "vers=4.2")?;
-    let verdict = run_pjdfstest(lab, &mut client, EXPECTED)?;
+    let verdict = run_some_of_pjdfstest(lab, &mut client, EXPECTED, CASES)?;
     run_fsx_short(&mut client, OPERATIONS)?;
     lake.still_run()?;
     Ok(verdict)

@@ -28,6 +28,16 @@ pub fn pjdfstest(lab: &mut Lab) -> Result<Verdict> {
 
 /// Runs pjdfstest below the mount point, whatever server is behind it; `expected` lists what may fail.
 pub fn run_pjdfstest(lab: &Lab, client: &mut Guest, expected: &str) -> Result<Verdict> {
+    run_some_of_pjdfstest(lab, client, expected, "")
+}
+
+/// The cases whose names have one of these words in them.
+pub fn run_some_of_pjdfstest(
+    lab: &Lab,
+    client: &mut Guest,
+    expected: &str,
+    cases: &str,
+) -> Result<Verdict> {
     let newest = lab.kernels.last() == Some(&lab.kernel);
     let list = lab.sources.join(expected);
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
@@ -46,7 +56,7 @@ pub fn run_pjdfstest(lab: &Lab, client: &mut Guest, expected: &str) -> Result<Ve
     let output = client.run(
         &format!(
             "mkdir -p /var/tmp/second {MOUNT}/pjd && chmod 1777 /var/tmp/second && chmod 755 {MOUNT}/pjd && \
-             NO_COLOR=1 /run/cache/bin/pjdfstest -c /run/shared/pjdfstest.toml -p {MOUNT}/pjd"
+             NO_COLOR=1 /run/cache/bin/pjdfstest -c /run/shared/pjdfstest.toml -p {MOUNT}/pjd {cases}"
         ),
         MINUTE * 12,
     )?;
