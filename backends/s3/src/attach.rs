@@ -220,6 +220,9 @@ impl Mirror {
         tokio::time::timeout(options.deadline, first)
             .await
             .map_err(|_| come_again(format!("{}: no answer in time", bucket.who)))??;
+        if !objects {
+            objects::refuse(&bucket, &prefix).await?;
+        }
         let conditions = probe(&bucket, &prefix).await?;
         let (honours_conditions, read_only) = match conditions {
             Conditions::Honoured => (Some(true), None),

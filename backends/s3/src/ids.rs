@@ -124,12 +124,10 @@ impl Ids {
         let (nodes, names, places) = (space("nodes")?, space("names")?, space("places")?);
         let (facts, intents) = (space("facts")?, space("intents")?);
         let fact = |name: &str| -> Result<Option<u64>, IdsError> {
-            let Some(value) = facts.get(name)? else {
-                return Ok(None);
-            };
-            number(&value)
-                .map(Some)
-                .ok_or(IdsError::Damaged("a number isn't one"))
+            let value = facts.get(name)?;
+            let read =
+                value.map(|value| number(&value).ok_or(IdsError::Damaged("a number isn't one")));
+            read.transpose()
         };
         let nonce = match fact("nonce")? {
             Some(nonce) => nonce,
@@ -178,10 +176,18 @@ impl Ids {
         Ok(self.database.keyspace(name, options)?)
     }
 
+    /// A batch that is durable once [`Ids::sync`] has answered.
+    pub(crate) fn late_batch(&self) -> OwnedWriteBatch {
+        self.database.batch().durability(Some(PersistMode::Buffer))
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), IdsError> {
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
     pub(crate) fn batch(&self) -> OwnedWriteBatch {
-        self.database
-            .batch()
-            .durability(Some(PersistMode::SyncData))
+        let batch = self.database.batch();
+        batch.durability(Some(PersistMode::SyncData))
     }
 
     pub(crate) fn row(&self, id: u64) -> Result<Option<Row>, IdsError> {
@@ -478,16 +484,18 @@ impl Ids {
 
     /// Makes an intent durable; its number.
     pub(crate) fn add_intent(&self, bytes: &[u8]) -> Result<u64, IdsError> {
-        self.numbered(|number, batch| batch.insert(&self.intents, number.to_be_bytes(), bytes))
+        self.numbered(self.batch(), |number, batch| {
+            batch.insert(&self.intents, number.to_be_bytes(), bytes);
+        })
     }
 
-    /// Puts rows that need a number of their own, which was never drawn before. Durable.
+    /// Puts rows that need a number of their own, which was never drawn before. As durable as the batch is.
     pub(crate) fn numbered(
         &self,
+        mut batch: OwnedWriteBatch,
         put: impl FnOnce(u64, &mut OwnedWriteBatch),
     ) -> Result<u64, IdsError> {
         let mut draw = self.draw.lock();
-        let mut batch = self.batch();
         let number = self.draw(&mut draw, &mut batch);
         put(number, &mut batch);
         batch.commit()?;

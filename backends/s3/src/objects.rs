@@ -85,6 +85,19 @@ pub(crate) async fn open(
     Ok(kept)
 }
 
+/// Data objects are no files: as a tree they would be changed behind the back of the server that they belong to.
+pub(crate) async fn refuse(bucket: &Bucket, prefix: &str) -> Result<(), AttachError> {
+    if !mark::is_there(bucket, prefix).await? {
+        return Ok(());
+    }
+    let why = format!(
+        "{} keeps the data objects of a metadata server below that prefix, under their ids. Files are seen in the \
+         directories of that server; for a tree name another prefix",
+        bucket.who
+    );
+    Err(AttachError::Unfit { why })
+}
+
 /// The keys of all objects below the bucket's prefix, and whether something may lie there.
 pub(crate) fn keys(ids: &Arc<Ids>) -> Result<Vec<(String, bool)>, IdsError> {
     let rows = Kept::open(ids)?.all()?;

@@ -4,7 +4,7 @@ mod s3_server;
 mod world;
 
 use backend::tree::{Tree, TreeErrorKind};
-use backend_s3::{AttachError, Attached, Options, S3Mirror, Writers};
+use backend_s3::{AttachError, Attached, Options, S3Mirror, S3Objects, Writers};
 use s3_server::{Fault, S3Server};
 use tempfile::TempDir;
 
@@ -68,6 +68,22 @@ async fn a_bucket_that_nothing_can_be_put_into_is_shown_read_only() {
         refused.expect_err("nothing changes").kind,
         TreeErrorKind::ReadOnly
     );
+}
+
+#[tokio::test]
+async fn data_objects_are_shown_as_no_files() {
+    let server = S3Server::start().await;
+    let (objects, _) = S3Objects::attach(Options {
+        prefix: "data".into(),
+        ..world::options(server.endpoint(), &tempfile::tempdir().expect("a folder"))
+    })
+    .await
+    .expect("it is attached");
+    objects.stop().await;
+    let (refused, _state) = attach(&server, |options| options.prefix = "data".into()).await;
+    let words = words(refused);
+    assert!(words.contains("data objects"), "{words}");
+    assert_eq!(server.keys(), ["data/.headrace-managed"]);
 }
 
 #[tokio::test]

@@ -156,8 +156,10 @@ struct Rows {
     /// By object id.
     numbers: Keyspace,
     facts: Keyspace,
-    /// Held by who changes a row.
-    changing: Mutex<()>,
+    /// Held by who changes a row. How many changes there were.
+    changing: Mutex<u64>,
+    /// Held by who makes changes durable, for all who wait for that. How many are.
+    durable: Mutex<u64>,
 }
 
 /// Clones are the same one.
@@ -172,6 +174,7 @@ impl Kept {
             facts: ids.keyspace("object-facts")?,
             ids: Arc::clone(ids),
             changing: Mutex::default(),
+            durable: Mutex::default(),
         })))
     }
 
@@ -207,12 +210,22 @@ impl Kept {
         Ok(())
     }
 
+    /// A change, alone with the rows, that is put into a batch. Durable when it answers.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Rows) -> Result<T, IdsError> + Send + 'static,
     ) -> Result<T, TreeError> {
         let rows = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || work(&rows)).await;
+        let done = tokio::task::spawn_blocking(move || {
+            let mut changes = rows.changing.lock();
+            let done = work(&rows)?;
+            *changes += 1;
+            let change = *changes;
+            drop(changes);
+            rows.make_durable(change)?;
+            Ok::<_, IdsError>(done)
+        });
+        let done = done.await;
         done.map_err(|error| died(&error))?
             .map_err(|error| of_state(&error))
     }
@@ -220,11 +233,11 @@ impl Kept {
     /// The number of a new object, or of one of that id that is there. Durable.
     pub(crate) async fn add(&self, row: Row) -> Result<(u64, bool), TreeError> {
         self.write(move |rows| {
-            let _changing = rows.changing.lock();
             if let Some(number) = rows.number(row.object)? {
                 return Ok((number, false));
             }
-            let number = rows.ids.numbered(|number, batch| {
+            let batch = rows.ids.late_batch();
+            let number = rows.ids.numbered(batch, |number, batch| {
                 batch.insert(&rows.rows, number.to_be_bytes(), row.to_bytes());
                 let object = row.object.0.to_be_bytes();
                 batch.insert(&rows.numbers, object, number.to_be_bytes());
@@ -241,12 +254,11 @@ impl Kept {
         change: impl FnOnce(&mut Row) + Send + 'static,
     ) -> Result<Option<Row>, TreeError> {
         self.write(move |rows| {
-            let _changing = rows.changing.lock();
             let Some(mut row) = rows.row(number)? else {
                 return Ok(None);
             };
             change(&mut row);
-            let mut batch = rows.ids.batch();
+            let mut batch = rows.ids.late_batch();
             batch.insert(&rows.rows, number.to_be_bytes(), row.to_bytes());
             batch.commit()?;
             Ok(Some(row))
@@ -256,11 +268,10 @@ impl Kept {
 
     pub(crate) async fn forget(&self, number: u64) -> Result<(), TreeError> {
         self.write(move |rows| {
-            let _changing = rows.changing.lock();
             let Some(row) = rows.row(number)? else {
                 return Ok(());
             };
-            let mut batch = rows.ids.batch();
+            let mut batch = rows.ids.late_batch();
             batch.remove(&rows.rows, number.to_be_bytes());
             batch.remove(&rows.numbers, row.object.0.to_be_bytes());
             batch.commit()?;
@@ -271,6 +282,17 @@ impl Kept {
 }
 
 impl Rows {
+    /// One sync of the disk for all changes that wait for one.
+    fn make_durable(&self, change: u64) -> Result<(), IdsError> {
+        let mut durable = self.durable.lock();
+        if *durable < change {
+            let changes = *self.changing.lock();
+            self.ids.sync()?;
+            *durable = changes;
+        }
+        Ok(())
+    }
+
     fn row(&self, number: u64) -> Result<Option<Row>, IdsError> {
         let Some(bytes) = self.rows.get(number.to_be_bytes())? else {
             return Ok(None);

@@ -127,6 +127,11 @@ async fn put(bucket: &Bucket, key: &str, id: &str) -> Result<(), TreeError> {
     }
 }
 
+/// Whether what lies below the prefix are data objects, and no files.
+pub(super) async fn is_there(bucket: &Bucket, prefix: &str) -> Result<bool, TreeError> {
+    Ok(bucket.head(&format!("{prefix}{KEY}")).await?.is_some())
+}
+
 /// Whether it is still the bucket that it was.
 pub(super) async fn check(bucket: &Bucket, prefix: &str, kept: &Kept) -> Result<(), TreeError> {
     let broken = |why| TreeError::new(TreeErrorKind::Broken, why);
