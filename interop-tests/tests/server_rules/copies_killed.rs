@@ -176,17 +176,17 @@ async fn a_copy_whose_destination_is_killed_is_nobody_s_and_its_target_is_sound(
     let asked = client.compound(halfway.status()).await?;
     assert_eq!(asked.status, Nfsstat4::BadStateid);
     let pair = &mut halfway.pair;
-    let late = held.write(0, "late").await.refused();
-    assert!(
-        matches!(late, Some(Nfsstat3::Acces | Nfsstat3::Stale)),
-        "{late:?}"
-    );
     let (client, to) = (&pair.at_destination, &pair.to);
     // As long as a fence is under way the size is what it was before.
     until("what the other client wrote is told", async || {
         Ok(client.size_of(&to.fh).await? == 2 * BYTES + 1000)
     })
     .await?;
+    let late = held.write(0, "late").await.refused();
+    assert!(
+        matches!(late, Some(Nfsstat3::Acces | Nfsstat3::Stale)),
+        "{late:?}"
+    );
     assert_eq!(all_of(client, to, 0, STRETCH as u32).await?, 3);
     assert_eq!(all_of(client, to, 2 * BYTES, 1000).await?, 9);
     assert!(client.change_of(&to.fh).await? > before);
