@@ -270,7 +270,7 @@ impl BackendMode {
 }
 
 /// Keys of buckets whose objects have names there.
-const OF_MIRRORS: &[&str] = &["cache", "uid", "gid"];
+const OF_MIRRORS: &[&str] = &["uid", "gid"];
 
 /// What each kind must have, and what it can't.
 pub(crate) fn check_kind(section: &Section<'_>, notes: &mut Notes) {

@@ -68,9 +68,9 @@ fn what_is_managed_has_one_place_and_nothing_that_names_need() {
     assert!(config.backends[0].is_managed());
     for (old, new, part) in [
         (
-            "mode =",
-            "cache = \"nvme1\"\nmode =",
-            "`cache` means nothing",
+            "cache = \"nvme1\"",
+            "cache = \"nvme7\"",
+            "no data server is called `nvme7`",
         ),
         ("mode =", "uid = 7\nmode =", "`uid` means nothing"),
         (

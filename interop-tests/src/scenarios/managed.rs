@@ -8,7 +8,7 @@ use super::basic::BY_ANY_VERSION;
 use super::bucket::{BUCKET, EXPORT_OF_ALL};
 use super::suites::{EXPECTED, run_fsx_short, run_some_of_pjdfstest};
 use crate::harness::clock::{self, say};
-use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
+use crate::harness::headrace::{self, METRICS, Split, SplitOptions, data_server_metrics};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount, mount_afresh, mount_from, unmount};
 use crate::harness::metrics::Scrape;
 use crate::harness::net;
@@ -32,10 +32,10 @@ struct Lake {
 impl Lake {
     fn start(lab: &Lab) -> Result<Self> {
         let s3 = Seaweed::start(&lab.cache, &lab.state, net::MDS, BUCKET)?;
+        let cached = s3.backend("lake", BUCKET);
         let tables = format!(
-            "{}mode = \"managed\"\nprefix = \"{PREFIX}\"\n\n\
+            "{cached}mode = \"managed\"\nprefix = \"{PREFIX}\"\ncache = \"ds0\"\n\n\
              [[junction]]\npath = \"/lake\"\nbackend = \"lake\"\n",
-            s3.backend("lake", BUCKET)
         );
         let split = headrace::split(
             &lab.headrace,
@@ -45,6 +45,7 @@ impl Lake {
                 exports: format!("{EXPORT_OF_ALL}{tables}"),
                 lease_seconds: 10,
                 grace_seconds: 10,
+                cached,
                 environment: Seaweed::environment().to_vec(),
                 ..SplitOptions::default()
             },
@@ -112,6 +113,13 @@ flock lake/one/9 true
 sync
 "#;
 
+/// Bytes of the largest file in the bucket.
+const LARGE_BYTES: f64 = (40 << 20) as f64;
+
+fn read_at_the_cache() -> Result<f64> {
+    Ok(Scrape::of(data_server_metrics(0))?.sum("headrace_cache_read_bytes_total", &[]))
+}
+
 const THERE: &str = r#"
 set -e
 cd /run/mnt
@@ -135,7 +143,13 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         std::fs::write(b.shared().join(sum), &text)?;
         std::fs::write(a.shared().join(sum), &text)?;
     }
+    let before = read_at_the_cache()?;
     b.sh(THERE, MINUTE * 2)?;
+    let cached = read_at_the_cache()? - before;
+    ensure!(
+        cached >= LARGE_BYTES,
+        "only {cached} bytes were read at the data server that caches the bucket"
+    );
     let held = lake.objects()?;
     ensure!(held.len() > 100, "{} keys hold over 100 files", held.len());
     // What was acknowledged as durable is in the bucket, or sent there after the server's end.
@@ -163,6 +177,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     lake.still_run()?;
     Ok(Verdict::Held(vec![
         format!("{} files in as many keys, which went with them", held.len()),
+        format!("{cached} bytes read at the data server that caches the bucket"),
         format!("fsx, 3 × {OPERATIONS} operations"),
     ]))
 }

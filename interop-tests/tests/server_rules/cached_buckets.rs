@@ -25,11 +25,11 @@ use crate::s3_server::{BUCKET, Fault, S3Server};
 use crate::unfit::file_of;
 use crate::world::{World, at_last, until};
 
-const CHUNK: usize = 64 << 10;
+pub const CHUNK: usize = 64 << 10;
 
 /// The data server as a cache, once the metadata server is there that knows it.
 #[derive(Clone, Default)]
-struct Late(Arc<Mutex<Option<CacheAt>>>);
+pub struct Late(pub Arc<Mutex<Option<CacheAt>>>);
 
 impl Late {
     fn now(&self) -> Result<CacheAt, Error> {
@@ -56,7 +56,7 @@ struct Lake {
     _state: tempfile::TempDir,
 }
 
-fn pattern(seed: u8, length: usize) -> Vec<u8> {
+pub fn pattern(seed: u8, length: usize) -> Vec<u8> {
     let byte = |at: usize| seed.wrapping_add((at / 7) as u8);
     (0..length).map(byte).collect()
 }
@@ -155,7 +155,7 @@ impl Lake {
 }
 
 /// Waits out what a kernel waits out by itself.
-async fn read(held: &Held, offset: u64, count: usize) -> Result<Vec<u8>, Nfsstat3> {
+pub async fn read(held: &Held, offset: u64, count: usize) -> Result<Vec<u8>, Nfsstat3> {
     loop {
         match held.read(offset, count as u64).await {
             Ok(read) => return Ok(read),

@@ -31,6 +31,7 @@ mod liar;
 mod listing;
 mod locks;
 mod managed;
+mod managed_cached;
 mod names;
 mod opens;
 mod operations;

@@ -32,6 +32,7 @@ impl Lake {
         ManagedSpec {
             name: "lake".into(),
             storage: Storage::Given(GivenServer(Arc::clone(&self.front) as _)),
+            cache: None,
             path: "/d/lake".into(),
         }
     }

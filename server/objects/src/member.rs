@@ -24,6 +24,8 @@ pub struct Member {
     pub weight: u32,
     /// Addresses of its machine: clients there may keep their new files here.
     pub hosts: Vec<IpAddr>,
+    /// The data server that caches what this one keeps, where it does.
+    pub cached_at: Option<DataServerId>,
     /// Not taken into service yet, for a reason that was told: what needs it waits, and nobody probes.
     pub absent: bool,
 }

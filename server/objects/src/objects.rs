@@ -7,10 +7,11 @@ use crate::owner::OwnerRange;
 use crate::pool::{Names, Pool, REFILL_PAUSE};
 use crate::turns::Turns;
 use crate::{Error, deletion, orders};
+use backend::tree::Direct;
 use backend::upstream::{Demand, Version};
 use backend::{Capabilities, Nanos, Space};
 use bytes::Bytes;
-use catalog::{Catalog, InodeId, Timestamp};
+use catalog::{Catalog, Inode, InodeId, Timestamp};
 use futures_util::future::join_all;
 use layout::{DataServerId, Extent, ObjectId, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
@@ -241,6 +242,24 @@ impl Objects {
         };
         let ask = || desk.server().offer(backend, version, mtime, reader);
         Ok((desk.ask(ask).await?, reader))
+    }
+
+    /// How clients read a file on a server that they don't reach, and on which data server
+    /// ([`backend::DataServer::cached`]); `None`: not at all.
+    pub async fn cached(
+        &self,
+        inode: &Inode,
+    ) -> Result<Option<(DataServerId, Direct)>, backend::Error> {
+        let mut objects = inode.extents.iter().flat_map(Extent::objects);
+        let (Some(object), None) = (objects.next(), objects.next()) else {
+            return Ok(None);
+        };
+        let desk = self.desk_of(object.server)?;
+        let Some(at) = desk.member.cached_at else {
+            return Ok(None);
+        };
+        let direct = desk.ask(|| desk.server().cached(&object.handle)).await?;
+        Ok(direct.map(|direct| (at, direct)))
     }
 
     /// [`backend::DataServer::withdraw`]

@@ -23,7 +23,8 @@ impl Asked {
         let junctions = join_all(backends.iter().map(junction)).await;
         let data_servers: Vec<Value> = self.0.data_servers().iter().map(data_server).collect();
         let scans: Vec<Value> = self.0.assimilated().shown().iter().map(scan).collect();
-        let managed: Vec<Value> = self.0.managed().shown().iter().map(managed).collect();
+        let managed = self.0.managed().shown();
+        let managed = join_all(managed.iter().map(self::managed)).await;
         json!({
             "data_servers": data_servers, "junctions": junctions, "scans": scans, "managed": managed,
         })
@@ -62,8 +63,12 @@ fn scan(shown: &AssimilatedShown) -> Value {
     })
 }
 
-fn managed(shown: &ManagedShown) -> Value {
+async fn managed(shown: &ManagedShown) -> Value {
     let (state, why) = shown.state();
+    let cache = match &shown.cache {
+        Some(at) => Some(cache(at).await),
+        None => None,
+    };
     json!({
         "backend": shown.spec.name,
         "path": shown.spec.path,
@@ -73,6 +78,7 @@ fn managed(shown: &ManagedShown) -> Value {
         "unsent_files": shown.unsent.files,
         "unsent_bytes": shown.unsent.bytes,
         "unsent_seconds": shown.unsent.oldest.as_secs(),
+        "cache": cache,
     })
 }
 

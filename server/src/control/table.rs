@@ -88,17 +88,17 @@ pub fn table(told: &Value) -> String {
             unsent(junction),
         ]
     });
-    if junctions.is_empty() {
-        return text;
+    if !junctions.is_empty() {
+        text.push('\n');
+        let head = [
+            "JUNCTION", "BACKEND", "PLACE", "STATE", "FREE", "CALLS", "P50", "P99", "LATER",
+            "FAILED", "DIRECT", "READ", "WRITTEN", "UNSENT",
+        ];
+        draw(&mut text, &head, &junctions);
     }
-    text.push('\n');
-    let head = [
-        "JUNCTION", "BACKEND", "PLACE", "STATE", "FREE", "CALLS", "P50", "P99", "LATER", "FAILED",
-        "DIRECT", "READ", "WRITTEN", "UNSENT",
-    ];
-    draw(&mut text, &head, &junctions);
-    let cached = all(told, "junctions").filter(|junction| junction["cache"].is_object());
-    let caches = rows(cached, |junction| {
+    let cached = || all(told, "managed").chain(all(told, "junctions"));
+    let caches = cached().filter(|one| one["cache"].is_object());
+    let caches = rows(caches, |junction| {
         let cache = &junction["cache"];
         vec![
             word(junction, "path"),
@@ -122,8 +122,10 @@ pub fn table(told: &Value) -> String {
         if let Some(why) = junction["why"].as_str() {
             let _ = writeln!(text, "\n{} is away: {why}", word(junction, "backend"));
         }
-        if let Some(why) = junction["cache"]["why"].as_str() {
-            let _ = writeln!(text, "\n{} isn't cached: {why}", word(junction, "backend"));
+    }
+    for one in cached() {
+        if let Some(why) = one["cache"]["why"].as_str() {
+            let _ = writeln!(text, "\n{} isn't cached: {why}", word(one, "backend"));
         }
     }
     text

@@ -117,6 +117,7 @@ pub async fn compare(
                  until it is there again"
             );
             left.push(Member {
+                cached_at: None,
                 id: record.id,
                 name: record.name.clone(),
                 server: Arc::new(StandIn {

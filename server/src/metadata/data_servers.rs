@@ -406,6 +406,7 @@ pub(super) fn member(
         }),
     };
     Member {
+        cached_at: None,
         id,
         name: spec.name.clone(),
         server,

@@ -221,17 +221,12 @@ impl Backends {
         shown
     }
 
-    async fn cache(&self, name: &str, backend: &str) -> anyhow::Result<CacheAt> {
-        let known = self.catalog.data_servers().await?;
-        let record = known.iter().find(|record| record.name == name);
-        let record =
-            record.with_context(|| format!("backend {backend}: there is no data server {name}"))?;
-        Ok(CacheAt::new(Arc::clone(&self.objects), record.id, backend))
-    }
-
     async fn begin(&self, backend: &BackendSpec, spec: &JunctionSpec) -> anyhow::Result<Kept> {
         let cache = match &backend.cache {
-            Some(name) => Some(self.cache(name, &backend.name).await?),
+            Some(name) => {
+                let (catalog, objects) = (&self.catalog, &self.objects);
+                Some(CacheAt::find(catalog, objects, name, &backend.name).await?)
+            }
             None => None,
         };
         let number = match &cache {
@@ -281,6 +276,24 @@ impl CacheAt {
             server,
             backend: backend.into(),
         }
+    }
+
+    /// By that data server's name.
+    pub(super) async fn find(
+        catalog: &Catalog,
+        objects: &Arc<Objects>,
+        name: &str,
+        backend: &str,
+    ) -> anyhow::Result<Self> {
+        let known = catalog.data_servers().await?;
+        let record = known.iter().find(|record| record.name == name);
+        let record =
+            record.with_context(|| format!("backend {backend}: there is no data server {name}"))?;
+        Ok(Self::new(Arc::clone(objects), record.id, backend))
+    }
+
+    pub(super) fn server(&self) -> DataServerId {
+        self.server
     }
 
     /// The name of that data server.

@@ -5,7 +5,7 @@
 
 use super::assimilated::record_name;
 use super::exports;
-use super::junctions::{S3Spec, number};
+use super::junctions::{CacheAt, S3Spec, number};
 use super::stand_in::StandIn;
 use crate::clock::wall;
 use anyhow::Context;
@@ -32,6 +32,8 @@ pub struct ManagedSpec {
     /// Of the backend.
     pub name: String,
     pub storage: Storage,
+    /// The name of the data server that caches it for readers.
+    pub cache: Option<String>,
     /// Where its folder is made. From then on it is one like any other, and may be moved.
     pub path: String,
 }
@@ -74,10 +76,18 @@ impl Storage {
         }
     }
 
-    async fn reach(&self, name: &str, state: &Path) -> anyhow::Result<Reached> {
+    async fn reach(
+        &self,
+        name: &str,
+        state: &Path,
+        cache: Option<CacheAt>,
+    ) -> anyhow::Result<Reached> {
         match self {
             Storage::S3(spec) => {
-                let options = spec.options("/", state.to_owned());
+                let options = backend_s3::Options {
+                    cache: cache.map(|cache| Arc::new(cache) as _),
+                    ..spec.options("/", state.to_owned())
+                };
                 let (objects, found) = S3Objects::attach(options).await?;
                 if let Some(why) = found.read_only {
                     tracing::warn!("backend {name} is read-only: {why}");
@@ -142,6 +152,7 @@ impl Mark {
 fn stands_in(id: DataServerId, backend: &str) -> Member {
     let name = record_name(backend);
     Member {
+        cached_at: None,
         id,
         name: name.clone(),
         server: Arc::new(StandIn {
@@ -199,6 +210,8 @@ pub struct ManagedShown {
     pub health: Health,
     /// What was written and isn't there.
     pub unsent: Unsent,
+    /// Who caches it for readers.
+    pub cache: Option<CacheAt>,
 }
 
 impl ManagedShown {
@@ -238,6 +251,7 @@ struct At {
     homeless: Mutex<Option<String>>,
     /// Once it is there.
     bucket: Mutex<Option<Arc<S3Objects>>>,
+    cache: Mutex<Option<CacheAt>>,
 }
 
 impl Managed {
@@ -260,6 +274,7 @@ impl Managed {
                 absence: Mutex::new(Some("it is being reached".to_owned())),
                 homeless: Mutex::default(),
                 bucket: Mutex::default(),
+                cache: Mutex::default(),
             });
             at.is_housed().await;
             let working = tokio::spawn(Arc::clone(&at).work()).abort_handle();
@@ -277,6 +292,7 @@ impl Managed {
             homeless: at.homeless.lock().clone(),
             health: health.get(&at.number).copied().unwrap_or(Health::Down),
             unsent: at.unsent(),
+            cache: at.cache.lock().clone(),
         });
         shown.collect()
     }
@@ -375,16 +391,24 @@ impl At {
             );
         }
         let name = &self.spec.name;
-        let reached = self.spec.storage.reach(name, &self.state_dir).await?;
+        let cache = match &self.spec.cache {
+            Some(at) => Some(CacheAt::find(&self.catalog, &self.objects, at, name).await?),
+            None => None,
+        };
+        let cached_at = cache.as_ref().map(CacheAt::server);
+        let storage = &self.spec.storage;
+        let reached = storage.reach(name, &self.state_dir, cache.clone()).await?;
         if known.is_none() {
             self.catalog.meta_put(wall(), &key, place.into()).await?;
         }
         let served = Member {
             server: reached.server,
+            cached_at,
             absent: false,
             ..stands_in(self.number, &self.spec.name)
         };
         *self.bucket.lock() = reached.bucket;
+        *self.cache.lock() = cache;
         self.objects.attach(served).await;
         tracing::info!("backend {} is there", self.spec.name);
         Ok(())

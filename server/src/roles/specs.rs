@@ -206,6 +206,7 @@ pub fn managed(config: &MdsConfig) -> Vec<ManagedSpec> {
         Some(ManagedSpec {
             name: backend.name.as_str().to_owned(),
             storage: Storage::S3(s3),
+            cache: backend.cache.as_ref().map(ToString::to_string),
             path: junction.path.as_str().to_owned(),
         })
     });

@@ -3,9 +3,11 @@
 //! State: the client's layout of the file, reserved, then confirmed; DELAY while a former writer isn't
 //! fenced. Gate: the inode, shared.
 //! Catalog: for RW the write intent, durable before the layout leaves; objects, where none are bound.
-//! A file on a server that clients don't reach has no layouts at all, and its I/O passes this server.
+//! A file on a server that clients don't reach is `cached`'s.
 //! Linux: asks with maxcount 4096 and, refused TOOSMALL, quietly goes through the server; takes one
 //! whole extent; wants user and group as decimal strings; before 6.18 refuses more than one stripe.
+
+mod cached;
 
 use crate::compound::{Compound, File};
 use crate::exports::Access as ExportAccess;
@@ -15,6 +17,7 @@ use crate::state::{
 };
 use crate::status::Refusal;
 use crate::writing::Pen;
+use backend::tree::Direct;
 use bytes::Bytes;
 use catalog::{FileKind, Inode};
 use layout::{AsFound, DataServerId, DeviceId, NoOffer, ObjectRef};
@@ -48,15 +51,9 @@ pub(crate) async fn layoutget(
     let mode = checked(&args, &file)?;
     let client = cx.client()?;
     let stateid = cx.resolve(args.stateid)?;
-    if !cx
-        .server
-        .objects
-        .is_direct(&*cx.server.catalog.inode(file.id).await?)
-    {
-        return Err(Refusal::client(
-            Nfsstat4::Layoutunavailable,
-            "clients don't reach the server that the file lies on",
-        ));
+    let inode = cx.server.catalog.inode(file.id).await?;
+    if !cx.server.objects.is_direct(&inode) {
+        return cached::layoutget(&args, mode, stateid, cx).await;
     }
     let at_rest = cx.server.not_pending(file.id);
     let at_rest = cx.server.answer_io(file.id, at_rest).await;
@@ -217,6 +214,26 @@ fn refused(why: NoOffer) -> Refusal {
         NoOffer::Frozen | NoOffer::Stale => Nfsstat4::Layouttrylater,
     };
     Refusal::client(status, why.to_string())
+}
+
+/// A layout of what is read at one data server, by a handle that is good for that alone.
+pub(super) fn one_data_server(device: DeviceId, direct: Direct, cx: &Compound<'_>) -> Bytes {
+    let data_server = flex::DataServer {
+        deviceid: Deviceid4(device.0),
+        efficiency: 0,
+        stateid: Stateid4::ANONYMOUS,
+        fh_vers: vec![direct.handle],
+        user: Bytes::from(direct.reader.uid.to_string()),
+        group: Bytes::from(direct.reader.gid.to_string()),
+    };
+    to_bytes(&flex::Layout {
+        stripe_unit: 0,
+        mirrors: vec![flex::Mirror {
+            data_servers: vec![data_server],
+        }],
+        flags: 0,
+        stats_collect_hint: cx.server.settings().stats_seconds,
+    })
 }
 
 /// Of a whole mirror: Linux reads the one with the highest (RFC 8435 §5.1), and ranks it by any of its

@@ -134,6 +134,7 @@ impl World {
         let owners = OwnerRange::new(70_000, 1000).expect("a sound range");
         let members = (1..=2)
             .map(|number| Member {
+                cached_at: None,
                 id: DataServerId(number),
                 name: format!("ds{number}"),
                 server: Arc::new(MemoryServer::new("ds", FenceGrade::Exact)) as Arc<dyn DataServer>,

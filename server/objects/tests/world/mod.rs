@@ -141,6 +141,7 @@ async fn boot(
         .iter()
         .enumerate()
         .map(|(n, server)| Member {
+            cached_at: None,
             id: DataServerId(n as u32 + 1),
             name: format!("ds{}", n + 1),
             server: server.clone() as Arc<dyn DataServer>,

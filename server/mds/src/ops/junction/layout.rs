@@ -7,17 +7,15 @@
 use super::{Place, held};
 use crate::compound::Compound;
 use crate::junction::DirectRefusal;
-use crate::ops::layoutget::{checked, reserve};
+use crate::ops::layoutget::{checked, one_data_server, reserve};
 use crate::state::{GateMode, LayoutMode, LayoutRequest};
 use crate::status::Refusal;
 use backend::tree::NodeKind;
-use bytes::Bytes;
 use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs4::{
-    Deviceid4, LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok,
-    Layoutiomode4, Nfsstat4, Stateid4, flex,
+    LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok, Layoutiomode4,
+    Nfsstat4,
 };
-use wire::xdr::to_bytes;
 
 pub(super) async fn layoutget(
     args: &Layoutget4Args,
@@ -49,22 +47,8 @@ pub(super) async fn layoutget(
     let Some(device) = cx.server.devices.read().id_of(server) else {
         return Err(through(DirectRefusal::NotThere));
     };
-    let data_server = flex::DataServer {
-        deviceid: Deviceid4(device.0),
-        efficiency: 0,
-        stateid: Stateid4::ANONYMOUS,
-        fh_vers: vec![direct.handle],
-        user: Bytes::from(direct.reader.uid.to_string()),
-        group: Bytes::from(direct.reader.gid.to_string()),
-    };
-    let body = to_bytes(&flex::Layout {
-        stripe_unit: 0,
-        mirrors: vec![flex::Mirror {
-            data_servers: vec![data_server],
-        }],
-        flags: 0,
-        stats_collect_hint: cx.server.settings().stats_seconds,
-    });
+    let of_this_version = direct.of_this_version;
+    let body = one_data_server(device, direct, cx);
     let limit = (args.maxcount as usize).min(cx.room.saturating_sub(8));
     if body.len() > limit {
         return Err(Nfsstat4::Toosmall.into());
@@ -80,7 +64,7 @@ pub(super) async fn layoutget(
         tag: file.export.number,
     };
     held(&file, cx);
-    if direct.of_this_version && !place.junction.give_version(file.id, stat.change) {
+    if of_this_version && !place.junction.give_version(file.id, stat.change) {
         place.junction.refuse_direct(file.id, cx.time);
         return Err(through(DirectRefusal::Denied));
     }

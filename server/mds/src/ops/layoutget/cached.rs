@@ -1,0 +1,91 @@
+//! LAYOUTGET of a file on a server that clients don't reach: to read, at a data server that caches it, as it
+//! is now. All else passes this server, for which the answer is LAYOUTUNAVAILABLE.
+//!
+//! State, gate: as ever. Nothing is recalled when the file changes: what it was is withdrawn at the cache
+//! before that is answered, and Linux, told STALE there, asks for another layout.
+
+use super::{PATIENCE, one_data_server, reserve};
+use crate::compound::Compound;
+use crate::state::{GateMode, LayoutMode, LayoutRequest, Stateid};
+use crate::status::Refusal;
+use catalog::FileKind;
+use wire::nfs4::{
+    LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok, Layoutiomode4,
+    Nfsstat4,
+};
+
+fn through_this_server(why: impl Into<String>) -> Refusal {
+    Refusal::client(Nfsstat4::Layoutunavailable, why.into())
+}
+
+pub(super) async fn layoutget(
+    args: &Layoutget4Args,
+    mode: LayoutMode,
+    stateid: Stateid,
+    cx: &mut Compound<'_>,
+) -> Result<Layoutget4Ok, Refusal> {
+    let (file, client) = (cx.file()?.clone(), cx.client()?);
+    if mode == LayoutMode::Write {
+        return Err(through_this_server(
+            "clients don't write where the file lies",
+        ));
+    }
+    // As for any file: who is alone inside may wait for this client.
+    let entered = cx
+        .server
+        .enter_within(file.id, GateMode::Shared, PATIENCE)
+        .await;
+    let _inside = entered.map_err(|_| cx.server.state.lock().layout_kept_out(client, file.id))?;
+    let inode = cx.server.catalog.inode(file.id).await?;
+    if inode.kind != FileKind::Regular {
+        return Err(Nfsstat4::WrongType.into());
+    }
+    let cached = cx.server.objects.cached(&inode).await;
+    // Through this server the client hears what is wrong.
+    let cached = cached.map_err(|error| through_this_server(error.to_string()))?;
+    let Some((server, direct)) = cached else {
+        return Err(through_this_server("nobody caches the file as it is now"));
+    };
+    let device = cx.server.devices.read().id_of(server);
+    let Some(device) = device.filter(|_| !cx.server.is_away(server)) else {
+        return Err(through_this_server("the data server that caches is away"));
+    };
+    let body = one_data_server(device, direct, cx);
+    if body.len() > (args.maxcount as usize).min(cx.room.saturating_sub(8)) {
+        return Err(Nfsstat4::Toosmall.into());
+    }
+    let request = LayoutRequest {
+        client,
+        inode: file.id,
+        stateid,
+        mode,
+        size_epoch: inode.size_epoch,
+        servers: &[server],
+        tag: file.export.number,
+    };
+    let reservation = reserve(&request, args.signal_layout_avail, cx)?;
+    if !cx.server.are_current(&[device]) {
+        cx.server.state.lock().layout_rollback(reservation);
+        return Err(Nfsstat4::Delay.into());
+    }
+    let stateid = {
+        let mut state = cx.server.state.lock();
+        let stateid = state.layout_confirm(reservation)?;
+        cx.gave(&mut state, stateid);
+        stateid
+    };
+    Ok(Layoutget4Ok {
+        // Training reads a file once: it isn't to be held for ever.
+        return_on_close: true,
+        stateid: cx.set_stateid(stateid),
+        layout: vec![Layout4 {
+            offset: 0,
+            length: u64::MAX,
+            iomode: Layoutiomode4::Read,
+            content: LayoutContent4 {
+                layout_type: LAYOUT4_FLEX_FILES,
+                body,
+            },
+        }],
+    })
+}
