@@ -120,7 +120,8 @@ async fn opened_again(
     folder: &Fh4,
     called: &str,
 ) -> Result<OpenFile> {
-    world.let_pass(world.spec().limits.grace);
+    let grace = world.spec().limits.grace;
+    world.let_pass_for(&[client], grace).await?;
     at_last("an open after grace", &[Nfsstat4::Grace], async || {
         client.open(folder, called).await
     })

@@ -95,7 +95,8 @@ async fn opened_again(
     folder: &Fh4,
     called: &str,
 ) -> Result<OpenFile> {
-    world.let_pass(world.spec().limits.grace);
+    let grace = world.spec().limits.grace;
+    world.let_pass_for(&[client], grace).await?;
     at_last("an open after grace", &[Nfsstat4::Grace], async || {
         client.open(folder, called).await
     })
@@ -467,7 +468,8 @@ async fn a_folder_with_files_of_others_becomes_managed_when_it_is_empty() -> Res
         "{state}: {why}"
     );
     let client = world.client("b").await?;
-    world.let_pass(world.spec().limits.grace);
+    let grace = world.spec().limits.grace;
+    world.let_pass_for(&[&client], grace).await?;
     at_last("a remove after grace", &[Nfsstat4::Grace], async || {
         client.remove(&folder, "old").await
     })

@@ -242,7 +242,7 @@ impl World {
         self.clock.move_on(time);
     }
 
-    /// Time passes for all, and `others` keep their leases, of an hour.
+    /// Time passes for all, and `others` keep their leases, if each is longer than half of it.
     pub async fn let_pass_for(&self, others: &[&Client], time: Duration) -> Result<()> {
         for _ in 0..2 {
             self.let_pass(time / 2);
