@@ -247,7 +247,7 @@ pub trait DataServer: Send + Sync + 'static {
 
     /// How clients read the object as it is now at a server that caches what this one keeps, where they can't
     /// reach it here; `None`: not at all. Before a change of the object is answered, nothing more is read by
-    /// that: so layouts of it are taken back when it changes, and after that it is asked for anew.
+    /// that, and it is asked for anew.
     async fn cached(&self, _handle: &Bytes) -> Result<Option<Direct>, Error> {
         Ok(None)
     }

@@ -14,7 +14,7 @@ use crate::harness::bytes::{MIB, human};
 use crate::harness::clock;
 use crate::harness::command;
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{self, METRICS, SplitOptions};
+use crate::harness::headrace::{self, METRICS, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh, mount_from};
 use crate::harness::metrics::Scrape;
 
@@ -139,20 +139,25 @@ fn left() -> Result<f64> {
     Ok(Scrape::of(METRICS)?.sum("headrace_scan_directories", &["state=\"left\""]))
 }
 
-pub fn run(lab: &mut Lab) -> Result<Verdict> {
-    let mut filer = Filer::empty(lab)?;
-    left_by_others(&filer.folder)?;
-    let mut split = headrace::split(
+/// A server that takes the filer over from its start on.
+fn split_over(lab: &Lab, filer: &Filer) -> Result<Split> {
+    headrace::split(
         &lab.headrace,
         &lab.state,
         &SplitOptions {
             own_data_servers: 1,
-            exports: exports(&filer),
+            exports: exports(filer),
             lease_seconds: 10,
             grace_seconds: 10,
             ..SplitOptions::default()
         },
-    )?;
+    )
+}
+
+pub fn run(lab: &mut Lab) -> Result<Verdict> {
+    let mut filer = Filer::empty(lab)?;
+    left_by_others(&filer.folder)?;
+    let mut split = split_over(lab, &filer)?;
     // In the middle of the scan, as far as a look from outside can hit it.
     clock::wait_for("the scan's beginning", MINUTE, || {
         Ok((left()? > 20.0).then_some(()))
@@ -224,17 +229,7 @@ pub fn suites(lab: &mut Lab) -> Result<Verdict> {
         fs::write(&file, "as it was before\n")?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
     }
-    let mut split = headrace::split(
-        &lab.headrace,
-        &lab.state,
-        &SplitOptions {
-            own_data_servers: 1,
-            exports: exports(&filer),
-            lease_seconds: 10,
-            grace_seconds: 10,
-            ..SplitOptions::default()
-        },
-    )?;
+    let mut split = split_over(lab, &filer)?;
     clock::wait_for("the scan's end", MINUTE, || {
         let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
         Ok((done > 0.0).then_some(()))

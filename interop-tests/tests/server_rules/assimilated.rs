@@ -8,10 +8,9 @@ use backend::tree::{
 };
 use bytes::Bytes;
 use headrace::metadata::{AssimilatedSpec, BackendSpec, JunctionSpec, Keeper, NfsSpec, Running};
-use interop_tests::nfs41::{Client, ClientSetup, OpenFile, StatusOf, name, user};
+use interop_tests::nfs41::{ClientSetup, StatusOf, name, user};
 use mds::Access;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use wire::nfs3::{Nfsstat3, Procedure};
 use wire::nfs4::*;
 
@@ -113,29 +112,6 @@ async fn is_scanned(world: &World) -> Result<()> {
     .await
 }
 
-/// After a restart, which is over for the clients of before.
-async fn opened_again(
-    world: &World,
-    client: &Client,
-    folder: &Fh4,
-    called: &str,
-) -> Result<OpenFile> {
-    let grace = world.spec().limits.grace;
-    world.let_pass_for(&[client], grace).await?;
-    at_last("an open after grace", &[Nfsstat4::Grace], async || {
-        client.open(folder, called).await
-    })
-    .await
-}
-
-async fn ends_sound(mut world: World) -> Result<()> {
-    let catalog = Arc::clone(world.catalog());
-    world.stop().await?;
-    let faults = catalog.check().await?;
-    anyhow::ensure!(faults.is_empty(), "the catalog has faults: {faults:#?}");
-    Ok(())
-}
-
 #[tokio::test]
 async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> {
     let shelf = Shelf::new().await?;
@@ -193,7 +169,7 @@ async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> 
         shelf.has(&shelf.root, "two").await?,
         "the filer's names stay"
     );
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -255,12 +231,12 @@ async fn an_assimilated_file_is_read_where_it_lies_and_written_under_an_owner_of
     let again = ClientSetup::named("again").with_credential(user(1001, 1001));
     let again = again.mount(world.address).await?;
     let projects = again.walk("/d/projects").await?;
-    let file = opened_again(&world, &again, &projects, "open").await?;
+    let file = world.opened_again(&again, &projects, "open").await?;
     let held = world.to_write_at_last(&again, &file).await?;
     held.write(0, "OPEN").await?;
     assert!(writing.write(0, "late").await.is_err(), "it was fenced");
     assert_eq!(&held.read(0, 4).await?[..], b"OPEN");
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -319,7 +295,7 @@ async fn the_last_name_of_an_assimilated_file_takes_it_off_the_filer_and_nothing
     let new = client.open_create(&projects, "new").await?;
     world.to_write(&client, &new).await?.write(0, "x").await?;
     assert!(!shelf.has(&shelf.root, "new").await?);
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -363,7 +339,7 @@ async fn whoever_wants_in_a_folder_that_is_not_scanned_yet_waits_and_sees_it_who
     .await?;
     assert_eq!(listed.len(), 700, "all or nothing");
     assert!(filer.nothing_is_planned());
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -405,7 +381,7 @@ async fn a_paused_scan_still_takes_in_what_is_asked_for_and_goes_on_when_it_is_t
         (totals.left, totals.directories, totals.files, totals.bytes),
         (0, 6, 1, 4)
     );
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -441,7 +417,7 @@ async fn a_scan_goes_on_after_a_crash_and_misses_and_doubles_nothing() -> Result
         let folder = client.walk(&format!("/d/projects/d{folder}")).await?;
         assert_eq!(client.readdir(&folder, &[Attr::Fileid]).await?.len(), 30);
     }
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -459,7 +435,7 @@ async fn an_assimilated_filer_that_comes_back_with_other_contents_is_refused() -
     world.begin().await?;
     // Its names are known, its bytes wait for the filer that has them.
     let client = world.client("b").await?;
-    let file = opened_again(&world, &client, &projects, "f").await?;
+    let file = world.opened_again(&client, &projects, "f").await?;
     let read = client.read(&file.fh, file.stateid, 0, 10).await;
     assert_eq!(read.status(), Nfsstat4::Delay);
     client.close(&file).await?;
@@ -469,7 +445,7 @@ async fn an_assimilated_filer_that_comes_back_with_other_contents_is_refused() -
         Ok(!shelf.has(&shelf.root, "f").await?)
     })
     .await?;
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -503,7 +479,7 @@ async fn what_was_assimilated_is_not_shown_otherwise_and_waits_without_its_backe
     world.begin().await?;
     let client = world.client("a").await?;
     let projects = client.walk("/d/projects").await?;
-    let file = opened_again(&world, &client, &projects, "f").await?;
+    let file = world.opened_again(&client, &projects, "f").await?;
     assert_eq!(client.size_of(&file.fh).await?, 1);
     let read = client.read(&file.fh, file.stateid, 0, 10).await;
     assert_eq!(read.status(), Nfsstat4::Delay);
@@ -511,11 +487,11 @@ async fn what_was_assimilated_is_not_shown_otherwise_and_waits_without_its_backe
     world.spec_mut().assimilated = vec![spec(&filer)];
     world.begin().await?;
     let client = world.client("b").await?;
-    let file = opened_again(&world, &client, &projects, "f").await?;
+    let file = world.opened_again(&client, &projects, "f").await?;
     let read = at_last("the file", &[Nfsstat4::Delay], async || {
         client.read(&file.fh, file.stateid, 0, 10).await
     })
     .await?;
     assert_eq!(&read.data[..], b"f");
-    ends_sound(world).await
+    world.ends_sound().await
 }

@@ -15,6 +15,7 @@ use interop_tests::nfs41::{Client, OpenFile, StatusOf, putfh};
 use mds::Access;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::nfs3::Nfsstat3;
@@ -29,9 +30,40 @@ pub const CHUNK: usize = 64 << 10;
 
 /// The data server as a cache, once the metadata server is there that knows it.
 #[derive(Clone, Default)]
-pub struct Late(pub Arc<Mutex<Option<CacheAt>>>);
+pub struct Late(Arc<Mutex<Option<CacheAt>>>);
 
 impl Late {
+    /// Of a bucket that is cached so.
+    pub fn options(&self, bucket: &S3Server, state: &Path) -> Options {
+        Options {
+            endpoint: Some(bucket.endpoint()),
+            region: Some("us-east-1".into()),
+            path_style: true,
+            keys: Some(Keys {
+                id: "key".into(),
+                secret: "secret".into(),
+                token: None,
+            }),
+            cache: Some(Arc::new(self.clone())),
+            attempts: 1,
+            ..Options::new(BUCKET, state)
+        }
+    }
+
+    /// Has the only data server cache the backend "lake" from now on.
+    pub async fn begin(&self, world: &mut World, upstream: S3Upstream) -> Result<()> {
+        let upstream = Arc::new(upstream) as Arc<dyn Upstream>;
+        world.stop_data_server(0).await?;
+        world.data_server_config(0).cache = Some(ds::Cache {
+            bytes: Some(64 << 20),
+            chunk_bytes: CHUNK as u32,
+            ..ds::Cache::new(HashMap::from([("lake".to_owned(), upstream)]))
+        });
+        world.start_data_server(0)?;
+        *self.0.lock() = Some(cache_of(world, "lake").await?);
+        Ok(())
+    }
+
     fn now(&self) -> Result<CacheAt, Error> {
         let after = Duration::from_millis(10);
         let away = || Error::new(ErrorKind::Retry { after }, "not yet");
@@ -50,6 +82,19 @@ impl ChunkCache for Late {
     }
 }
 
+/// The only data server as a cache of what `backend` keeps.
+async fn cache_of(world: &World, backend: &str) -> Result<CacheAt> {
+    let running = world.running();
+    let known = running.catalog.data_servers().await?;
+    let record = known.iter().find(|record| record.name == "ds0");
+    let record = record.context("the data server's number")?;
+    Ok(CacheAt::new(
+        Arc::clone(&running.objects),
+        record.id,
+        backend,
+    ))
+}
+
 struct Lake {
     world: World,
     bucket: S3Server,
@@ -66,20 +111,8 @@ async fn lake() -> Result<Lake> {
     let bucket = S3Server::start().await;
     let state = tempfile::tempdir()?;
     let late = Late::default();
-    let options = Options {
-        endpoint: Some(bucket.endpoint()),
-        region: Some("us-east-1".into()),
-        path_style: true,
-        keys: Some(Keys {
-            id: "key".into(),
-            secret: "secret".into(),
-            token: None,
-        }),
-        cache: Some(Arc::new(late.clone())),
-        attempts: 1,
-        ..Options::new(BUCKET, state.path())
-    };
-    let upstream = Arc::new(S3Upstream::new(&options).await) as Arc<dyn Upstream>;
+    let options = late.options(&bucket, state.path());
+    let upstream = S3Upstream::new(&options).await;
     let (mirror, _) = S3Mirror::attach(options).await?;
     let mut world = World::with(1, |spec| {
         spec.backends = vec![BackendSpec {
@@ -95,20 +128,12 @@ async fn lake() -> Result<Lake> {
         }];
     })
     .await?;
-    world.stop_data_server(0).await?;
-    world.data_server_config(0).cache = Some(ds::Cache {
-        bytes: Some(64 << 20),
-        chunk_bytes: CHUNK as u32,
-        ..ds::Cache::new(HashMap::from([("lake".to_owned(), upstream)]))
-    });
-    world.start_data_server(0)?;
-    let lake = Lake {
+    late.begin(&mut world, upstream).await?;
+    Ok(Lake {
         world,
         bucket,
         _state: state,
-    };
-    *late.0.lock() = Some(lake.cache_of("lake").await?);
-    Ok(lake)
+    })
 }
 
 impl Lake {
@@ -133,17 +158,6 @@ impl Lake {
             self.world.to_read(client, file).await
         })
         .await
-    }
-
-    /// The data server as a cache of what `backend` keeps.
-    async fn cache_of(&self, backend: &str) -> Result<CacheAt> {
-        let running = self.world.running();
-        let record = running.catalog.data_servers().await?.remove(0);
-        Ok(CacheAt::new(
-            Arc::clone(&running.objects),
-            record.id,
-            backend,
-        ))
     }
 
     fn cache(&self) -> Result<ds::CacheSnapshot> {
@@ -207,7 +221,7 @@ async fn the_metadata_server_is_told_how_much_of_a_backend_was_read_at_its_cache
     let client = lake.world.client("a").await?;
     let file = lake.open(&client, "a").await?;
     let held = lake.layout(&client, &file).await?;
-    let cache = lake.cache_of("lake").await?;
+    let cache = cache_of(&lake.world, "lake").await?;
     assert_eq!(cache.demand().await?.read_bytes, 0);
     for _ in 0..3 {
         assert!(read(&held, 0, data.len()).await == Ok(data.clone()));
@@ -221,7 +235,11 @@ async fn the_metadata_server_is_told_how_much_of_a_backend_was_read_at_its_cache
     assert!((1..=3).contains(&demand.misses), "{demand:?}");
     assert!(demand.hits <= 8, "{demand:?}");
     assert_eq!(demand.limit_bytes, 64 << 20);
-    let refused = lake.cache_of("pond").await?.demand().await.unwrap_err();
+    let refused = cache_of(&lake.world, "pond")
+        .await?
+        .demand()
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Unsupported);
     assert!(refused.to_string().contains("name is pond"), "{refused}");
     // A check asks the same, beside a metadata server that runs.

@@ -65,14 +65,6 @@ async fn stands(world: &World, state: &str) -> Result<()> {
     .await
 }
 
-async fn ends_sound(mut world: World) -> Result<()> {
-    let catalog = Arc::clone(world.catalog());
-    world.stop().await?;
-    let faults = catalog.check().await?;
-    anyhow::ensure!(faults.is_empty(), "the catalog has faults: {faults:#?}");
-    Ok(())
-}
-
 async fn no_layouts(client: &Client, file: &OpenFile) {
     for iomode in [Layoutiomode4::Rw, Layoutiomode4::Read] {
         let asked = client.layoutget(&file.fh, file.stateid, iomode).await;
@@ -86,21 +78,6 @@ async fn bytes_of(client: &Client, file: &OpenFile) -> Result<Vec<u8>> {
         client.read(&file.fh, file.stateid, 0, 100).await
     });
     Ok(read.await?.data.to_vec())
-}
-
-/// After a restart, which is over for the clients of before.
-async fn opened_again(
-    world: &World,
-    client: &Client,
-    folder: &Fh4,
-    called: &str,
-) -> Result<OpenFile> {
-    let grace = world.spec().limits.grace;
-    world.let_pass_for(&[client], grace).await?;
-    at_last("an open after grace", &[Nfsstat4::Grace], async || {
-        client.open(folder, called).await
-    })
-    .await
 }
 
 #[tokio::test]
@@ -139,7 +116,7 @@ async fn files_of_a_managed_folder_lie_on_its_backend_and_pass_this_server() -> 
     assert_eq!(lake.objects(), 1, "it has a name left");
     a.remove(&folder, "h").await?;
     lake.is_empty().await?;
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -170,7 +147,7 @@ async fn a_file_stays_where_the_folder_lies_that_it_was_made_in() -> Result<()> 
     let new = client.open_create(&ours, "new").await?;
     world.to_write(&client, &new).await?.write(0, "x").await?;
     assert_eq!(lake.objects(), 1);
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -231,7 +208,7 @@ async fn ranges_of_managed_files_are_found_emptied_copied_and_cloned() -> Result
         assert_eq!(all_of(&client, &target, 0, 1 << 20).await?, 7, "{called}");
         assert_eq!(of(&target).await?, lies, "{called}");
     }
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -272,7 +249,7 @@ async fn a_managed_backend_that_is_away_makes_its_bytes_wait_and_nothing_else() 
     client.close(&before).await?;
     until("the removed file is gone", async || Ok(lake.objects() == 1)).await?;
     assert_eq!(&bytes_of(&client, &file).await?[..], b"after");
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -298,7 +275,7 @@ async fn calls_that_wait_for_a_managed_backend_leave_room_for_others() -> Result
     }
     a.mkdir(&folder, "d").await?;
     lake.front.set_away(false);
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -322,7 +299,7 @@ async fn what_a_managed_backend_lost_with_a_restart_is_sent_again() -> Result<()
     let again = write().await?.write()?;
     assert_eq!(client.commit(&file.fh, 0, 0).await?, again.writeverf);
     assert_eq!(&bytes_of(&client, &file).await?[..], b"unstable");
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -352,7 +329,7 @@ async fn a_managed_file_is_delegated_as_any_other() -> Result<()> {
         opened
     });
     assert_eq!(&bytes_of(&b, &wanted.await?).await?[..], b"xy");
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -369,7 +346,7 @@ async fn managed_files_outlive_restarts_and_their_folder_may_be_moved() -> Resul
         .await?;
     world.crash_and_restart().await?;
     let client = world.client("b").await?;
-    let again = opened_again(&world, &client, &folder, "f").await?;
+    let again = world.opened_again(&client, &folder, "f").await?;
     assert_eq!(&bytes_of(&client, &again).await?[..], b"kept");
     let unbound = client.open(&folder, "unbound").await?;
     at_last("a write", &[Nfsstat4::Delay], async || {
@@ -379,7 +356,7 @@ async fn managed_files_outlive_restarts_and_their_folder_may_be_moved() -> Resul
     assert_eq!(lake.objects(), 2);
     let made = client.lookup(&outside, "lake").await;
     assert_eq!(made.status(), Nfsstat4::Noent, "it has its folder");
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -415,7 +392,7 @@ async fn what_is_managed_is_not_shown_otherwise_and_waits_without_its_backend() 
     world.spec_mut().managed.clear();
     world.begin().await?;
     let client = world.client("b").await?;
-    let file = opened_again(&world, &client, &folder, "f").await?;
+    let file = world.opened_again(&client, &folder, "f").await?;
     assert_eq!(client.size_of(&file.fh).await?, 4);
     let read = client.read(&file.fh, file.stateid, 0, 10).await;
     assert_eq!(read.status(), Nfsstat4::Delay);
@@ -444,9 +421,9 @@ async fn what_is_managed_is_not_shown_otherwise_and_waits_without_its_backend() 
     world.spec_mut().managed = vec![lake.spec()];
     world.begin().await?;
     let client = world.client("c").await?;
-    let file = opened_again(&world, &client, &folder, "f").await?;
+    let file = world.opened_again(&client, &folder, "f").await?;
     assert_eq!(&bytes_of(&client, &file).await?[..], b"kept");
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -478,7 +455,7 @@ async fn a_folder_with_files_of_others_becomes_managed_when_it_is_empty() -> Res
     let file = client.open_create(&folder, "new").await?;
     client.write(&file.fh, file.stateid, 0, "x").await?;
     assert_eq!(lake.objects(), 1);
-    ends_sound(world).await
+    world.ends_sound().await
 }
 
 #[tokio::test]
@@ -507,5 +484,5 @@ async fn rights_in_a_managed_folder_are_this_servers() -> Result<()> {
     assert_eq!(two.open(&folder, "f").await.status(), Nfsstat4::Access);
     let read = two.open_to_read(&folder, "f").await?;
     assert_eq!(&bytes_of(&two, &read).await?[..], b"x");
-    ends_sound(world).await
+    world.ends_sound().await
 }

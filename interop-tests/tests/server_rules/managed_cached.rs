@@ -1,18 +1,17 @@
 //! Files in a managed bucket that a data server caches: read there by layout as they are now, or not at all.
 
-use anyhow::{Context, Result};
-use backend_s3::{Keys, Options, S3Objects, S3Upstream};
+use anyhow::Result;
+use backend_s3::{S3Objects, S3Upstream};
 use bytes::Bytes;
-use headrace::metadata::{CacheAt, GivenServer, ManagedSpec, Storage};
+use headrace::metadata::{GivenServer, ManagedSpec, Storage};
 use interop_tests::nfs41::{Client, OpenFile, StatusOf, name, putfh};
-use std::collections::HashMap;
 use std::sync::Arc;
 use wire::nfs3::Nfsstat3;
 use wire::nfs4::*;
 
 use crate::cached_buckets::{CHUNK, Late, pattern, read};
 use crate::direct::Held;
-use crate::s3_server::{BUCKET, S3Server};
+use crate::s3_server::S3Server;
 use crate::world::{World, at_last, until};
 
 struct Lake {
@@ -26,19 +25,8 @@ async fn lake() -> Result<Lake> {
     let bucket = S3Server::start().await;
     let state = tempfile::tempdir()?;
     let late = Late::default();
-    let options = Options {
-        endpoint: Some(bucket.endpoint()),
-        region: Some("us-east-1".into()),
-        path_style: true,
-        keys: Some(Keys {
-            id: "key".into(),
-            secret: "secret".into(),
-            token: None,
-        }),
-        cache: Some(Arc::new(late.clone())),
-        ..Options::new(BUCKET, state.path())
-    };
-    let upstream = Arc::new(S3Upstream::new(&options).await);
+    let options = late.options(&bucket, state.path());
+    let upstream = S3Upstream::new(&options).await;
     let (objects, _) = S3Objects::attach(options).await?;
     let mut world = World::with(1, |spec| {
         spec.managed = vec![ManagedSpec {
@@ -49,19 +37,7 @@ async fn lake() -> Result<Lake> {
         }];
     })
     .await?;
-    world.stop_data_server(0).await?;
-    world.data_server_config(0).cache = Some(ds::Cache {
-        bytes: Some(64 << 20),
-        chunk_bytes: CHUNK as u32,
-        ..ds::Cache::new(HashMap::from([("lake".to_owned(), upstream as _)]))
-    });
-    world.start_data_server(0)?;
-    let running = world.running();
-    let known = running.catalog.data_servers().await?;
-    let ds0 = known.iter().find(|record| record.name == "ds0");
-    let ds0 = ds0.context("the data server's number")?.id;
-    let at = CacheAt::new(Arc::clone(&running.objects), ds0, "lake");
-    *late.0.lock() = Some(at);
+    late.begin(&mut world, upstream).await?;
     until("the backend is there", async || {
         let shown = world.running().managed.shown();
         Ok(shown.iter().all(|one| one.state().0 == "up"))

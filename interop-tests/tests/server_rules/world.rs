@@ -12,12 +12,12 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use catalog::{Catalog, InodeId};
 use headrace::metadata::{DataServerSpec, ExportSpec, IdentitySpec, Running, Spec, Watch};
-use interop_tests::nfs41::{Client, ClientSetup, Failure};
+use interop_tests::nfs41::{Client, ClientSetup, Failure, OpenFile};
 use layout::DataServerId;
 use mds::{Access, Delegations, ServerCopy, Squash, state};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use wire::nfs4::{NfsImplId4, Nfsstat4, Nfstime4, flex};
+use wire::nfs4::{Fh4, NfsImplId4, Nfsstat4, Nfstime4, flex};
 
 use crate::clock::Hands;
 
@@ -427,7 +427,7 @@ impl World {
     }
 
     /// Stops the server. The catalog is sound, and the data servers hold what it knows of and nothing else.
-    pub async fn ends_without_leak(mut self) -> Result<()> {
+    pub async fn ends_without_leak(self) -> Result<()> {
         until(
             "the data servers hold what the catalog knows of",
             async || {
@@ -436,11 +436,30 @@ impl World {
             },
         )
         .await?;
+        self.ends_sound().await
+    }
+
+    /// Ends, and nothing in the catalog contradicts anything else there.
+    pub async fn ends_sound(mut self) -> Result<()> {
         let catalog = Arc::clone(self.catalog());
         self.stop().await?;
         let faults = catalog.check().await?;
         anyhow::ensure!(faults.is_empty(), "the catalog has faults: {faults:#?}");
         Ok(())
+    }
+
+    /// After a restart, which is over for the clients of before.
+    pub async fn opened_again(
+        &self,
+        client: &Client,
+        folder: &Fh4,
+        called: &str,
+    ) -> Result<OpenFile> {
+        self.let_pass_for(&[client], self.spec.limits.grace).await?;
+        at_last("an open after grace", &[Nfsstat4::Grace], async || {
+            client.open(folder, called).await
+        })
+        .await
     }
 }
 

@@ -40,18 +40,18 @@ impl Server {
     }
 
     /// Gives a file without objects its objects, and makes durable with them who is to write, if
-    /// anybody. A size that it has already is padded to.
+    /// anybody. A size that it has already is padded to. The caller is inside the gate.
     pub(crate) async fn bind(
         &self,
-        id: InodeId,
+        unbound: &Inode,
         (client, address): (ClientId, IpAddr),
         writer: Option<Pen>,
     ) -> Result<Arc<Inode>, Refusal> {
-        let inode = self.catalog.inode(id).await?;
-        let placement = self.objects_for(&inode, client, address).await?;
-        let size = self.catalog.inode(id).await?.size;
-        let stamp = if size > 0 {
-            self.objects.pad(&placement.extents(), size).await?
+        let id = unbound.id;
+        let placement = self.objects_for(unbound, client, address).await?;
+        let stamp = if unbound.size > 0 {
+            let extents = placement.extents();
+            self.objects.pad(&extents, unbound.size).await?
         } else {
             DataStamp::default()
         };

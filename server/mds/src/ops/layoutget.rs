@@ -13,7 +13,7 @@ use crate::compound::{Compound, File};
 use crate::exports::Access as ExportAccess;
 use crate::placement::capability;
 use crate::state::{
-    ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation,
+    ClientId, GateMode, LayoutMode, LayoutRefusal, LayoutRequest, LayoutReservation, Stateid,
 };
 use crate::status::Refusal;
 use crate::writing::Pen;
@@ -135,12 +135,7 @@ pub(crate) async fn layoutget(
         return Err(refusal);
     }
     let (offset, length) = (offer.offset, offer.length);
-    let stateid = {
-        let mut state = cx.server.state.lock();
-        let stateid = state.layout_confirm(reservation)?;
-        cx.gave(&mut state, stateid);
-        stateid
-    };
+    let stateid = confirmed(reservation, cx)?;
     let iomode = if mode == LayoutMode::Write {
         Layoutiomode4::Rw
     } else {
@@ -234,6 +229,36 @@ pub(super) fn one_data_server(device: DeviceId, direct: Direct, cx: &Compound<'_
         flags: 0,
         stats_collect_hint: cx.server.settings().stats_seconds,
     })
+}
+
+/// Grants a whole file to be read by `body`, for as long as the client has it open: the next open is judged anew,
+/// and what is read once isn't held for ever.
+pub(super) fn granted_while_open(
+    reservation: LayoutReservation,
+    body: Bytes,
+    cx: &mut Compound<'_>,
+) -> Result<Layoutget4Ok, Refusal> {
+    let stateid = confirmed(reservation, cx)?;
+    Ok(Layoutget4Ok {
+        return_on_close: true,
+        stateid: cx.set_stateid(stateid),
+        layout: vec![Layout4 {
+            offset: 0,
+            length: u64::MAX,
+            iomode: Layoutiomode4::Read,
+            content: LayoutContent4 {
+                layout_type: LAYOUT4_FLEX_FILES,
+                body,
+            },
+        }],
+    })
+}
+
+fn confirmed(reservation: LayoutReservation, cx: &mut Compound<'_>) -> Result<Stateid, Refusal> {
+    let mut state = cx.server.state.lock();
+    let stateid = state.layout_confirm(reservation)?;
+    cx.gave(&mut state, stateid);
+    Ok(stateid)
 }
 
 /// Of a whole mirror: Linux reads the one with the highest (RFC 8435 §5.1), and ranks it by any of its
@@ -348,6 +373,6 @@ impl crate::Server {
         if !inode.extents.is_empty() {
             return Ok(inode);
         }
-        self.bind(id, by, writer).await
+        self.bind(&inode, by, writer).await
     }
 }

@@ -7,15 +7,12 @@
 use super::{Place, held};
 use crate::compound::Compound;
 use crate::junction::DirectRefusal;
-use crate::ops::layoutget::{checked, one_data_server, reserve};
+use crate::ops::layoutget::{checked, granted_while_open, one_data_server, reserve};
 use crate::state::{GateMode, LayoutMode, LayoutRequest};
 use crate::status::Refusal;
 use backend::tree::NodeKind;
 use std::sync::atomic::Ordering::Relaxed;
-use wire::nfs4::{
-    LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok, Layoutiomode4,
-    Nfsstat4,
-};
+use wire::nfs4::{Layoutget4Args, Layoutget4Ok, Nfsstat4};
 
 pub(super) async fn layoutget(
     args: &Layoutget4Args,
@@ -69,25 +66,7 @@ pub(super) async fn layoutget(
         return Err(through(DirectRefusal::Denied));
     }
     let reservation = reserve(&request, args.signal_layout_avail, cx)?;
-    let stateid = {
-        let mut state = cx.server.state.lock();
-        let stateid = state.layout_confirm(reservation)?;
-        cx.gave(&mut state, stateid);
-        stateid
-    };
+    let granted = granted_while_open(reservation, body, cx)?;
     place.junction.counters().layouts.fetch_add(1, Relaxed);
-    Ok(Layoutget4Ok {
-        // So that each open is judged anew by who keeps the file.
-        return_on_close: true,
-        stateid: cx.set_stateid(stateid),
-        layout: vec![Layout4 {
-            offset: 0,
-            length: u64::MAX,
-            iomode: Layoutiomode4::Read,
-            content: LayoutContent4 {
-                layout_type: LAYOUT4_FLEX_FILES,
-                body,
-            },
-        }],
-    })
+    Ok(granted)
 }

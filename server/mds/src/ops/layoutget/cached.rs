@@ -4,15 +4,12 @@
 //! State, gate: as ever. Nothing is recalled when the file changes: what it was is withdrawn at the cache
 //! before that is answered, and Linux, told STALE there, asks for another layout.
 
-use super::{PATIENCE, one_data_server, reserve};
+use super::{PATIENCE, granted_while_open, one_data_server, reserve};
 use crate::compound::Compound;
 use crate::state::{GateMode, LayoutMode, LayoutRequest, Stateid};
 use crate::status::Refusal;
 use catalog::FileKind;
-use wire::nfs4::{
-    LAYOUT4_FLEX_FILES, Layout4, LayoutContent4, Layoutget4Args, Layoutget4Ok, Layoutiomode4,
-    Nfsstat4,
-};
+use wire::nfs4::{Layoutget4Args, Layoutget4Ok, Nfsstat4};
 
 fn through_this_server(why: impl Into<String>) -> Refusal {
     Refusal::client(Nfsstat4::Layoutunavailable, why.into())
@@ -68,24 +65,5 @@ pub(super) async fn layoutget(
         cx.server.state.lock().layout_rollback(reservation);
         return Err(Nfsstat4::Delay.into());
     }
-    let stateid = {
-        let mut state = cx.server.state.lock();
-        let stateid = state.layout_confirm(reservation)?;
-        cx.gave(&mut state, stateid);
-        stateid
-    };
-    Ok(Layoutget4Ok {
-        // Training reads a file once: it isn't to be held for ever.
-        return_on_close: true,
-        stateid: cx.set_stateid(stateid),
-        layout: vec![Layout4 {
-            offset: 0,
-            length: u64::MAX,
-            iomode: Layoutiomode4::Read,
-            content: LayoutContent4 {
-                layout_type: LAYOUT4_FLEX_FILES,
-                body,
-            },
-        }],
-    })
+    granted_while_open(reservation, body, cx)
 }
