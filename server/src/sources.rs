@@ -171,16 +171,13 @@ impl Source for MetadataSource {
                     "Questions for users and groups that failed",
                     &metrics.accounts.failed,
                 ),
-                Counter::new(
-                    "catalog_commits",
-                    "Transactions made durable",
-                    store.commits,
-                ),
+                Counter::new("catalog_commits", "Transactions committed", store.commits),
                 Counter::new(
                     "catalog_batches",
-                    "Journal syncs of the catalog",
+                    "What they were written to the catalog's journal in",
                     store.batches,
                 ),
+                Counter::new("catalog_syncs", "Journal syncs of the catalog", store.syncs),
                 Counter::new(
                     "catalog_conflicts",
                     "Transactions that lost to others and ran again",

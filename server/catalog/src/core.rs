@@ -4,7 +4,7 @@
 use crate::cache::InodeCache;
 use crate::error::Error;
 use crate::keys::{self, NameHash};
-use crate::store::{IdempotencyKey, Outcome, Store, Transaction, Watcher, Write};
+use crate::store::{Durability, IdempotencyKey, Outcome, Store, Transaction, Watcher, Write};
 use bytes::Bytes;
 use std::fs::File;
 use std::sync::Arc;
@@ -89,6 +89,7 @@ impl Core {
             transaction
                 .writes
                 .insert(Bytes::from_static(keys::BOOT_EPOCH), Write::Max(epoch));
+            transaction.durability = Durability::Synced;
         }
         let transaction = Arc::new(transaction);
         let mut outcome = self.store.commit(transaction.clone()).await?;

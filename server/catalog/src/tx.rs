@@ -8,7 +8,7 @@ use crate::hot::{HotCounters, hot_time, packed};
 use crate::inode::{InodeChange, InodeId, Timestamp};
 use crate::keys;
 use crate::overlay::Overlay;
-use crate::store::{Committed, KeyRange, Transaction};
+use crate::store::{Committed, Durability, KeyRange, Transaction};
 use crate::view::Reader;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ pub struct Tx {
     touched: BTreeMap<Bytes, InodeId>,
     /// Cleared before anything is written.
     clears: Vec<KeyRange>,
+    durability: Durability,
 }
 
 impl Deref for Tx {
@@ -40,7 +41,14 @@ impl Tx {
             now,
             touched: BTreeMap::new(),
             clears: Vec::new(),
+            durability: Durability::Synced,
         }
+    }
+
+    /// The transaction is answered without a sync: a crash may take it back, and nothing that was committed before it.
+    /// For what a start after the crash finds out anew.
+    pub fn needs_no_sync(&mut self) {
+        self.durability = Durability::Ordered;
     }
 
     /// The time that the transaction's changes bear.
@@ -137,6 +145,7 @@ impl Tx {
             read_ranges: overlay.read_ranges,
             clears: self.clears,
             writes: overlay.writes,
+            durability: self.durability,
         };
         (transaction, Touched(self.touched))
     }

@@ -62,6 +62,10 @@ impl Server {
                 if current.size_epoch != inode.size_epoch || current.extents != inode.extents {
                     return Ok(None);
                 }
+                if tx.intent_get(id).await?.is_some() {
+                    // What a crash takes back of this, the next start asks for again (invariant 6).
+                    tx.needs_no_sync();
+                }
                 current.size = current.size.max(size);
                 current.used = observed.used;
                 current.data_stamp = stamp;

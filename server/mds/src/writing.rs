@@ -77,6 +77,12 @@ impl Intents {
         writers.doubted = self.moment;
         Some(writers)
     }
+
+    fn tell(&mut self, inode: InodeId) {
+        if let Some(writers) = self.doubt(inode) {
+            writers.told = writers.doubted;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -93,7 +99,7 @@ pub(crate) enum Suspicion {
 }
 
 impl Writing {
-    /// Takes over the intents that an earlier start left.
+    /// Takes over the intents that an earlier start left. It may have been told of what its end took back.
     pub fn recall(&self, intents: Vec<WriteIntent>) {
         let mut writing = self.0.lock();
         for intent in intents {
@@ -105,7 +111,7 @@ impl Writing {
                 ..Writers::default()
             };
             writing.files.insert(intent.inode, writers);
-            writing.doubt(intent.inode);
+            writing.tell(intent.inode);
         }
     }
 
@@ -159,9 +165,7 @@ impl Writing {
 
     /// The same, where it is known that there are.
     pub fn wrote(&self, inode: InodeId) {
-        if let Some(writers) = self.0.lock().doubt(inode) {
-            writers.told = writers.doubted;
-        }
+        self.0.lock().tell(inode);
     }
 
     /// To be taken before the data servers are asked.
@@ -270,6 +274,8 @@ impl Server {
             self.clock.wall(),
             |tx| -> Result<(), Refusal> {
                 tx.intent_clear(inode);
+                // One that a crash brings back is settled once more.
+                tx.needs_no_sync();
                 Ok(())
             }
         )?;

@@ -1,9 +1,9 @@
-//! The one thread that commits: gathers all transactions that wait, makes them durable by one sync,
-//! then answers each. Never adds a wait of its own: while one batch syncs, the next gathers.
+//! The one thread that commits: gathers all transactions that wait, makes them durable by one sync if any of them
+//! needs it, then answers each. Never adds a wait of its own: while one batch syncs, the next gathers.
 
 use super::failpoint::{Armed, Failpoint, Step};
 use super::fjall_store::Disk;
-use super::{BATCH_BOUNDS, Outcome, StoreError, Transaction, batch_bucket};
+use super::{BATCH_BOUNDS, Durability, Outcome, StoreError, Transaction, batch_bucket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +23,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Counters {
     pub commits: AtomicU64,
     pub batches: AtomicU64,
+    pub syncs: AtomicU64,
     pub batch_sizes: [AtomicU64; BATCH_BOUNDS.len() + 1],
     pub conflicts: AtomicU64,
 }
@@ -49,11 +50,15 @@ impl Committer {
                 bytes += next.transaction.size_bytes();
                 gathered.push(next);
             }
-            let outcomes = self.disk.commit(
-                gathered.iter().map(|waiting| waiting.transaction.as_ref()),
-                armed.as_mut(),
-            );
-            self.count(&outcomes);
+            let together = || gathered.iter().map(|waiting| waiting.transaction.as_ref());
+            let needs_sync = |one: &Transaction| one.durability == Durability::Synced;
+            let durability = if together().any(needs_sync) {
+                Durability::Synced
+            } else {
+                Durability::Ordered
+            };
+            let outcomes = self.disk.commit(together(), durability, armed.as_mut());
+            self.count(&outcomes, durability);
             if let Some(armed) = &mut armed {
                 armed.pass(Step::BeforeAnswer);
             }
@@ -71,9 +76,14 @@ impl Committer {
                 }
             }
         }
+        self.disk.close();
     }
 
-    fn count(&self, outcomes: &Result<Vec<Outcome>, Result<Outcome, StoreError>>) {
+    fn count(
+        &self,
+        outcomes: &Result<Vec<Outcome>, Result<Outcome, StoreError>>,
+        durability: Durability,
+    ) {
         let Ok(outcomes) = outcomes else { return };
         let committed = outcomes
             .iter()
@@ -86,6 +96,8 @@ impl Committer {
         if committed > 0 {
             counters.commits.fetch_add(committed, Ordering::Relaxed);
             counters.batches.fetch_add(1, Ordering::Relaxed);
+            let synced = durability == Durability::Synced;
+            counters.syncs.fetch_add(synced.into(), Ordering::Relaxed);
             counters.batch_sizes[batch_bucket(committed)].fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,4 +1,5 @@
-//! The embedded engine: fjall, behind one committer. A snapshot is handed out only of what is on disk.
+//! The embedded engine: fjall, behind one committer. A snapshot is handed out only of what is in the journal, and on the
+//! disk as far as it has to be.
 //! Never a rule about conflicts or merging: those are the resolver's.
 
 use super::batch::{Batch, Operation};
@@ -6,8 +7,8 @@ use super::committer::{Committer, Counters, Waiting};
 use super::failpoint::{Armed, Failpoint, Step};
 use super::resolver::{ANSWERS, Base, Resolver};
 use super::{
-    Direction, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError, StoreStats,
-    Transaction, Version, Watcher,
+    Direction, Durability, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError,
+    StoreStats, Transaction, Version, Watcher,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -44,8 +45,8 @@ fn failed(error: fjall::Error) -> StoreError {
     StoreError::Failed(format!("fjall: {error}"))
 }
 
-/// What is durable, at one version.
-struct Durable {
+/// What is committed, at one version.
+struct Committed {
     rows: Keyspace,
     snapshot: fjall::Snapshot,
     version: Version,
@@ -56,7 +57,7 @@ fn row(guard: Guard) -> Result<(Bytes, Bytes), StoreError> {
     Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
 }
 
-impl Durable {
+impl Committed {
     fn get_now(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let value = self.snapshot.get(&self.rows, key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
@@ -64,7 +65,7 @@ impl Durable {
 }
 
 #[async_trait]
-impl Snapshot for Durable {
+impl Snapshot for Committed {
     fn version(&self) -> Version {
         self.version
     }
@@ -120,7 +121,7 @@ impl Snapshot for Durable {
     }
 }
 
-impl Base for Durable {
+impl Base for Committed {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.get_now(key)
     }
@@ -149,17 +150,20 @@ pub(crate) struct Disk {
     /// Last version of each kept batch, and its transactions.
     kept: VecDeque<(Version, usize)>,
     kept_answers: usize,
-    published: Arc<RwLock<Arc<Durable>>>,
+    published: Arc<RwLock<Arc<Committed>>>,
     watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
+    /// Something is in the journal that no sync has made durable.
+    unsynced: bool,
     /// After a write failed nothing is known of the journal's end: only a restart reads it again.
     broken: Option<String>,
 }
 
 impl Disk {
-    /// Decides the transactions and makes them durable. An error is everybody's answer.
+    /// Decides the transactions and makes them durable as far as is asked. An error is everybody's answer.
     pub(crate) fn commit<'a>(
         &mut self,
         waiting: impl Iterator<Item = &'a Transaction>,
+        durability: Durability,
         armed: Option<&mut Armed>,
     ) -> Result<Vec<Outcome>, Result<Outcome, StoreError>> {
         if let Some(broken) = &self.broken {
@@ -180,14 +184,14 @@ impl Disk {
         if resolved.batch.answers.is_empty() {
             return Ok(resolved.outcomes);
         }
-        if let Err(error) = self.write(&resolved.batch, armed) {
+        if let Err(error) = self.write(&resolved.batch, durability, armed) {
             let broken = format!("writing the journal failed: {error}; restart the server");
             tracing::error!("the catalog can't be written any more: {broken}");
             self.broken = Some(broken.clone());
             return Err(Ok(Outcome::Unknown(broken)));
         }
         self.tell_watcher(&resolved.batch);
-        *self.published.write() = self.durable(resolved.batch.version);
+        *self.published.write() = self.at(resolved.batch.version);
         Ok(resolved.outcomes)
     }
 
@@ -201,23 +205,29 @@ impl Disk {
         }
     }
 
-    fn durable(&self, version: Version) -> Arc<Durable> {
-        Arc::new(Durable {
+    fn at(&self, version: Version) -> Arc<Committed> {
+        Arc::new(Committed {
             rows: self.rows.clone(),
             snapshot: self.database.snapshot(),
             version,
         })
     }
 
-    fn write(&mut self, batch: &Batch, mut armed: Option<&mut Armed>) -> fjall::Result<()> {
+    fn write(
+        &mut self,
+        batch: &Batch,
+        durability: Durability,
+        mut armed: Option<&mut Armed>,
+    ) -> fjall::Result<()> {
         if let Some(armed) = &mut armed {
             armed.pass(Step::BeforeWrite);
         }
-        let split = armed.filter(|armed| armed.wants(Step::BeforeSync));
-        let mode = if split.is_some() {
-            PersistMode::Buffer
-        } else {
+        let synced = durability == Durability::Synced;
+        let split = armed.filter(|armed| synced && armed.wants(Step::BeforeSync));
+        let mode = if synced && split.is_none() {
             PersistMode::SyncData
+        } else {
+            PersistMode::Buffer
         };
         let mut writes = self.database.batch().durability(Some(mode));
         for operation in &batch.operations {
@@ -245,14 +255,26 @@ impl Disk {
             armed.pass(Step::BeforeSync);
             self.database.persist(PersistMode::SyncData)?;
         }
+        // A sync is of the whole journal.
+        self.unsynced = !synced;
         Ok(())
+    }
+
+    /// Makes durable what needed no sync of its own: a stop loses nothing.
+    pub(crate) fn close(&mut self) {
+        if self.unsynced
+            && self.broken.is_none()
+            && let Err(error) = self.database.persist(PersistMode::SyncAll)
+        {
+            tracing::error!(%error, "the catalog couldn't be synced at the stop");
+        }
     }
 }
 
 /// A catalog's store in a folder of this machine.
 pub struct FjallStore {
     queue: Option<mpsc::Sender<Waiting>>,
-    published: Arc<RwLock<Arc<Durable>>>,
+    published: Arc<RwLock<Arc<Committed>>>,
     watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
     counters: Arc<Counters>,
     database: Database,
@@ -290,7 +312,7 @@ impl FjallStore {
         }
         // What a crash left in the journal unsynced is visible now: it must not be lost by the next.
         database.persist(PersistMode::SyncAll).map_err(failed)?;
-        let published = Arc::new(RwLock::new(Arc::new(Durable {
+        let published = Arc::new(RwLock::new(Arc::new(Committed {
             rows: rows.clone(),
             snapshot: database.snapshot(),
             version: resolver.version(),
@@ -305,6 +327,7 @@ impl FjallStore {
             kept,
             published: published.clone(),
             watcher: Arc::clone(&watcher),
+            unsynced: false,
             broken: None,
         };
         let (queue, receiver) = mpsc::channel(QUEUE_TRANSACTIONS);
@@ -364,6 +387,7 @@ impl Store for FjallStore {
         StoreStats {
             commits: counters.commits.load(Ordering::Relaxed),
             batches: counters.batches.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
             batch_sizes: std::array::from_fn(|at| counters.batch_sizes[at].load(Ordering::Relaxed)),
             conflicts: counters.conflicts.load(Ordering::Relaxed),
             disk_bytes: self.database.disk_space().unwrap_or(0),

@@ -4,8 +4,8 @@
 use super::batch::Operation;
 use super::resolver::{Base, Resolver};
 use super::{
-    Direction, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError, StoreStats,
-    Transaction, Version, Watcher, batch_bucket,
+    Direction, Durability, KeyRange, Outcome, PAGE_MAX_BYTES, Page, Snapshot, Store, StoreError,
+    StoreStats, Transaction, Version, Watcher, batch_bucket,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,8 +36,10 @@ struct Rows {
     /// Each key's values, oldest first; `None` is a deletion.
     values: BTreeMap<Bytes, Vec<(Version, Option<Bytes>)>>,
     resolver: Resolver,
+    /// Of the last commit that had to be on the disk.
+    synced: Version,
     faults: Faults,
-    random: u64,
+    seed: u64,
     clock: Duration,
     crashed: bool,
     stats: StoreStats,
@@ -54,12 +56,16 @@ impl Rows {
     }
 
     /// SplitMix64.
-    fn chance(&mut self, per_mille: u32) -> bool {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
+    fn random(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.seed;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % 1000 < u64::from(per_mille)
+        mixed ^ (mixed >> 31)
+    }
+
+    fn chance(&mut self, per_mille: u32) -> bool {
+        self.random() % 1000 < u64::from(per_mille)
     }
 }
 
@@ -104,7 +110,7 @@ impl MemoryStore {
     pub fn set_faults(&self, faults: Faults) {
         let mut rows = self.rows.lock();
         rows.faults = faults;
-        rows.random = faults.seed;
+        rows.seed = faults.seed;
     }
 
     /// Moves the clock by which snapshots age.
@@ -112,17 +118,24 @@ impl MemoryStore {
         self.rows.lock().clock += time;
     }
 
-    /// The store as another process would find it after this one died: what was committed. From now
-    /// on this one neither reads nor commits.
+    /// The store as another process would find it after this one died: what was committed, without the last of what
+    /// needed no sync, however much that is. From now on this one neither reads nor commits.
     #[must_use]
     pub fn crash(&self) -> MemoryStore {
         let mut rows = self.rows.lock();
         rows.crashed = true;
+        let lost = rows.resolver.version() - rows.synced;
+        let survives = rows.synced + rows.random() % (lost + 1);
+        let mut values = rows.values.clone();
+        for written in values.values_mut() {
+            written.retain(|(version, _)| *version <= survives);
+        }
         let survivor = Rows {
-            values: rows.values.clone(),
-            resolver: Resolver::at(rows.resolver.version()),
+            values,
+            resolver: Resolver::at(survives),
+            synced: survives,
             faults: rows.faults,
-            random: rows.random,
+            seed: rows.seed,
             clock: rows.clock,
             ..Rows::default()
         };
@@ -325,7 +338,11 @@ impl Store for MemoryStore {
             .next()
             .unwrap_or(Outcome::Conflict);
         match &outcome {
-            Outcome::Committed(_) => {
+            Outcome::Committed(committed) => {
+                if transaction.durability == Durability::Synced {
+                    rows.synced = rows.synced.max(committed.version);
+                    rows.stats.syncs += 1;
+                }
                 rows.stats.commits += 1;
                 rows.stats.batches += 1;
                 rows.stats.batch_sizes[batch_bucket(1)] += 1;

@@ -78,6 +78,16 @@ pub enum Write {
     Stamp,
 }
 
+/// What a transaction's answer promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It is on the disk.
+    #[default]
+    Synced,
+    /// It will be before anything committed later is: for what is found out anew after a crash.
+    Ordered,
+}
+
 /// A whole transaction, as a value: `clears` come before `writes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
@@ -89,6 +99,7 @@ pub struct Transaction {
     pub read_ranges: Vec<KeyRange>,
     pub clears: Vec<KeyRange>,
     pub writes: BTreeMap<Bytes, Write>,
+    pub durability: Durability,
 }
 
 impl Transaction {
@@ -101,6 +112,7 @@ impl Transaction {
             read_ranges: Vec::new(),
             clears: Vec::new(),
             writes: BTreeMap::new(),
+            durability: Durability::Synced,
         }
     }
 
@@ -162,7 +174,7 @@ pub struct Committed {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Durable.
+    /// As durable as it was to be.
     Committed(Committed),
     /// Nothing happened: something that was read has changed, or was read too long ago.
     Conflict,
@@ -197,8 +209,10 @@ pub(crate) fn batch_bucket(transactions: u64) -> usize {
 pub struct StoreStats {
     /// Transactions committed.
     pub commits: u64,
-    /// Syncs that they took.
+    /// What they were written in.
     pub batches: u64,
+    /// Batches that were synced: not those in which nothing had to be.
+    pub syncs: u64,
     /// Batches by how many transactions they held: one count per bound of [`BATCH_BOUNDS`], and one
     /// for the larger.
     pub batch_sizes: [u64; BATCH_BOUNDS.len() + 1],
@@ -207,7 +221,7 @@ pub struct StoreStats {
     pub disk_bytes: u64,
 }
 
-/// What was durable at one version.
+/// What was committed at one version.
 #[async_trait]
 pub trait Snapshot: Send + Sync {
     fn version(&self) -> Version;
@@ -238,10 +252,11 @@ pub trait Store: Send + Sync + 'static {
     /// can't, and nothing may be kept.
     fn watch(&self, watcher: Arc<dyn Watcher>) -> bool;
 
-    /// Of everything acknowledged before the call, and of nothing that isn't durable.
+    /// Of everything acknowledged before the call. What isn't durable in it becomes so before whatever is committed
+    /// on the strength of it.
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError>;
 
-    /// Answers when the transaction is durable, or surely isn't, or nobody can tell.
+    /// Answers when the transaction is as durable as it is to be, or surely isn't, or nobody can tell.
     async fn commit(&self, transaction: Arc<Transaction>) -> Result<Outcome, StoreError>;
 
     fn stats(&self) -> StoreStats;
