@@ -10,7 +10,7 @@ use wire::xdr;
 use crate::direct::Refused;
 use crate::world::{MIB, World, at_last, kernel, watchful};
 
-pub fn layoutget(file: &OpenFile, iomode: Layoutiomode4) -> Layoutget4Args {
+pub fn layoutget(stateid: Stateid4, iomode: Layoutiomode4) -> Layoutget4Args {
     Layoutget4Args {
         signal_layout_avail: false,
         layout_type: LAYOUT4_FLEX_FILES,
@@ -18,7 +18,7 @@ pub fn layoutget(file: &OpenFile, iomode: Layoutiomode4) -> Layoutget4Args {
         offset: 0,
         length: u64::MAX,
         minlength: 0,
-        stateid: file.stateid,
+        stateid,
         maxcount: 4096,
     }
 }
@@ -50,7 +50,7 @@ async fn a_layout_covers_the_whole_file_and_fits_what_linux_asks_for() -> Result
     let args = Layoutget4Args {
         offset: 5 * MIB,
         length: 4096,
-        ..layoutget(&file, Layoutiomode4::Rw)
+        ..layoutget(file.stateid, Layoutiomode4::Rw)
     };
     let granted = asked(&a, &file, args).await?;
     let [layout] = &granted.layout[..] else {
@@ -330,7 +330,7 @@ async fn a_layout_that_makes_no_sense_is_refused_by_name() -> Result<()> {
     let a = world.client("a").await?;
     let root = a.root().await?;
     let file = a.open_create(&root, "f").await?;
-    let rw = layoutget(&file, Layoutiomode4::Rw);
+    let rw = layoutget(file.stateid, Layoutiomode4::Rw);
     let other_type = Layoutget4Args {
         layout_type: 1,
         ..rw.clone()
@@ -340,7 +340,7 @@ async fn a_layout_that_makes_no_sense_is_refused_by_name() -> Result<()> {
         Nfsstat4::UnknownLayouttype
     );
     assert_eq!(
-        asked(&a, &file, layoutget(&file, Layoutiomode4::Any))
+        asked(&a, &file, layoutget(file.stateid, Layoutiomode4::Any))
             .await
             .status(),
         Nfsstat4::Badiomode
@@ -412,7 +412,7 @@ async fn a_layout_to_write_needs_no_second_roundtrip_after_one_to_read() -> Resu
     let first = world.to_read(&a, &file).await?.stateid;
     let args = Layoutget4Args {
         stateid: first,
-        ..layoutget(&file, Layoutiomode4::Rw)
+        ..layoutget(file.stateid, Layoutiomode4::Rw)
     };
     let second = asked(&a, &file, args).await?.stateid;
     assert_eq!((first.other, first.seqid + 1), (second.other, second.seqid));
@@ -531,7 +531,7 @@ async fn who_holds_most_makes_room_for_others_and_they_hear_of_it() -> Result<()
     let file = b.open_create(&root, "mine").await?;
     let signal = Layoutget4Args {
         signal_layout_avail: true,
-        ..layoutget(&file, Layoutiomode4::Rw)
+        ..layoutget(file.stateid, Layoutiomode4::Rw)
     };
     let refused = asked(&b, &file, signal).await.map(|_| ());
     assert_eq!(refused.status(), Nfsstat4::Layouttrylater);

@@ -49,6 +49,7 @@ mod rights;
 #[path = "../../../backends/s3/tests/s3_server/mod.rs"]
 mod s3_server;
 mod stranger;
+mod syncs;
 mod truncate;
 mod unfit;
 mod world;

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_mins(5);
 const TEN_SECONDS_BEFORE_ITS_END: Duration = Duration::from_secs(290);
 
 /// Grace ends when all have reclaimed, or when a test lets it pass.
-async fn start() -> Result<World> {
+pub async fn start() -> Result<World> {
     World::with(2, |spec| {
         spec.limits.grace = GRACE;
         spec.limits.lease = LEASE;
@@ -57,7 +57,7 @@ pub async fn reclaim(client: &Client, fh: &Fh4) -> Result<OpenFile, Failure> {
         .await
 }
 
-async fn grace_passes(world: &World, client: &Client, root: &Fh4) -> Result<()> {
+pub async fn grace_passes(world: &World, client: &Client, root: &Fh4) -> Result<()> {
     world.let_pass(GRACE);
     grace_is_over(client, root).await
 }

@@ -306,6 +306,10 @@ impl World {
         &self.metadata.as_ref().expect("the metadata server runs").0
     }
 
+    pub fn catalog_folder(&self) -> std::path::PathBuf {
+        self.spec.state_dir.join("catalog")
+    }
+
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.running().catalog
     }

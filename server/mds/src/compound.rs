@@ -64,6 +64,8 @@ pub(crate) struct Compound<'a> {
     pub room: usize,
     /// Whether no operation comes after this one.
     pub is_last: bool,
+    /// Whether a LAYOUTGET to write is in the request: what an OPEN in it makes will be written.
+    pub lays_out_to_write: bool,
     /// Whether this is a PUTFH for the SAVEFH behind it, in a request with a COPY from another server.
     pub puts_foreign: bool,
 }
@@ -97,6 +99,7 @@ impl<'a> Compound<'a> {
             time: server.clock.monotonic(),
             room,
             is_last: true,
+            lays_out_to_write: false,
             puts_foreign: false,
         }
     }

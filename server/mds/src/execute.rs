@@ -179,6 +179,7 @@ impl Server {
         );
         let claimed = request.ops_claimed as usize;
         let between_servers = request.ops.iter().any(ops::is_between_servers);
+        cx.lays_out_to_write = request.ops.iter().any(ops::lays_out_to_write);
         let mut operations = request.ops.into_iter();
         match operations.next() {
             None => {}

@@ -84,6 +84,20 @@ impl Server {
         Ok(Arc::new(inode))
     }
 
+    /// Objects for a file that the client makes in `parent` and writes at once, if that needs no wait: else it gets them
+    /// when it is written, and hears then what is wrong.
+    pub(crate) async fn objects_ahead(
+        &self,
+        parent: &Inode,
+        client: ClientId,
+        writer: IpAddr,
+    ) -> Option<Placement> {
+        if !self.has_data_servers() || !self.objects.is_direct(parent) {
+            return None;
+        }
+        self.objects_for(parent, client, writer).await.ok()
+    }
+
     /// Whether there is one to wait for at all.
     pub(crate) fn has_data_servers(&self) -> bool {
         !self.objects.health().borrow().is_empty()

@@ -253,7 +253,7 @@ async fn whatever_a_client_says_when_it_hears_of_room_for_layouts_it_gets_them()
         let more = a.open_create(&root, &format!("{name} more")).await?;
         let signal = Layoutget4Args {
             signal_layout_avail: true,
-            ..layoutget(&more, Layoutiomode4::Read)
+            ..layoutget(more.stateid, Layoutiomode4::Read)
         };
         let full = asked(&a, &more, signal).await.map(|_| ());
         anyhow::ensure!(full.status() == Nfsstat4::Layouttrylater, "{full:?}");

@@ -56,9 +56,13 @@ pub(crate) use table::Row;
 use crate::compound::Compound;
 use crate::status::Refusal;
 use wire::nfs4::{
-    ArgOp, Bitmap4, Copy4Error, Layoutget4Error, Nfsstat4, OperationError, Opnum, ResOp,
-    Setattr4Error,
+    ArgOp, Bitmap4, Copy4Error, Layoutget4Error, Layoutiomode4, Nfsstat4, OperationError, Opnum,
+    ResOp, Setattr4Error,
 };
+
+pub(crate) fn lays_out_to_write(operation: &ArgOp) -> bool {
+    matches!(operation, ArgOp::Layoutget(args) if args.iomode == Layoutiomode4::Rw)
+}
 
 /// Runs one operation. The executor has checked its row already. What looks at files most often is polled in its place;
 /// the others are boxed, so that a request's future isn't as large as the largest of them.

@@ -3,7 +3,8 @@
 //! State: an open is reserved (it counts against others at once), then confirmed, and with it a
 //! delegation may be given; those of others that stand against it are recalled before. Gate: the inode,
 //! shared, while the reservation is made, so that no last unlink passes in between.
-//! Catalog: for a create, one transaction (inode, entry, folder, objects from the pool).
+//! Catalog: for a create, one transaction (inode, entry, folder; where a LAYOUTGET to write follows, objects from the
+//! pool and the write intent too).
 //! Linux: LAYOUTGET rides in the same COMPOUND; `O_TRUNC` of an existing file comes as an UNCHECKED
 //! create with size 0; `open(O_CREAT|O_RDWR, 0444)` succeeds for who made the file.
 
@@ -23,6 +24,7 @@ use crate::state::{
 };
 use crate::status::Refusal;
 use crate::truncate::Resize;
+use crate::writing::Pen;
 use bytes::Bytes;
 use catalog::{FileKind, Inode, transact};
 use std::sync::Arc;
@@ -344,6 +346,14 @@ async fn create(
         .server
         .entries_undelegated(directory.id, Notices::ADDED, Some(client))
         .await?;
+    let ahead = if cx.lays_out_to_write {
+        let writer = cx.connection.peer.ip();
+        cx.server.objects_ahead(&parent, client, writer).await
+    } else {
+        None
+    };
+    let pen = Pen::Client(client);
+    let mut inside = None;
     let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
         Option<Inode>,
         Refusal,
@@ -355,7 +365,16 @@ async fn create(
         }
         let mut new = birth(FileKind::Regular, &changes, &credential, &parent);
         new.create_verifier = verifier;
+        if let Some(placement) = &ahead {
+            placement.claim().take(tx).await?;
+            new.extents = placement.extents();
+        }
         let mut inode = tx.create(directory.id, &name, new).await?;
+        if ahead.is_some() {
+            // Nobody clears the intent before it is known here.
+            inside = Some(cx.server.enter(inode.id, GateMode::Shared).await?);
+            cx.server.writing.note(tx, inode.id, inode.size_epoch, pen);
+        }
         if let Some(times) = changes.times() {
             times.apply(&credential, &mut inode, cx.now);
             tx.put(&inode).await?;
@@ -363,8 +382,16 @@ async fn create(
         Ok(Some(inode))
     })?;
     let Some(inode) = &done.value else {
+        if let Some(placement) = ahead {
+            placement.unused();
+        }
         return Ok(None);
     };
+    if let Some(placement) = ahead {
+        placement.used();
+        cx.server.writing.add(inode.id, pen);
+    }
+    drop(inside);
     entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
     Ok(Some(Target {
         file: File::new(inode.id, Arc::clone(&directory.export)),
