@@ -9,6 +9,7 @@ mod many;
 mod memory;
 mod names;
 mod store;
+mod synced;
 
 use crate::costs::{self, Process, Spent};
 use crate::ganesha::Names;
@@ -21,6 +22,7 @@ use futures_util::future::BoxFuture;
 use names::Work;
 use std::path::Path;
 use std::time::Duration;
+use synced::Synced;
 
 /// What is measured in one round.
 #[derive(Clone, Copy)]
@@ -160,6 +162,7 @@ enum Kind {
     Memory,
     Disk,
     Held,
+    Synced(Synced),
     Clients,
     /// By the name of its scenario.
     Elsewhere(&'static str),
@@ -170,7 +173,7 @@ impl Case {
     pub fn absent(&self, side: &Side) -> Option<Absent> {
         match (&self.kind, &side.kind) {
             (Kind::Names(work), SideKind::Ganesha(Names::Durable)) if work.changes_names() => None,
-            (Kind::Clients, _) => None,
+            (Kind::Clients | Kind::Synced(Synced::NewFile), _) => None,
             (Kind::Elsewhere(_), SideKind::Ganesha(_)) => Some(Absent::Because(
                 "the case has what it is measured beside in itself",
             )),
@@ -201,6 +204,7 @@ impl Case {
             Kind::Memory => Box::pin(memory::run(place)),
             Kind::Disk => Box::pin(disk::run(place)),
             Kind::Held => Box::pin(held::run(place)),
+            Kind::Synced(work) => Box::pin(synced::run(*work, place)),
             Kind::Clients => Box::pin(clients::run(place)),
             Kind::Elsewhere(scenario) => Box::pin(clients::elsewhere(scenario, place)),
         }
@@ -214,7 +218,9 @@ impl Case {
                 None => Ok(Vec::new()),
             },
             Kind::Data(transfer) => data::bounds(*transfer, place),
-            Kind::Memory | Kind::Disk | Kind::Held | Kind::Elsewhere(_) => Ok(Vec::new()),
+            Kind::Memory | Kind::Disk | Kind::Held | Kind::Synced(_) | Kind::Elsewhere(_) => {
+                Ok(Vec::new())
+            }
             Kind::Clients => clients::bounds(place).await,
         }
     }
@@ -292,6 +298,16 @@ pub const ALL: &[Case] = &[
         name: "layout-held",
         what: "LAYOUTGET to read of one of 1,000,000 layouts that 64 clients hold, by all of them",
         kind: Kind::Held,
+    },
+    Case {
+        name: "fsync",
+        what: "WRITE of 4 KiB that is synced and LAYOUTCOMMIT, by 4 callers in files of their own",
+        kind: Kind::Synced(Synced::Again),
+    },
+    Case {
+        name: "small-file",
+        what: "one caller's new file of 4 KiB: OPEN with LAYOUTGET, WRITE that is synced, LAYOUTCOMMIT, CLOSE",
+        kind: Kind::Synced(Synced::NewFile),
     },
     names(
         "rename",
