@@ -11,7 +11,7 @@ use crate::meta::{self, Defaults, Metadata};
 use crate::mirror::{Mirror, PINS};
 use crate::names::token;
 use crate::objects::{self, Awaited, Late};
-use crate::offered::Offered;
+use crate::offered::{Notes, Offered};
 use crate::parts;
 use crate::rename::{Intent, Renames};
 use crate::spool::Remains;
@@ -269,6 +269,11 @@ impl Mirror {
                 source,
             })?,
         };
+        let offered = options.cache.clone().map(|cache| {
+            let notes = (!objects).then(|| Notes::open(&ids)).transpose()?;
+            Offered::new(cache, notes)
+        });
+        let offered = offered.transpose().map_err(store)?;
         let mirror = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             bucket,
@@ -296,9 +301,10 @@ impl Mirror {
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
             pins: quick_cache::sync::Cache::new(PINS),
-            offered: options.cache.clone().map(Offered::new),
+            offered,
         });
         let aborted = mirror.put_in_order(left).await?;
+        mirror.withdraw_gone()?;
         let attached = Attached {
             honours_conditions,
             read_only: mirror.read_only.clone(),

@@ -331,10 +331,7 @@ impl Mirror {
     ) -> Result<(), TreeError> {
         let (spool, mut turn) = self.spool(at.id).await?;
         let set = self.set_meta_in_turn(at, &spool, &mut turn, apply).await;
-        // Of one that was made for its turn alone nothing stays.
-        if !turn.over && !spool.is_dirty() {
-            self.close(&spool, &mut turn, None);
-        }
+        self.done(&spool, &mut turn);
         set
     }
 

@@ -474,6 +474,7 @@ impl Mirror {
         let Some(id) = forgotten else {
             return Ok(());
         };
+        self.withdraw_later(id);
         // Begun by an earlier start, it has nothing but word of its version.
         let is_left = self.meant.lock().remove(&id).is_some();
         if is_left || self.spools.lock().contains_key(&id) {

@@ -194,7 +194,7 @@ impl DataServer for S3Objects {
 
     async fn cached(&self, handle: &Bytes) -> Result<Option<Direct>, Error> {
         let at = self.0.at(handle).map_err(of_tree)?;
-        self.in_time(self.0.cached(at)).await
+        self.in_time(self.0.direct(at)).await
     }
 
     async fn space(&self) -> Result<Space, Error> {

@@ -8,6 +8,7 @@ use crate::key::Kind;
 use crate::meta::{self, Metadata};
 use crate::mirror::{At, Mirror, gone};
 use crate::spool::{Piece, Spool};
+use crate::upload::Whose;
 use backend::Fetched;
 use backend::tree::{NodeKind, TreeError, TreeErrorKind};
 use bytes::Bytes;
@@ -83,6 +84,7 @@ impl Mirror {
             self.has_bytes(&object.meta)?;
             let pin: Arc<str> = object.etag.as_str().into();
             self.pins.insert(at.id, Arc::clone(&pin));
+            self.seen(at.id, &pin).await?;
             pin
         };
         if count == 0 || offset >= i64::MAX as u64 - u64::from(count) {
@@ -102,7 +104,7 @@ impl Mirror {
             }
             Ok(Some(Got { data, etag, .. })) if *etag != *pin => {
                 // A server that doesn't honour the condition of a read.
-                self.pins.insert(at.id, etag.as_str().into());
+                self.pins.remove(&at.id);
                 tracing::debug!(key = at.key, bytes = data.len(), "another version was read");
                 Ok(None)
             }
@@ -158,12 +160,39 @@ impl Mirror {
                     {
                         self.look_again(at, &etag).await.map(|()| None)
                     }
-                    // Somebody else's version took its place: the upload will say so, to the writer.
-                    Err(error) if error.kind == TreeErrorKind::NoEntry => Err(gone()),
+                    Err(error)
+                        if matches!(
+                            error.kind,
+                            TreeErrorKind::Conflict | TreeErrorKind::NoEntry
+                        ) =>
+                    {
+                        match self.has_moved_on(spool, &at.key, &etag).await? {
+                            true => Ok(None),
+                            false if error.kind == TreeErrorKind::NoEntry => Err(gone()),
+                            false => Err(error),
+                        }
+                    }
                     Err(error) => Err(error),
                 }
             }
         }
+    }
+
+    /// Whether it was our own hand that put another version in the place of the one that a file under change rests
+    /// on. If it was somebody else's, the upload will say so, to the writer.
+    async fn has_moved_on(&self, spool: &Spool, key: &str, etag: &str) -> Result<bool, TreeError> {
+        // Who sends it up knows what became of that once its turn is over.
+        let turn = spool.turn.lock().await;
+        let content = spool.content().filter(|_| !turn.over);
+        let Some(content) = content.filter(|content| content.object.etag == etag) else {
+            return Ok(true);
+        };
+        match self.whose(spool.id, key, &content).await? {
+            Whose::Ours(arrived) | Whose::OursBefore(arrived) => spool.rest_on(arrived),
+            Whose::Nobodys => {}
+            Whose::Theirs => return Ok(false),
+        }
+        Ok(true)
     }
 
     pub(crate) async fn read_link(&self, at: &At) -> Result<Bytes, TreeError> {

@@ -5,7 +5,7 @@
 use crate::attach::AttachError;
 use crate::ids::{Ids, IdsError};
 use crate::key::Kind;
-use crate::objects;
+use crate::objects::{self, Late};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,8 +24,10 @@ pub struct Records {
     pub spooled: usize,
     /// The keys that data objects of a managed bucket may have.
     pub objects: Vec<String>,
-    /// Data objects that have none yet.
-    pub unwritten: usize,
+    /// Those of data objects that aren't there yet.
+    pub unwritten: Vec<String>,
+    /// The keys that are deleted once more, since something may come under them.
+    pub awaited: Vec<String>,
 }
 
 impl Records {
@@ -36,10 +38,13 @@ impl Records {
             why: error.to_string(),
         };
         let ids = Arc::new(Ids::open(&state.join("ids")).map_err(store)?);
-        let mut records = Self {
-            under_way: ids.intents().map_err(store)?.len(),
-            ..Self::default()
-        };
+        let mut records = Self::default();
+        for (_, intent) in ids.intents().map_err(store)? {
+            match Late::from_bytes(&intent) {
+                Some(late) => records.awaited.push(late.key),
+                None => records.under_way += 1,
+            }
+        }
         for id in ids.all().map_err(store)? {
             match ids.path(id).map_err(store)? {
                 Some((Kind::File, key)) => records.files.push(key),
@@ -51,7 +56,7 @@ impl Records {
             if begun {
                 records.objects.push(key);
             } else {
-                records.unwritten += 1;
+                records.unwritten.push(key);
             }
         }
         let spool = std::fs::read_dir(state.join("spool"));

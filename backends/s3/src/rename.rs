@@ -253,6 +253,9 @@ impl Mirror {
         let done = self.copy_file(&mut intent).await;
         let done = match done {
             Ok(number) => {
+                if let Some(replaced) = replaced.filter(|replaced| *replaced != intent.id) {
+                    self.withdraw_later(replaced);
+                }
                 self.to_the_end(number, &intent).await;
                 Ok(())
             }

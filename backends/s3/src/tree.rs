@@ -254,7 +254,7 @@ impl Tree for S3Mirror {
 
     async fn direct(&self, handle: &Bytes, _stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
         let at = self.0.at(handle)?;
-        self.0.in_time(self.0.direct(&at)).await
+        self.0.in_time(self.0.direct(at)).await
     }
 
     async fn space(&self) -> Result<Space, TreeError> {

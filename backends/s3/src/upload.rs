@@ -25,7 +25,7 @@ const FETCH_BYTES: u64 = 8 << 20;
 /// Sendings of one file, where another version of our own is found to have arrived.
 const TRIES: usize = 4;
 
-enum Whose {
+pub(crate) enum Whose {
     /// This very one: its answer was lost, and its retry found it done.
     Ours(String),
     /// Ours as it was when it was sent before, and the answer was lost; it has changed since.
@@ -117,7 +117,12 @@ impl Mirror {
     }
 
     /// Whose the version is that kept ours out.
-    async fn whose(&self, id: u64, key: &str, content: &Content) -> Result<Whose, TreeError> {
+    pub(crate) async fn whose(
+        &self,
+        id: u64,
+        key: &str,
+        content: &Content,
+    ) -> Result<Whose, TreeError> {
         let ours = &content.object;
         let Some(there) = self.bucket.head(key).await? else {
             return Ok(match self.condition(&ours.etag) {

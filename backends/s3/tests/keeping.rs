@@ -490,7 +490,11 @@ async fn whatever_fails_and_whenever_it_dies_what_was_committed_is_there_and_wha
         keeper.stop().await;
         let records = backend_s3::Records::of(&keeper.options.state).expect("it can be read");
         assert_eq!(
-            (records.objects.len(), records.unwritten, records.spooled),
+            (
+                records.objects.len(),
+                records.unwritten.len(),
+                records.spooled
+            ),
             (0, 0, 0)
         );
     }

@@ -11,7 +11,7 @@ use crate::key::Kind;
 use crate::meta;
 use crate::mirror::{At, Mirror, gone};
 use crate::spool::{Content, Spool, Turn};
-use backend::tree::{Direct, TreeError, TreeErrorKind};
+use backend::tree::{TreeError, TreeErrorKind};
 use backend::upstream::Version;
 use backend::{Fetched, Nanos, ObjectStat};
 use bytes::Bytes;
@@ -46,8 +46,8 @@ impl Mirror {
         }))
     }
 
-    /// Gives the object's spool back, which was taken for its turn alone, unless something waits in it.
-    fn done(&self, spool: &Arc<Spool>, turn: &mut Turn) {
+    /// Gives a spool back, which was taken for its turn alone, unless something waits in it.
+    pub(crate) fn done(&self, spool: &Arc<Spool>, turn: &mut Turn) {
         if !turn.over && !spool.is_dirty() {
             self.close(spool, turn, None);
         }
@@ -259,30 +259,11 @@ impl Mirror {
         .await
     }
 
-    /// How clients read the object's version where it is cached. Nobody changes it before that is noted.
-    pub(super) async fn cached(self: &Arc<Self>, at: At) -> Result<Option<Direct>, TreeError> {
-        let begun = self.spools.lock().get(&at.id).map(|spool| spool.is_begun());
-        if self.offered.is_none() || begun == Some(true) {
-            return Ok(None);
-        }
-        let mirror = Arc::clone(self);
-        self.carried_out(Box::pin(async move {
-            let (spool, mut turn) = mirror.spool(at.id).await?;
-            let cached = mirror.cached_in_turn(&at, &spool).await;
-            mirror.done(&spool, &mut turn);
-            cached
-        }))
-        .await
-    }
-
-    async fn cached_in_turn(
+    /// The version that has all of the object's bytes. That it is offered is noted from now on.
+    pub(crate) async fn noted_version(
         &self,
         at: &At,
-        spool: &Arc<Spool>,
-    ) -> Result<Option<Direct>, TreeError> {
-        let Some(offered) = self.offered.as_ref().filter(|_| !spool.is_begun()) else {
-            return Ok(None);
-        };
+    ) -> Result<Option<(Version, Nanos)>, TreeError> {
         let row = self.kept()?.row(at.id)?.ok_or_else(gone)?;
         let Some(version) = row.exact(&at.key) else {
             return Ok(None);
@@ -291,19 +272,16 @@ impl Mirror {
             let noted = self.kept()?.change(at.id, |row| row.offered = true).await?;
             noted.ok_or_else(gone)?;
         }
-        offered.put_out(at.id, &version, row.mtime.into()).await
+        Ok(Some((version, row.mtime.into())))
     }
 
     /// What clients may have been told to read of an object, by an earlier start as well.
-    pub(crate) fn offered_before(&self, id: u64) -> Result<Option<(Version, Nanos)>, TreeError> {
+    pub(crate) fn offered_before(&self, id: u64) -> Result<Option<Version>, TreeError> {
         let Some(kept) = &self.kept else {
             return Ok(None);
         };
         let row = kept.row(id)?.filter(|row| row.offered);
-        Ok(row.map(|row| {
-            let key = self.object_key(row.object);
-            (row.known(&key), row.mtime.into())
-        }))
+        Ok(row.map(|row| row.known(&self.object_key(row.object))))
     }
 
     async fn look_in_turn(&self, at: &At, spool: &Arc<Spool>, etag: &str) -> Result<(), TreeError> {

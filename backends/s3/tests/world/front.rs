@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use backend::tree::{
-    Caller, CreateHow, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights, Tree,
-    TreeAbilities, TreeError, Unsent, XattrHow,
+    Caller, CreateHow, Direct, FolderChange, Listing, Make, Node, NodeChanges, NodeStat, Rights,
+    Tree, TreeAbilities, TreeError, Unsent, XattrHow,
 };
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use backend_s3::S3Mirror;
@@ -200,5 +200,9 @@ impl Tree for Front {
         name: &Bytes,
     ) -> Result<(), TreeError> {
         self.mirror().remove_xattr(caller, handle, name).await
+    }
+
+    async fn direct(&self, handle: &Bytes, stat: &NodeStat) -> Result<Option<Direct>, TreeError> {
+        self.mirror().direct(handle, stat).await
     }
 }
