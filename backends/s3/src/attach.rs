@@ -6,6 +6,7 @@
 use crate::bucket::{Bucket, Dress, If};
 use crate::failure::come_again;
 use crate::ids::{Ids, IdsError};
+use crate::looked::Looked;
 use crate::lost::Lost;
 use crate::meta::{self, Defaults, Metadata};
 use crate::mirror::{Mirror, PINS};
@@ -274,6 +275,7 @@ impl Mirror {
             Offered::new(cache, notes)
         });
         let offered = offered.transpose().map_err(store)?;
+        let looked = Arc::new(Looked::open(&ids).map_err(store)?);
         let mirror = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             bucket,
@@ -302,6 +304,7 @@ impl Mirror {
             stopped: CancellationToken::new(),
             pins: quick_cache::sync::Cache::new(PINS),
             offered,
+            looked,
         });
         let aborted = mirror.put_in_order(left).await?;
         mirror.withdraw_gone()?;

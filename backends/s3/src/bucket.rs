@@ -5,6 +5,7 @@
 //! Never here: folders, ids, what is under change.
 
 use crate::failure::failure;
+use crate::looked::Dated;
 use crate::meta::Metadata;
 use crate::parts;
 use aws_sdk_s3::Client;
@@ -162,8 +163,17 @@ impl Bucket {
     }
 
     pub(crate) async fn head(&self, key: &str) -> Result<Option<Object>, TreeError> {
+        self.head_by(key, Dated::default()).await
+    }
+
+    /// With the time of the answer.
+    pub(crate) async fn head_by(
+        &self,
+        key: &str,
+        dated: Dated,
+    ) -> Result<Option<Object>, TreeError> {
         let request = self.client.head_object().bucket(&self.name).key(key);
-        match Box::pin(request.send()).await {
+        match Box::pin(request.customize().interceptor(dated).send()).await {
             Ok(head) => Ok(Some(object(head))),
             Err(error) => {
                 let failure = failure(&self.what("looking at", key), &error);

@@ -14,6 +14,7 @@ mod failure;
 mod ids;
 mod key;
 mod listing;
+mod looked;
 mod lost;
 mod meta;
 mod mirror;

@@ -8,13 +8,14 @@
 use crate::bucket::PAGE;
 use crate::failure::of_state;
 use crate::key::{self, Kind};
+use crate::looked::{Looks, Told};
 use crate::mirror::{At, Mirror, gone, is_blank};
 use backend::tree::{Listing, Node, TreeEntry, TreeError, TreeErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::HashSet;
 
 /// Nodes of a listing that are looked at together.
-const LOOKS: usize = 16;
+const LOOKS: usize = 64;
 /// Behind everything that begins with what it is put after.
 const HIGHEST: char = '\u{10FFFF}';
 
@@ -23,6 +24,8 @@ struct Seen {
     kind: Kind,
     component: String,
     shaded: bool,
+    /// Of a file.
+    told: Option<Told>,
 }
 
 impl Mirror {
@@ -75,7 +78,8 @@ impl Mirror {
         let id = folder.id;
         let assigned = self.store(move |ids| ids.assign(id, &wanted)).await?;
         let mut entries = Vec::with_capacity(seen.len());
-        let mut looks = Vec::with_capacity(seen.len());
+        let looks = Looks::default();
+        let mut nodes = Vec::with_capacity(seen.len());
         for (seen, (id, place)) in seen.into_iter().zip(assigned) {
             entries.push(TreeEntry {
                 name: key::show(seen.kind, &seen.component, seen.shaded).into(),
@@ -88,9 +92,10 @@ impl Mirror {
                 kind: seen.kind,
                 key,
             };
-            looks.push(self.node_if_there(at));
+            nodes.push(self.node_if_there(at, seen.told, &looks));
         }
-        let nodes: Vec<Option<Node>> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
+        let nodes: Vec<Option<Node>> = stream::iter(nodes).buffered(LOOKS).try_collect().await?;
+        self.keep_looks(looks).await?;
         for (entry, node) in entries.iter_mut().zip(nodes) {
             entry.node = node;
         }
@@ -101,8 +106,20 @@ impl Mirror {
         })
     }
 
-    async fn node_if_there(&self, at: At) -> Result<Option<Node>, TreeError> {
-        match self.stat_of(&at).await {
+    async fn node_if_there(
+        &self,
+        at: At,
+        told: Option<Told>,
+        looks: &Looks,
+    ) -> Result<Option<Node>, TreeError> {
+        let stat = async {
+            let Some(told) = told.filter(|_| self.under_change(at.id).is_none()) else {
+                return self.stat_of(&at).await;
+            };
+            let object = self.look_at(&at, &told, looks).await?.ok_or_else(gone)?;
+            self.stat_of_file(at.id, &object).await
+        };
+        match stat.await {
             Ok(stat) => Ok(Some(Node {
                 handle: self.handle(at.id),
                 stat,
@@ -137,12 +154,13 @@ impl Mirror {
                 .await?;
             let folders: HashSet<&str> = page.prefixes.iter().map(String::as_str).collect();
             let keys = page.keys.iter();
-            let keys = keys.map(|listed| (listed.key.as_str(), Kind::File));
-            let prefixes = page.prefixes.iter().map(|key| (key.as_str(), Kind::Folder));
+            let keys = keys.map(|listed| (listed.key.as_str(), Kind::File, Some(listed)));
+            let prefixes = page.prefixes.iter();
+            let prefixes = prefixes.map(|key| (key.as_str(), Kind::Folder, None));
             let mut all: Vec<_> = keys.chain(prefixes).collect();
-            all.sort_unstable();
-            let last = all.last().map(|(key, _)| (*key).to_owned());
-            for (key, kind) in all {
+            all.sort_unstable_by_key(|(key, kind, _)| (*key, *kind));
+            let last = all.last().map(|(key, ..)| (*key).to_owned());
+            for (key, kind, listed) in all {
                 let is_behind = position.as_deref().is_none_or(|position| key > position);
                 let component = key.strip_prefix(&folder.key).unwrap_or_default();
                 if !is_behind || component.is_empty() || is_blank(key) {
@@ -166,6 +184,7 @@ impl Mirror {
                     kind,
                     component: component.to_owned(),
                     shaded,
+                    told: listed.map(Told::listed),
                 });
             }
             next = page.next;

@@ -12,6 +12,7 @@ use crate::bucket::{Bucket, Object, PAGE};
 use crate::failure::{come_again, of_name, of_state};
 use crate::ids::{Ids, IdsError, ROOT, Row};
 use crate::key::{self, Asked, Kind, NameFault};
+use crate::looked::Looked;
 use crate::lost::Lost;
 use crate::meta::{self, Attributes, Defaults, Metadata, TOKEN};
 use crate::objects::{Awaited, Kept};
@@ -83,6 +84,7 @@ pub(crate) struct Mirror {
     pub pins: quick_cache::sync::Cache<u64, Arc<str>>,
     /// What clients read at a data server, where one caches.
     pub offered: Option<Offered>,
+    pub looked: Arc<Looked>,
 }
 
 /// A node and where it lies.
@@ -472,18 +474,23 @@ impl Mirror {
     }
 
     /// A file under change, as it is to be.
-    fn under_change(&self, id: u64) -> Option<Object> {
+    pub(crate) fn under_change(&self, id: u64) -> Option<Object> {
         let spool = self.spools.lock().get(&id).cloned()?;
         spool.object()
     }
 
     /// `object`: as it lies in the bucket.
-    async fn stat_of_file(&self, id: u64, object: &Object) -> Result<NodeStat, TreeError> {
+    pub(crate) async fn stat_of_file(
+        &self,
+        id: u64,
+        object: &Object,
+    ) -> Result<NodeStat, TreeError> {
         if let Some(object) = self.under_change(id) {
             return Ok(self.stat_of_object(id, &object));
         }
         self.pins.insert(id, object.etag.as_str().into());
         self.seen(id, &object.etag).await?;
+        self.compare_looks(id, object)?;
         Ok(self.stat_of_object(id, object))
     }
 

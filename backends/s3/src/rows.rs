@@ -24,6 +24,19 @@ pub(crate) fn split<const N: usize>(row: &[u8]) -> Option<[&[u8]; N]> {
     rest.is_empty().then_some(fields)
 }
 
+/// All of a row that has as many as it happens to have.
+pub(crate) fn fields(row: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut rest = row;
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let (bytes, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        fields.push(bytes);
+        rest = behind;
+    }
+    Some(fields)
+}
+
 pub(crate) fn number(field: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(field.try_into().ok()?))
 }

@@ -20,7 +20,7 @@ use requests::Asked;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub const BUCKET: &str = "photos";
 
@@ -149,6 +149,20 @@ impl S3Server {
             content_type: None,
         };
         self.bucket.lock().objects.insert(key.to_owned(), stored);
+    }
+
+    /// As if it had been put so long ago.
+    pub fn age(&self, key: &str, by: Duration) {
+        if let Some(stored) = self.bucket.lock().objects.get_mut(key) {
+            stored.modified -= by;
+        }
+    }
+
+    /// Gives an object other metadata, and no other time.
+    pub fn say_otherwise(&self, key: &str, name: &str, value: &str) {
+        if let Some(stored) = self.bucket.lock().objects.get_mut(key) {
+            stored.meta.insert(name.to_owned(), value.to_owned());
+        }
     }
 
     pub fn delete(&self, key: &str) {
