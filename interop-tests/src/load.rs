@@ -91,11 +91,20 @@ struct Worker {
     deaths: Deaths,
     /// What [`Deaths::now`] said before the operation under way.
     began: u64,
-    on_bucket: bool,
+    lies: Lies,
+}
+
+/// Where a load's files lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lies {
+    OnDataServers,
+    /// In a bucket that is shown as a tree: there are no links.
+    InBucket,
+    InManagedBucket,
 }
 
 impl Worker {
-    fn new(root: &Path, index: u64, seed: u64, deaths: Deaths, on_bucket: bool) -> Result<Self> {
+    fn new(root: &Path, index: u64, seed: u64, deaths: Deaths, lies: Lies) -> Result<Self> {
         let name = format!("worker{index}");
         let folder = root.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -111,7 +120,7 @@ impl Worker {
             next_name: 0,
             began: deaths.now(),
             deaths,
-            on_bucket,
+            lies,
         })
     }
 
@@ -129,7 +138,7 @@ impl Worker {
     }
 
     fn one_operation(&mut self) -> Result<()> {
-        if self.on_bucket {
+        if self.lies != Lies::OnDataServers {
             return self.one_operation_on_a_bucket();
         }
         if self.files.is_empty() {
@@ -162,7 +171,7 @@ impl Worker {
     fn some_length(&mut self) -> u64 {
         match self.dice.below(20) {
             0 => 0,
-            1 if self.on_bucket => self.some_length_in_parts(),
+            1 if self.lies != Lies::OnDataServers => self.some_length_in_parts(),
             1..=14 => self.dice.below(64 << 10),
             15..=18 => self.dice.below(512 << 10),
             _ => self.dice.below(4 << 20),
@@ -305,7 +314,8 @@ pub struct Plan {
     pub workers: u64,
     /// Files that one more worker keeps open; none: there is no such worker.
     pub keep: u32,
-    /// It works on a bucket, and one more worker on files of it that somebody else writes as well.
+    pub lies: Lies,
+    /// One more worker is at files that somebody else writes as well.
     pub contest: Option<bucket::Contest>,
     pub limit: Duration,
 }
@@ -316,13 +326,7 @@ pub fn run(plan: &Plan) -> Result<()> {
     let all = Arc::new(AtomicU64::new(0));
     for index in 0..plan.workers {
         let deaths = Deaths(plan.manifest.with_file_name("deaths"));
-        let worker = Worker::new(
-            &plan.folder,
-            index,
-            plan.seed,
-            deaths,
-            plan.contest.is_some(),
-        )?;
+        let worker = Worker::new(&plan.folder, index, plan.seed, deaths, plan.lies)?;
         let (stop, limit, all) = (plan.stop.clone(), plan.limit, Arc::clone(&all));
         running.push(thread::spawn(move || worker.run(&stop, limit, &all)));
     }
@@ -523,6 +527,7 @@ mod tests {
             seed: 11,
             workers: 2,
             keep: 2,
+            lies: Lies::OnDataServers,
             contest: None,
             limit: Duration::from_millis(300),
         }
@@ -548,7 +553,14 @@ mod tests {
     fn a_name_that_is_gone_is_a_loss_unless_the_server_died_meanwhile() {
         let folder = fresh_folder("deaths");
         let deaths = Deaths(folder.join("deaths"));
-        let mut worker = Worker::new(&folder.join("data"), 0, 1, deaths.clone(), false).unwrap();
+        let mut worker = Worker::new(
+            &folder.join("data"),
+            0,
+            1,
+            deaths.clone(),
+            Lies::OnDataServers,
+        )
+        .unwrap();
         let gone = || Err(ErrorKind::NotFound.into());
         assert!(worker.accept(gone(), ErrorKind::NotFound).is_err());
         fs::write(&deaths.0, "1").unwrap();

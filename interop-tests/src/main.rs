@@ -82,6 +82,9 @@ enum Verb {
         keep: u32,
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
+        /// The files lie in a managed bucket
+        #[arg(long, conflicts_with = "contest")]
+        managed: bool,
         /// A bucket's folder of files that somebody else writes as well
         #[arg(long, requires_all = ["contested", "clock"])]
         contest: Option<PathBuf>,
@@ -200,6 +203,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
             workers,
             keep,
             seconds,
+            managed,
             contest,
             contested,
             clock,
@@ -213,6 +217,11 @@ fn obey(verb: Verb) -> Result<ExitCode> {
                     clock,
                     told: manifest.with_file_name(load::bucket::CONTESTED),
                 });
+            let lies = match (&contest, managed) {
+                (Some(_), _) => load::Lies::InBucket,
+                (None, true) => load::Lies::InManagedBucket,
+                (None, false) => load::Lies::OnDataServers,
+            };
             load::run(&load::Plan {
                 folder,
                 manifest,
@@ -220,6 +229,7 @@ fn obey(verb: Verb) -> Result<ExitCode> {
                 seed,
                 workers,
                 keep,
+                lies,
                 contest,
                 limit: Duration::from_secs(seconds),
             })?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Content, Dice, MOST_FILES, Worker, first_difference};
+use super::{Content, Dice, Lies, MOST_FILES, Worker, first_difference};
 use crate::history::ticks::Ticks;
 
 /// Beyond this a file goes up in parts.
@@ -23,7 +23,7 @@ pub const CONTESTED: &str = "contested";
 const KEY_BYTES: usize = 8;
 
 impl Worker {
-    /// What a bucket can do: no links.
+    /// What a bucket's files are good for, in sizes that it takes differently.
     pub(super) fn one_operation_on_a_bucket(&mut self) -> Result<()> {
         if self.files.is_empty() {
             return self.create();
@@ -38,6 +38,7 @@ impl Worker {
             6..=7 => self.append(),
             8 => self.overwrite(),
             9 => self.truncate(),
+            10 if self.lies == Lies::InManagedBucket => self.link(),
             _ => self.read(),
         }
     }
@@ -58,7 +59,7 @@ impl Worker {
             .open(self.path(&name))
             .and_then(|file| file.set_len(content.length))
             .with_context(|| format!("cutting {name}"))?;
-        self.files.insert(name, content);
+        self.replace_links(old, content, &name);
         Ok(())
     }
 

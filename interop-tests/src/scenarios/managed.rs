@@ -76,7 +76,7 @@ impl Lake {
     }
 }
 
-fn is_up() -> Result<()> {
+pub fn is_up() -> Result<()> {
     clock::wait_for("the bucket's state", MINUTE, || {
         let up = Scrape::of(METRICS)?.sum("headrace_managed_state", &["state=\"up\""]);
         Ok((up > 0.0).then_some(()))

@@ -14,6 +14,7 @@ mod history;
 pub mod junction;
 mod legacy;
 mod managed;
+mod managed_kill;
 mod measure;
 mod million;
 mod options;
@@ -308,6 +309,16 @@ pub const ALL: &[Scenario] = &[
             Kernels::Newest,
             30,
             managed::suites,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "managed-kill",
+            "files in a cached bucket, while its servers are killed and the way to it is cut off, 60 times in all",
+            Kernels::Each,
+            15,
+            managed_kill::run,
         )
     },
     scenario(

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use backend_s3::Records;
 
-use super::{BUCKET, CACHE_BYTES, CONTESTED, FILES};
+use super::blows::CACHE_BYTES;
+use super::{BUCKET, CONTESTED, FILES};
 use crate::harness::clock;
 use crate::harness::guest::Guest;
 use crate::harness::headrace::Split;
@@ -47,19 +48,23 @@ pub fn everything(
     let by_mount = by_mount.context("the contested files' writer told something else")?;
     contested(client, s3, foreign, &by_mount)?;
     let lost = lost(lab, &by_mount)?;
-    clock::wait_for("the end of every upload", MINUTE, || {
-        Ok(s3.uploads(BUCKET)?.is_empty().then_some(()))
-    })
-    .with_context(|| format!("left in the bucket: {:?}", s3.uploads(BUCKET)))?;
+    no_upload(s3, BUCKET)?;
     split.mds.stop(Duration::from_secs(30))?;
     split.data_servers[0].stop(Duration::from_secs(30))?;
     records(lab, s3)?;
-    let chunks = chunks(lab, s3)?;
+    let chunks = chunks(lab, s3, BUCKET)?.len();
     Ok(format!(
         "{whole} files whole in the mount and the bucket; of {} versions written here beside {} of another writer {lost} lost, each kept; {chunks} chunks cached, each of a version that is served",
         by_mount.len(),
         foreign.len()
     ))
+}
+
+pub fn no_upload(s3: &S3Client, bucket: &str) -> Result<()> {
+    clock::wait_for("the end of every upload", MINUTE, || {
+        Ok(s3.uploads(bucket)?.is_empty().then_some(()))
+    })
+    .with_context(|| format!("left in the bucket: {:?}", s3.uploads(bucket)))
 }
 
 /// The mount and the bucket have the same names, and those that were acknowledged.
@@ -152,8 +157,9 @@ fn records(lab: &Lab, s3: &S3Client) -> Result<()> {
     Ok(())
 }
 
-/// What is cached is of versions that are served, holds their bytes, and takes no more than it may. How many.
-fn chunks(lab: &Lab, s3: &S3Client) -> Result<usize> {
+/// What is cached is of versions that are served, holds their bytes, and takes no more than it may. Of each chunk the
+/// key, and whether that version is still there.
+pub fn chunks(lab: &Lab, s3: &S3Client, bucket: &str) -> Result<Vec<(String, bool)>> {
     let folder = lab.state.join("ds0/cache");
     let mut there = Vec::new();
     let mut taken = 0;
@@ -173,6 +179,7 @@ fn chunks(lab: &Lab, s3: &S3Client) -> Result<usize> {
     let options = chunks::Options::new(&folder, CACHE_BYTES);
     let chunk_bytes = u64::from(options.chunk_bytes);
     let store = chunks::Store::open(options, HashMap::new(), runtime.handle().clone())?;
+    let mut chunks = Vec::new();
     for path in &there {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let of_name = name.split_once('-').and_then(|(object, index)| {
@@ -186,7 +193,9 @@ fn chunks(lab: &Lab, s3: &S3Client) -> Result<usize> {
             .with_context(|| format!("the chunk {name} is of no version that is served"))?;
         // Of a version that is there no more nobody reads, and chunks go when others come.
         let version = &held.offer.version;
-        if let Some(bytes) = s3.get_version(BUCKET, &version.key, &version.etag)? {
+        let found = s3.get_version(bucket, &version.key, &version.etag)?;
+        chunks.push((version.key.clone(), found.is_some()));
+        if let Some(bytes) = found {
             let start = (index * chunk_bytes) as usize;
             let length = held.chunk_length(index) as usize;
             ensure!(
@@ -196,7 +205,7 @@ fn chunks(lab: &Lab, s3: &S3Client) -> Result<usize> {
             );
         }
     }
-    Ok(there.len())
+    Ok(chunks)
 }
 
 /// What lost lies in the state folder, where the log says, and nothing else does. How many.
