@@ -188,10 +188,18 @@ impl Mirror {
         if self.offered.is_none() || at.kind == Kind::Folder || begun == Some(true) {
             return Ok(None);
         }
+        // Before the turn: of one file many may ask at once.
+        let there = match self.kept {
+            Some(_) => None,
+            None => match self.version_there(&at).await? {
+                None => return Ok(None),
+                there => there,
+            },
+        };
         let mirror = Arc::clone(self);
         self.carried_out(Box::pin(async move {
             let (spool, mut turn) = mirror.spool(at.id).await?;
-            let direct = mirror.direct_in_turn(&at, &spool).await;
+            let direct = mirror.direct_in_turn(&at, &spool, there).await;
             mirror.done(&spool, &mut turn);
             drop(turn);
             mirror.withdraw_surplus(at.id).await?;
@@ -204,22 +212,20 @@ impl Mirror {
         &self,
         at: &At,
         spool: &Arc<Spool>,
+        there: Option<(Version, Nanos)>,
     ) -> Result<Option<Direct>, TreeError> {
         let Some(offered) = self.offered.as_ref().filter(|_| !spool.is_begun()) else {
             return Ok(None);
         };
-        if self.kept.is_some() {
+        let Some((version, mtime)) = there else {
             let Some((version, mtime)) = self.noted_version(at).await? else {
                 return Ok(None);
             };
             return offered.put_out(at.id, &version, mtime).await;
-        }
-        let Some((version, mtime)) = self.version_there(at).await? else {
-            return Ok(None);
         };
         let direct = offered.put_out(at.id, &version, mtime).await?;
-        // Whoever saw another version looks at what is offered after that; this looks after it was put out.
-        // So one of the two sees the other.
+        // Whoever saw or made another version looks at what is offered after that; this looks after it was put
+        // out. So one of the two sees the other.
         let seen = self.pins.get(&at.id);
         if direct.is_some() && seen.as_deref() != Some(version.etag.as_str()) {
             offered.withdraw(at.id).await?;
