@@ -26,14 +26,17 @@ pub use managed::{GivenServer, Managed, ManagedShown, ManagedSpec, Storage};
 use crate::clock::{SystemClock, wall};
 use crate::net::{self, Listeners};
 use anyhow::Context;
+use assimilated::record_name;
 use bytes::Bytes;
 use catalog::{Catalog, Options as CatalogOptions, failpoint::Failpoint};
 use data_servers::Registry;
 use exports::Places;
+use layout::DataServerId;
 use mds::state::{Boot, Limits, RecordedClient, State};
 use mds::{Clock, HandleKey, Identity, Parts, Server, ServerCopy, Settings};
 use objects::{Objects, OwnerRange};
 use rand::Rng;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,6 +119,16 @@ async fn secret<const N: usize>(catalog: &Catalog, name: &[u8]) -> anyhow::Resul
         .meta_put(wall(), name, Bytes::copy_from_slice(&made))
         .await?;
     Ok(made)
+}
+
+/// Backends of the configuration that keep file systems of this namespace.
+async fn keepers_of(catalog: &Catalog, spec: &Spec) -> anyhow::Result<BTreeSet<DataServerId>> {
+    let filers = spec.assimilated.iter().map(|filer| &filer.name);
+    let names = filers.chain(spec.managed.iter().map(|bucket| &bucket.name));
+    let names: BTreeSet<String> = names.map(|name| record_name(name)).collect();
+    let records = catalog.data_servers().await?.into_iter();
+    let keepers = records.filter(|record| names.contains(&record.name));
+    Ok(keepers.map(|record| record.id).collect())
 }
 
 impl Running {
@@ -224,6 +237,7 @@ impl Running {
                 recall_timeout: spec.limits.recall,
                 gate_timeout: spec.limits.recall + Duration::from_secs(5),
                 server_copy: spec.server_copy.clone(),
+                keepers: keepers_of(&catalog, &spec).await?,
             },
             identity: Identity {
                 owner: Bytes::from(format!("headrace-{:032x}", u128::from_be_bytes(identity))),

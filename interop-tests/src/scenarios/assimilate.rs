@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
-use super::junction::Filer;
+use super::junction::{Filer, is_apart};
 use super::suites::{EXPECTED, fsx_files, run_fsx, run_pjdfstest};
 use crate::harness::bytes::{MIB, human};
 use crate::harness::clock;
@@ -75,7 +75,7 @@ fn exports(filer: &Filer) -> String {
     )
 }
 
-/// As the programs of a user meet it: one file system.
+/// As the programs of a user meet it.
 const WORK: &str = r#"
 set -e
 cd /run/mnt/projects
@@ -91,14 +91,15 @@ cd /run/mnt/projects
 # Written by a layout, read through another name.
 setpriv --reuid 1001 --regid 1001 --clear-groups sh -c 'echo more >>links/one'
 [ "$(tail -n 1 links/below/three)" = more ]
-# One file system, the same as around it.
-mv many/d0/f0 /run/mnt/away && [ -s /run/mnt/away ]
-ln many/d1/f1 /run/mnt/across && rm many/d1/f1 && [ -s /run/mnt/across ]
+mv many/d0/f0 away && [ -s away ]
+ln many/d1/f1 second && rm many/d1/f1 && [ -s second ]
+# Another file system than around it: what is moved out is copied, and taken off the filer.
+mv many/d6/f6 /run/mnt/out && [ "$(cat /run/mnt/out | wc -l)" = 1 ] && [ ! -e many/d6/f6 ]
+[ "$(getfattr --only-values -n user.headrace.backend /run/mnt/out)" = ds0 ]
 mkdir new && cp many/d2/* new && diff -r many/d2 new
 truncate -s 10 many/d3/f3 && [ "$(stat -c %s many/d3/f3)" = 10 ]
 rm links/one && [ "$(stat -c %h links/two)" = 2 ]
 rm -r many/d4 && [ ! -e many/d4 ]
-[ "$(df --output=source /run/mnt | tail -n 1)" = "$(df --output=source /run/mnt/projects | tail -n 1)" ]
 "#;
 
 /// Writes a file over by a layout; then it is so on the filer.
@@ -135,6 +136,14 @@ fn gone(path: &Path) -> Result<()> {
     )
 }
 
+/// Of the file system that a folder of this host is in.
+fn kib_of(folder: &Path) -> Result<u64> {
+    let folder = folder.display().to_string();
+    let said = command::run("df", &["-k", "--output=size", &folder])?;
+    let size = said.lines().last().context("a size")?;
+    Ok(size.trim().parse()?)
+}
+
 fn left() -> Result<f64> {
     Ok(Scrape::of(METRICS)?.sum("headrace_scan_directories", &["state=\"left\""]))
 }
@@ -169,6 +178,9 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     clock::wait_for("the scan's end", MINUTE, || {
         Ok((left()? == 0.0).then_some(()))
     })?;
+    for client in [&mut a, &mut b] {
+        is_apart(client, "projects", kib_of(&filer.folder)?)?;
+    }
     let mut facts = Vec::new();
     for client in [&mut a, &mut b] {
         for name in ["large", "public"] {
@@ -192,6 +204,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     for file in 0..FILES {
         gone(&there(&format!("many/d4/f{file}")))?;
     }
+    gone(&there("many/d6/f6"))?;
     ensure!(there("many/d0/f0").exists(), "a renamed file was removed");
     ensure!(
         there("many/d1/f1").exists(),
@@ -202,7 +215,9 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
         "a name went too early"
     );
     a.sh(
-        &format!("rm {MOUNT}/away {MOUNT}/across && rm -r {MOUNT}/projects/links"),
+        &format!(
+            "rm {MOUNT}/projects/away {MOUNT}/projects/second && rm -r {MOUNT}/projects/links"
+        ),
         MINUTE,
     )?;
     for name in [

@@ -204,6 +204,52 @@ grep -q "/run/mnt/projects nfs4" /proc/mounts
 df /run/mnt/projects >/dev/null
 "#;
 
+/// Between a folder that is a file system of its own (`$P`) and what is around it, whatever the version. What is
+/// made on either side is removed.
+const APART: &str = r#"
+set -e
+cd /run/mnt
+device() { stat -c %d "$1"; }
+mkdir $P/apart $P/apart/sub outside-of-it
+echo x >$P/apart/only-there && ln -s only-there $P/apart/soft
+findmnt -n $P >/dev/null && findmnt -n -o FSTYPE $P | grep -q nfs
+[ "$(device $P)" != "$(device .)" ] && [ "$(device outside-of-it)" = "$(device .)" ]
+for i in apart apart/sub apart/only-there apart/soft; do [ "$(device $P/$i)" = "$(device $P)" ]; done
+[ "$(stat -L -c %i $P/apart/soft)" = "$(stat -c %i $P/apart/only-there)" ]
+# No name leads across.
+echo y >outside-of-it/here
+! ln $P/apart/only-there outside-of-it/linked 2>/run/err && grep -q 'Invalid cross-device link' /run/err
+! ln outside-of-it/here $P/apart/linked 2>/run/err && grep -q 'Invalid cross-device link' /run/err
+ln $P/apart/only-there $P/apart/sub/linked && [ "$(stat -c %h $P/apart/only-there)" = 2 ] && rm $P/apart/sub/linked
+mv $P/apart/only-there outside-of-it/ && [ "$(device outside-of-it/only-there)" = "$(device .)" ]
+mv outside-of-it/only-there $P/apart/ && [ "$(cat $P/apart/soft)" = x ] && [ ! -e outside-of-it/only-there ]
+mv $P/apart/sub outside-of-it/ && mv outside-of-it/sub $P/apart/ && [ -d $P/apart/sub ]
+cp -p --reflink=auto $P/apart/only-there outside-of-it/copy && cmp $P/apart/only-there outside-of-it/copy
+! cp --reflink=always $P/apart/only-there outside-of-it/cloned 2>/dev/null
+rm -f outside-of-it/cloned
+# The root stays where it is.
+! rmdir $P 2>/dev/null
+! mv -T $P elsewhere 2>/dev/null && [ ! -e elsewhere ]
+# Who goes through one file system stays in it.
+! find . -xdev -name only-there | grep -q .
+find . -name only-there | grep -q . && find $P -xdev -name only-there | grep -q .
+! tar --one-file-system -cvf /dev/null . 2>/dev/null | grep -q only-there
+tar -cvf /dev/null $P/apart 2>/dev/null | grep -q only-there
+sync && before=$(du -xsk . | cut -f1)
+dd if=/dev/urandom of=$P/apart/bulk bs=1M count=16 conv=fsync 2>/dev/null
+[ "$(du -xsk . | cut -f1)" = "$before" ] && [ "$(du -sk $P/apart/bulk | cut -f1)" -ge 16000 ]
+size=$(df -k --output=size $P | tail -n 1 | tr -d ' ')
+[ $size -ge $K ] && [ $size -le $((K + 1024)) ]
+[ "$(df -k --output=target $P/apart/sub | tail -n 1)" = /run/mnt/$P ]
+rm -r $P/apart outside-of-it
+"#;
+
+/// Nothing leads across the border of `folder`, in which `df` shows so many KiB in all, up to a block of the client's.
+pub fn is_apart(client: &mut dyn Client, folder: &str, kib: u64) -> Result<()> {
+    client.sh(&format!("P={folder} K={kib}\n{APART}"), MINUTE * 3)?;
+    Ok(())
+}
+
 pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let mut filer = Filer::start(lab)?;
     let mut split = beside(lab, &filer)?;

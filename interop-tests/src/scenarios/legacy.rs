@@ -68,7 +68,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     Ok(Verdict::Held(facts))
 }
 
-fn mount_legacy(client: &mut dyn Client, source: &str, at: &str) -> Result<()> {
+pub fn mount_legacy(client: &mut dyn Client, source: &str, at: &str) -> Result<()> {
     client.sh(
         &format!("mkdir -p {at} && timeout 60 mount -t nfs -o {OPTIONS} {source} {at}"),
         MINUTE * 2,

@@ -6,6 +6,8 @@ use anyhow::{Result, ensure};
 use super::Verdict;
 use super::basic::BY_ANY_VERSION;
 use super::bucket::{BUCKET, EXPORT_OF_ALL};
+use super::junction::is_apart;
+use super::legacy::mount_legacy;
 use super::suites::{EXPECTED, run_fsx_short, run_some_of_pjdfstest};
 use crate::harness::clock::{self, say};
 use crate::harness::headrace::{self, METRICS, Split, SplitOptions, data_server_metrics};
@@ -46,6 +48,7 @@ impl Lake {
                 lease_seconds: 10,
                 grace_seconds: 10,
                 cached,
+                nfsv3: true,
                 environment: Seaweed::environment().to_vec(),
                 ..SplitOptions::default()
             },
@@ -100,9 +103,9 @@ dd if=/dev/urandom of=lake/one/large bs=1M count=40 conv=fsync 2>/dev/null
 dd if=/dev/urandom of=outside/brought bs=1M count=8 conv=fsync 2>/dev/null
 sha256sum <lake/one/large >/run/large; sha256sum <outside/brought >/run/brought
 [ "$(where lake/one/large)" = lake ] && [ "$(where outside/brought)" = ds0 ] && [ "$(where lake/two)" = lake ]
-mv lake/one/large lake/two/moved && mv lake/two/moved outside/large && [ "$(where outside/large)" = lake ]
-mv outside/brought lake/two/brought && [ "$(where lake/two/brought)" = ds0 ]
-ln outside/large lake/one/name && rm outside/large
+mv lake/one/large lake/two/moved && ln lake/two/moved lake/one/name && rm lake/two/moved
+# Another file system: what is moved there is copied.
+mv outside/brought lake/two/brought && [ "$(where lake/two/brought)" = lake ]
 cp lake/one/name outside/copy && [ "$(where outside/copy)" = ds0 ] && cmp lake/one/name outside/copy
 cp --reflink=auto outside/copy lake/two/copy && [ "$(where lake/two/copy)" = lake ]
 cmp outside/copy lake/two/copy
@@ -112,6 +115,9 @@ setfattr -n user.color -v blue lake/one/9 && chmod 640 lake/one/9 && chown 1234:
 flock lake/one/9 true
 sync
 "#;
+
+/// What `df` shows of a bucket.
+const BUCKET_KIB: u64 = 1 << 50;
 
 /// Bytes of the largest file in the bucket.
 const LARGE_BYTES: f64 = (40 << 20) as f64;
@@ -138,6 +144,9 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let (mut a, mut b) = lab.two_mounted()?;
     a.sh(&basic(), MINUTE * 3)?;
     a.sh(ACROSS, MINUTE * 3)?;
+    for client in [&mut a, &mut b] {
+        is_apart(client, "lake", BUCKET_KIB)?;
+    }
     for sum in ["large", "brought"] {
         let text = a.sh(&format!("cat /run/{sum}"), MINUTE)?;
         std::fs::write(b.shared().join(sum), &text)?;
@@ -170,6 +179,10 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     )?;
     say("the same bytes by both clients after the server's death");
     a.sh(&format!("rm -r {MOUNT}/lake/* {MOUNT}/outside"), MINUTE)?;
+    lake.is_empty()?;
+    unmount(&mut a)?;
+    mount_legacy(&mut a, "10.99.0.1:/", MOUNT)?;
+    is_apart(&mut a, "lake", BUCKET_KIB)?;
     lake.is_empty()?;
     unmount(&mut a)?;
     mount_from(&mut a, "10.99.0.1:/lake", "vers=4.2")?;

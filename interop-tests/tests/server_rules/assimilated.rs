@@ -8,12 +8,14 @@ use backend::tree::{
 };
 use bytes::Bytes;
 use headrace::metadata::{AssimilatedSpec, BackendSpec, JunctionSpec, Keeper, NfsSpec, Running};
-use interop_tests::nfs41::{ClientSetup, StatusOf, name, user};
+use interop_tests::nfs41::{ClientSetup, StatusOf, name, putfh, user};
 use mds::Access;
 use std::collections::BTreeSet;
 use wire::nfs3::{Nfsstat3, Procedure};
 use wire::nfs4::*;
 
+use crate::copies::{copy, copy_args};
+use crate::crossings::{SPACES, cloned, is_apart, root_stays, stays_apart};
 use crate::filer::server::{Accident, EXPORT, Filer, Habits};
 use crate::world::{World, at_last, until, watchful};
 
@@ -140,7 +142,6 @@ async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> 
     assert_eq!(names, BTreeSet::from(["team", "two", "soft"].map(name)));
     let file = client.walk("/d/projects/team/one").await?;
     let asked = [
-        Attr::Fsid,
         Attr::Mode,
         Attr::Owner,
         Attr::Size,
@@ -148,7 +149,6 @@ async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> 
         Attr::TimeModify,
     ];
     let told = client.getattr(&file, &asked).await?;
-    assert_eq!(told.fsid, client.getattr(&above, &asked).await?.fsid);
     assert_eq!(
         (told.mode, told.size, told.numlinks),
         (Some(0o640), Some(3), Some(2))
@@ -158,17 +158,140 @@ async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> 
     assert_eq!(modified.seconds, 1_000_000_000);
     let link = client.walk("/d/projects/soft").await?;
     assert_eq!(client.readlink(&link).await?, "team/one");
-    // One file system with all around it.
-    client.rename((&projects, "two"), (&above, "away")).await?;
-    let away = client.walk("/d/away").await?;
+    let team = client.walk("/d/projects/team").await?;
+    client.rename((&projects, "two"), (&team, "moved")).await?;
+    let moved = client.lookup(&team, "moved").await?;
     assert_eq!(
-        client.getattr(&away, &[Attr::Fileid]).await?.fileid,
+        client.getattr(&moved, &[Attr::Fileid]).await?.fileid,
         client.getattr(&file, &[Attr::Fileid]).await?.fileid
     );
     assert!(
         shelf.has(&shelf.root, "two").await?,
         "the filer's names stay"
     );
+    world.ends_sound().await
+}
+
+#[tokio::test]
+async fn an_assimilated_tree_is_another_file_system_with_the_filers_space() -> Result<()> {
+    let shelf = Shelf::new().await?;
+    let team = shelf.folder(&shelf.root, "team").await?;
+    shelf.file(&team, "one", 0o644).await?;
+    shelf.file(&team, "two", 0o644).await?;
+    let root = Caller::root();
+    let (soft, to) = (name("soft"), Make::Symlink(Bytes::from_static(b"team")));
+    let born = NodeChanges::default();
+    shelf
+        .tree
+        .make(&root, &shelf.root, &soft, to, &born)
+        .await?;
+    shelf.tree.set_capacity(1 << 40);
+    let filer = shelf.served().await;
+    let mut world = world(&filer).await?;
+    is_scanned(&world).await?;
+    let client = world.client("a").await?;
+    let (outside, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
+    let team = client.walk("/d/projects/team").await?;
+    let (one, soft) = (
+        client.lookup(&team, "one").await?,
+        client.lookup(&projects, "soft").await?,
+    );
+    // What is new lies elsewhere, and is of the same file system.
+    let new = client.open_create(&team, "new").await?;
+    world.to_write(&client, &new).await?.write(0, "x").await?;
+    let lies = client.getxattr(&new.fh, "headrace.backend").await?;
+    assert_eq!(lies, "ds0");
+    let made = client.mkdir(&team, "made").await?;
+    let inside = [&projects, &team, &one, &soft, &new.fh, &made];
+    let here = client.open_create(&outside, "here").await?;
+    is_apart(&client, &outside, "projects", &inside).await?;
+    let (space, there) = (
+        client.getattr(&team, &SPACES).await?,
+        shelf.tree.space().await?,
+    );
+    assert_eq!(space.space_total, Some(there.total));
+    let around = client.getattr(&outside, &SPACES).await?;
+    let ours = world.running().objects.space();
+    assert_eq!(
+        around.space_total,
+        Some(ours.total),
+        "the filer isn't in it"
+    );
+    stays_apart(&client, (&outside, "here"), (&team, "one")).await?;
+    client.mkdir(&outside, "d").await?;
+    stays_apart(&client, (&outside, "d"), (&projects, "team")).await?;
+    let clone = cloned(&client, &new, &here, 1).await;
+    assert_eq!(clone.status(), Nfsstat4::Xdev);
+    let all = copy_args(&new, &here, (0, 0, 1));
+    assert_eq!(copy(&client, &new, &here, all).await?.count, 1);
+    root_stays(&client, &outside, "projects").await?;
+    // Without its backend the tree is as it was.
+    world.stop().await?;
+    world.spec_mut().assimilated.clear();
+    world.begin().await?;
+    let client = world.client("b").await?;
+    is_apart(&client, &outside, "projects", &inside).await?;
+    world.ends_sound().await
+}
+
+#[tokio::test]
+async fn layouts_of_one_file_system_are_returned_and_no_others() -> Result<()> {
+    let shelf = Shelf::new().await?;
+    shelf.file(&shelf.root, "f", 0o644).await?;
+    let filer = shelf.served().await;
+    let world = world(&filer).await?;
+    is_scanned(&world).await?;
+    let client = world.client("a").await?;
+    let (outside, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
+    let there = client.open_to_read(&projects, "f").await?;
+    world.to_read(&client, &there).await?;
+    let here = client.open_create(&outside, "f").await?;
+    let held = world.to_write(&client, &here).await?;
+    let returned = async |file: &Bytes| {
+        let back = Layoutreturn4Args {
+            reclaim: false,
+            layout_type: LAYOUT4_FLEX_FILES,
+            iomode: Layoutiomode4::Any,
+            layoutreturn: Layoutreturn4::Fsid,
+        };
+        client.ok([putfh(file), ArgOp::Layoutreturn(back)]).await
+    };
+    assert_eq!(world.running().server.held().layouts, 2);
+    returned(&projects).await?;
+    assert_eq!(world.running().server.held().layouts, 1);
+    held.write(0, "it goes on").await?;
+    returned(&projects).await?;
+    assert_eq!(world.running().server.held().layouts, 1);
+    returned(&outside).await?;
+    assert_eq!(world.running().server.held().layouts, 0);
+    world.ends_sound().await
+}
+
+#[tokio::test]
+async fn a_client_that_saw_the_folder_before_its_filer_sees_the_file_system_that_it_becomes()
+-> Result<()> {
+    let shelf = Shelf::new().await?;
+    shelf.file(&shelf.root, "one", 0o644).await?;
+    let filer = shelf.served().await;
+    let mut away = spec(&filer);
+    let port = std::mem::replace(&mut away.nfs.port, 1);
+    let mut world = World::with(1, |world| {
+        watchful(world);
+        world.assimilated = vec![away];
+    })
+    .await?;
+    let client = world.client("a").await?;
+    let (outside, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
+    is_apart(&client, &outside, "projects", &[]).await?;
+    let before = client.getattr(&projects, &[Attr::Fsid]).await?.fsid;
+    world.stop().await?;
+    world.spec_mut().assimilated[0].nfs.port = port;
+    world.begin().await?;
+    is_scanned(&world).await?;
+    let client = world.client("b").await?;
+    let after = client.getattr(&projects, &[Attr::Fsid]).await?.fsid;
+    assert_eq!(after, before);
+    client.lookup(&projects, "one").await?;
     world.ends_sound().await
 }
 
@@ -327,7 +450,7 @@ async fn whoever_wants_in_a_folder_that_is_not_scanned_yet_waits_and_sees_it_who
     let above = client.walk("/d").await?;
     assert_eq!(
         client.remove(&above, "projects").await.status(),
-        Nfsstat4::Delay
+        Nfsstat4::Notempty
     );
     let team = at_last("the folder", &[Nfsstat4::Delay], async || {
         client.lookup(&projects, "team").await

@@ -170,6 +170,8 @@ async fn fact_8_where_there_is_no_data_server_a_layout_is_unavailable_and_not_to
         let refused = a.layoutget(&file.fh, file.stateid, iomode).await;
         assert_eq!(refused.map(|_| ()).status(), Nfsstat4::Layoutunavailable);
     }
+    let written = a.write(&file.fh, file.stateid, 0, "x").await;
+    assert_eq!(written.status(), Nfsstat4::Nospc);
     world.ends_without_leak().await
 }
 

@@ -14,6 +14,7 @@ mod copies_broken;
 mod copies_killed;
 mod copies_sparse;
 mod courtesy;
+mod crossings;
 mod data;
 mod delegations;
 mod direct;

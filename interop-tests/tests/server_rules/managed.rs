@@ -1,7 +1,7 @@
 //! Folders whose files lie on a backend that clients don't reach: a data server in memory stands for it.
 
 use anyhow::{Context, Result};
-use backend::{Faults, Faulty, FenceGrade, MemoryServer};
+use backend::{DataServer, Faults, Faulty, FenceGrade, MemoryServer};
 use headrace::metadata::{
     AssimilatedSpec, GivenServer, ManagedSpec, NfsSpec, Running, S3Spec, Storage,
 };
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use wire::nfs4::*;
 
 use crate::copies::{all_of, copy, copy_args};
+use crate::crossings::{SPACES, cloned, is_apart, root_stays, stays_apart};
 use crate::world::{MIB, World, at_last, until, watchful};
 
 /// A bucket, and what may befall it.
@@ -120,33 +121,67 @@ async fn files_of_a_managed_folder_lie_on_its_backend_and_pass_this_server() -> 
 }
 
 #[tokio::test]
-async fn a_file_stays_where_the_folder_lies_that_it_was_made_in() -> Result<()> {
+async fn a_managed_folder_is_another_file_system_with_space_of_its_own() -> Result<()> {
     let lake = Lake::new();
-    let world = lake.world().await?;
+    let mut world = lake.world().await?;
     let client = world.client("a").await?;
     let (outside, folder) = (client.walk("/d").await?, client.walk("/d/lake").await?);
-    // Moved before its first byte, and after.
-    let early = client.open_create(&folder, "early").await?;
-    client
-        .rename((&folder, "early"), (&outside, "early"))
-        .await?;
-    client.write(&early.fh, early.stateid, 0, "early").await?;
-    let late = client.open_create(&outside, "late").await?;
-    let held = world.to_write(&client, &late).await?;
-    held.write(0, "late").await?;
-    client.layoutcommit(&late.fh, held.stateid, Some(3)).await?;
-    client.rename((&outside, "late"), (&folder, "late")).await?;
-    assert_eq!(lake.objects(), 1);
-    assert_eq!(&held.read(0, 4).await?[..], b"late", "its layout holds");
-    let of = async |file: &OpenFile| client.getxattr(&file.fh, "headrace.backend").await;
-    assert_eq!(of(&early).await?, "lake");
-    assert_eq!(of(&late).await?, "ds0");
-    // A folder that is moved there brings its own way along.
-    let ours = client.mkdir(&outside, "ours").await?;
-    client.rename((&outside, "ours"), (&folder, "ours")).await?;
-    let new = client.open_create(&ours, "new").await?;
-    world.to_write(&client, &new).await?.write(0, "x").await?;
-    assert_eq!(lake.objects(), 1);
+    let inner = client.mkdir(&folder, "inner").await?;
+    client.symlink(&folder, "soft", "inner").await?;
+    let file = client.open_create(&inner, "f").await?;
+    client.write(&file.fh, file.stateid, 0, "kept").await?;
+    let here = client.open_create(&outside, "here").await?;
+    let soft = client.lookup(&folder, "soft").await?;
+    is_apart(
+        &client,
+        &outside,
+        "lake",
+        &[&folder, &inner, &soft, &file.fh],
+    )
+    .await?;
+    let space = client.getattr(&inner, &SPACES).await?;
+    let kept = lake.front.space().await?;
+    assert_eq!(space.space_total, Some(kept.total));
+    assert!(space.space_free.is_some_and(|free| free > 0));
+    let around = client.getattr(&outside, &SPACES).await?;
+    let ours = world.running().objects.space();
+    assert_eq!(
+        around.space_total,
+        Some(ours.total),
+        "the bucket isn't in it"
+    );
+    assert_eq!(around.files_total, space.files_total);
+    // Names don't go across, and the root stays.
+    stays_apart(&client, (&outside, "here"), (&inner, "f")).await?;
+    client.mkdir(&outside, "d").await?;
+    stays_apart(&client, (&outside, "d"), (&folder, "inner")).await?;
+    for (source, target) in [(&file, &here), (&here, &file)] {
+        let clone = cloned(&client, source, target, 4).await;
+        assert_eq!(clone.status(), Nfsstat4::Xdev);
+    }
+    root_stays(&client, &outside, "lake").await?;
+    // Above it all is as ever: the folder that holds its root may be moved.
+    let root = client.root().await?;
+    client.rename((&root, "d"), (&root, "e")).await?;
+    assert_eq!(client.walk("/e/lake").await?, folder);
+    client.rename((&root, "e"), (&root, "d")).await?;
+    // Without its backend the tree is as it was, and a root that is empty may go.
+    world.stop().await?;
+    world.spec_mut().managed.clear();
+    world.begin().await?;
+    let client = world.client("b").await?;
+    is_apart(&client, &outside, "lake", &[&folder, &inner, &soft]).await?;
+    let grace = world.spec().limits.grace;
+    world.let_pass_for(&[&client], grace).await?;
+    at_last("grace is over", &[Nfsstat4::Grace], async || {
+        client.remove(&folder, "soft").await
+    })
+    .await?;
+    let full = client.remove(&outside, "lake").await;
+    assert_eq!(full.status(), Nfsstat4::Notempty);
+    client.remove(&inner, "f").await?;
+    client.remove(&folder, "inner").await?;
+    client.remove(&outside, "lake").await?;
     world.ends_sound().await
 }
 
@@ -187,27 +222,12 @@ async fn ranges_of_managed_files_are_found_emptied_copied_and_cloned() -> Result
     let half = copy_args(&to, &back, (0, 0, MIB));
     assert_eq!(copy(&client, &to, &back, half).await?.count, MIB);
     assert_eq!(all_of(&client, &back, 0, 1 << 20).await?, 7);
-    // Blocks can't be shared between them, so that bytes are copied: where each must lie.
-    let of = async |file: &OpenFile| client.getxattr(&file.fh, "headrace.backend").await;
-    for (source, folder, called, lies) in [
-        (&from, &folder, "there", "lake"),
-        (&to, &outside, "here", "ds0"),
-        (&to, &folder, "beside", "lake"),
-    ] {
-        let target = client.open_create(folder, called).await?;
-        let clone = Clone4Args {
-            src_stateid: source.stateid,
-            dst_stateid: target.stateid,
-            src_offset: 0,
-            dst_offset: 0,
-            count: MIB,
-        };
-        let both = [putfh(&source.fh), ArgOp::Savefh, putfh(&target.fh)];
-        let ops = both.into_iter().chain([ArgOp::Clone(clone)]);
-        client.ok(ops).await?;
-        assert_eq!(all_of(&client, &target, 0, 1 << 20).await?, 7, "{called}");
-        assert_eq!(of(&target).await?, lies, "{called}");
-    }
+    // Blocks can't be shared, so that bytes are copied.
+    let target = client.open_create(&folder, "beside").await?;
+    cloned(&client, &to, &target, MIB).await?;
+    assert_eq!(all_of(&client, &target, 0, 1 << 20).await?, 7);
+    let lies = client.getxattr(&target.fh, "headrace.backend").await?;
+    assert_eq!(lies, "lake");
     world.ends_sound().await
 }
 
@@ -231,7 +251,7 @@ async fn a_managed_backend_that_is_away_makes_its_bytes_wait_and_nothing_else() 
     // Who asks for a layout isn't told to come again.
     no_layouts(&client, &before).await;
     no_layouts(&client, &file).await;
-    client.rename((&folder, "f"), (&outside, "g")).await?;
+    client.rename((&folder, "f"), (&folder, "g")).await?;
     client.remove(&folder, "before").await?;
     let other = client.open_create(&outside, "other").await?;
     world.to_write(&client, &other).await?.write(0, "x").await?;
@@ -333,17 +353,16 @@ async fn a_managed_file_is_delegated_as_any_other() -> Result<()> {
 }
 
 #[tokio::test]
-async fn managed_files_outlive_restarts_and_their_folder_may_be_moved() -> Result<()> {
+async fn managed_files_outlive_restarts_and_moves_of_what_is_above_their_folder() -> Result<()> {
     let lake = Lake::new();
     let mut world = lake.world().await?;
     let client = world.client("a").await?;
-    let (outside, folder) = (client.walk("/d").await?, client.walk("/d/lake").await?);
+    let folder = client.walk("/d/lake").await?;
     let file = client.open_create(&folder, "f").await?;
     client.write(&file.fh, file.stateid, 0, "kept").await?;
     client.open_create(&folder, "unbound").await?;
-    client
-        .rename((&outside, "lake"), (&outside, "pond"))
-        .await?;
+    let root = client.root().await?;
+    client.rename((&root, "d"), (&root, "moved")).await?;
     world.crash_and_restart().await?;
     let client = world.client("b").await?;
     let again = world.opened_again(&client, &folder, "f").await?;
@@ -354,8 +373,11 @@ async fn managed_files_outlive_restarts_and_their_folder_may_be_moved() -> Resul
     })
     .await?;
     assert_eq!(lake.objects(), 2);
-    let made = client.lookup(&outside, "lake").await;
-    assert_eq!(made.status(), Nfsstat4::Noent, "it has its folder");
+    assert_eq!(
+        client.walk("/moved/lake").await?,
+        folder,
+        "it has its folder"
+    );
     world.ends_sound().await
 }
 
@@ -455,6 +477,43 @@ async fn a_folder_with_files_of_others_becomes_managed_when_it_is_empty() -> Res
     let file = client.open_create(&folder, "new").await?;
     client.write(&file.fh, file.stateid, 0, "x").await?;
     assert_eq!(lake.objects(), 1);
+    world.ends_sound().await
+}
+
+#[tokio::test]
+async fn where_no_data_server_takes_new_files_a_write_outside_is_refused_and_not_waited_for()
+-> Result<()> {
+    let lake = Lake::new();
+    let mut world = World::with(1, |spec| {
+        watchful(spec);
+        spec.data_servers[0].weight = 0;
+        spec.managed = vec![lake.spec()];
+    })
+    .await?;
+    stands(&world, "up").await?;
+    let client = world.client("a").await?;
+    let (outside, folder) = (client.walk("/d").await?, client.walk("/d/lake").await?);
+    let there = client.open_create(&folder, "f").await?;
+    client.write(&there.fh, there.stateid, 0, "x").await?;
+    let file = client.open_create(&outside, "f").await?;
+    no_layouts(&client, &file).await;
+    let written = client.write(&file.fh, file.stateid, 0, "x").await;
+    assert_eq!(written.status(), Nfsstat4::Nospc);
+    client.close(&file).await?;
+    // One that is merely away is waited for.
+    world.stop().await?;
+    world.spec_mut().data_servers[0].weight = 1;
+    world.stop_data_server(0).await?;
+    world.begin().await?;
+    let client = world.client("b").await?;
+    let file = world.opened_again(&client, &outside, "f").await?;
+    let written = client.write(&file.fh, file.stateid, 0, "x").await;
+    assert_eq!(written.status(), Nfsstat4::Delay);
+    world.start_data_server(0)?;
+    at_last("a write", &[Nfsstat4::Delay], async || {
+        client.write(&file.fh, file.stateid, 0, "x").await
+    })
+    .await?;
     world.ends_sound().await
 }
 

@@ -97,8 +97,11 @@ impl ScanTotals {
     }
 }
 
+/// What one page of a listing brings.
 #[derive(Default)]
 struct Step {
+    /// Of the directory, and so of what is found in it.
+    keeper: Option<DataServerId>,
     entries: i64,
     subdirectories: i64,
     inodes: i64,
@@ -107,6 +110,17 @@ struct Step {
 }
 
 impl Tx {
+    /// Says of an empty directory that a filer's tree will be there: nothing of that is known yet.
+    pub async fn adopt_place(
+        &mut self,
+        server: DataServerId,
+        directory: InodeId,
+    ) -> Result<(), Error> {
+        self.keep(directory, server).await?;
+        self.tally(server, [0; 4]);
+        Ok(())
+    }
+
     /// Makes an empty directory the place of what a filer has in `handle`, with the attributes it has there.
     pub async fn adopt_root(
         &mut self,
@@ -123,6 +137,7 @@ impl Tx {
         cold.inode.uid = root.uid;
         cold.inode.gid = root.gid;
         cold.inode.unscanned = true;
+        cold.inode.keeper = Some(server);
         self.touch_attributes(directory);
         self.store_inode(&cold.inode, cold.times_mark);
         self.reach(server, directory, root.handle.clone(), (0, [0; 8]));
@@ -144,7 +159,10 @@ impl Tx {
         if reached.map(stands) != Some((at.cookie, at.verifier)) {
             return Ok(false);
         }
-        let mut step = Step::default();
+        let mut step = Step {
+            keeper: self.directory(at.directory).await?.inode.keeper,
+            ..Step::default()
+        };
         for node in nodes {
             self.take_in(at, node, &mut step).await?;
         }
@@ -216,7 +234,8 @@ impl Tx {
             if is_file {
                 step.bytes = step.bytes.saturating_add_unsigned(node.size);
             }
-            self.make_found(at, node, (object, place)).await?
+            let keeper = step.keeper;
+            self.make_found(at, (node, keeper), (object, place)).await?
         };
         insert(&mut bucket, &node.name, id, node.kind)?;
         self.set_record(key, &bucket);
@@ -230,10 +249,13 @@ impl Tx {
     async fn make_found(
         &mut self,
         at: &Unscanned,
-        node: &FoundNode,
+        (node, keeper): (&FoundNode, Option<DataServerId>),
         (object, first): (DeadObject, FoundName),
     ) -> Result<InodeId, Error> {
-        let inode = self.inode_of(at.directory, node).await?;
+        let inode = Inode {
+            keeper,
+            ..self.inode_of(at.directory, node).await?
+        };
         self.store_inode(&inode, hot_time(inode.mtime));
         match node.kind {
             FileKind::Regular => {

@@ -51,6 +51,8 @@ struct Scan {
     xattr_values: BTreeMap<(InodeId, u64), u32>,
     index: BTreeSet<(DataServerId, InodeId)>,
     data_servers: BTreeSet<DataServerId>,
+    /// Those that are filers: new files of their trees lie elsewhere.
+    filers: BTreeSet<DataServerId>,
     /// Files of filers, and who has further names or is said to.
     found: BTreeMap<DeadObject, Found>,
     further: BTreeSet<DeadObject>,
@@ -80,6 +82,12 @@ impl Catalog {
                 }
             }
             rest = page.rest;
+        }
+        for server in &scan.data_servers {
+            let totals = keys::scan_totals(*server);
+            if reader.get(&totals, Guard::Free).await?.is_some() {
+                scan.filers.insert(*server);
+            }
         }
         Ok(scan.finish())
     }
@@ -291,8 +299,10 @@ impl Scan {
 
     fn check_entries(&mut self) {
         for (directory, name, id, kind) in std::mem::take(&mut self.entries) {
+            let mut keeper = None;
             match self.inodes.get_mut(&directory) {
                 Some(parent) if parent.inode.kind == FileKind::Directory => {
+                    keeper = parent.inode.keeper;
                     parent.entries += 1;
                     parent.subdirectories += u64::from(kind == FileKind::Directory);
                 }
@@ -308,6 +318,13 @@ impl Scan {
                 Some(child) if child.inode.kind == kind => {
                     child.names += 1;
                     child.named_in = Some(directory);
+                    // Another keeper's has a root of its own, which is a directory.
+                    let begins = kind == FileKind::Directory && child.inode.keeper.is_some();
+                    if child.inode.keeper != keeper && !begins {
+                        self.fault(format!(
+                            "entry {name:?} of {directory} leads to another keeper's"
+                        ));
+                    }
                 }
                 Some(_) => self.fault(format!(
                     "entry {name:?} of {directory} says {kind:?}, its inode not"
@@ -366,7 +383,8 @@ impl Scan {
         }
     }
 
-    /// Each keeper is a data server, and what it keeps lies there and nowhere else.
+    /// Each keeper is a data server, and what it keeps lies there and nowhere else, but for what is new in a filer's
+    /// tree.
     fn check_keepers(&mut self) {
         let mut faults = Vec::new();
         for seen in self.inodes.values() {
@@ -380,7 +398,8 @@ impl Scan {
                     inode.id
                 ));
             }
-            if servers(inode).iter().any(|server| *server != keeper) {
+            let elsewhere = servers(inode).iter().any(|server| *server != keeper);
+            if elsewhere && !self.filers.contains(&keeper) {
                 faults.push(format!(
                     "{:?} is kept by {keeper:?}, and lies elsewhere",
                     inode.id

@@ -23,6 +23,9 @@ pub enum Error {
     TooManyLinks,
     #[error("a directory can't be moved below itself")]
     IntoItself,
+    /// As between disks: neither a name nor an inode goes across.
+    #[error("the inodes have different keepers")]
+    OtherKeeper,
     #[error("the name is empty or longer than {} bytes", crate::NAME_MAX_BYTES)]
     NameTooLong,
     /// What a filer has there isn't all known yet: it will be.

@@ -87,8 +87,8 @@ pub struct Inode {
     pub xattrs: XattrTotals,
     /// Of a directory: a filer's, whose names are not all here. Nobody looks into it or changes it.
     pub unscanned: bool,
-    /// Of a file: where its objects lie, whatever other servers there are. Of a directory: where those of files lie
-    /// that are made in it.
+    /// Whose file system it is of, if that is one of its own: of the data server that files made in it lie on, or of
+    /// the filer whose tree it was part of.
     pub keeper: Option<DataServerId>,
 }
 

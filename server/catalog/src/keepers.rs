@@ -1,16 +1,16 @@
-//! Directories whose files lie on one data server, whatever others there are.
-//! Never a call to it, never the choice.
+//! Directories that are file systems of their own, each with a data server that keeps it: what is made below
+//! is of the same keeper, and no name leads across. Never a call to it, never the choice.
 
 use crate::error::Error;
-use crate::inode::{FileKind, Inode, InodeId};
+use crate::inode::{Inode, InodeId};
 use crate::keys;
 use crate::tx::Tx;
 use crate::view::Guard;
 use layout::DataServerId;
 
 impl Tx {
-    /// Has `keeper` hold the files that are made in an empty directory from now on, in directories made
-    /// there, and so on. What is moved there keeps what it has.
+    /// Makes an empty directory the root of what `keeper` keeps: all that is made in it from now on, in
+    /// directories made there, and so on.
     pub async fn keep(&mut self, directory: InodeId, keeper: DataServerId) -> Result<(), Error> {
         let mut cold = self.directory(directory).await?;
         if cold.inode.keeper == Some(keeper) {
@@ -21,16 +21,21 @@ impl Tx {
             return Err(Error::NotEmpty);
         }
         cold.inode.keeper = Some(keeper);
-        // Nothing that a client sees of it changes. Whoever makes something in it has read this record.
+        // Its times and its change attribute stay. Whoever makes something in it has read this record.
         self.store_inode(&cold.inode, cold.times_mark);
         Ok(())
     }
+
+    /// Refuses what isn't of the directory's keeper: the root of another file system.
+    pub(crate) async fn of_keeper(&self, directory: &Inode, id: InodeId) -> Result<(), Error> {
+        same_keeper(directory, &self.cold(id).await?.inode)
+    }
 }
 
-/// What something made in a directory has of it.
-pub(crate) fn inherited(directory: &Inode, kind: FileKind) -> Option<DataServerId> {
-    match kind {
-        FileKind::Regular | FileKind::Directory => directory.keeper,
-        _ => None,
+pub(crate) fn same_keeper(one: &Inode, other: &Inode) -> Result<(), Error> {
+    if one.keeper == other.keeper {
+        Ok(())
+    } else {
+        Err(Error::OtherKeeper)
     }
 }

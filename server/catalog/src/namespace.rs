@@ -8,7 +8,7 @@ use crate::inode::{
     DataStamp, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat,
     Removed, Renamed, XattrTotals,
 };
-use crate::keepers::inherited;
+use crate::keepers::same_keeper;
 use crate::keys;
 use crate::tx::Tx;
 use crate::view::{Guard, entry_of};
@@ -79,7 +79,7 @@ impl Tx {
             create_verifier: new.create_verifier,
             birth_epoch: 0,
             unscanned: false,
-            keeper: inherited(&parent, new.kind),
+            keeper: parent.keeper,
             data_stamp: DataStamp::default(),
             used: 0,
             acl: new.acl,
@@ -114,7 +114,7 @@ impl Tx {
         id: InodeId,
     ) -> Result<Inode, Error> {
         checked(name)?;
-        self.scanned(directory).await?;
+        let parent = self.scanned(directory).await?;
         let (key, hash, mut bucket) = self.bucket(directory, name).await?;
         if entry_of(&bucket, hash, name).is_some() {
             return Err(Error::Exists);
@@ -123,6 +123,7 @@ impl Tx {
         if inode.kind == FileKind::Directory {
             return Err(Error::IsDirectory);
         }
+        same_keeper(&parent, &inode)?;
         // An orphan is on its way out: a new name would be of an inode that may be reaped.
         if inode.nlink == 0 {
             return Err(Error::Stale);
@@ -162,7 +163,7 @@ impl Tx {
         Ok(removed)
     }
 
-    /// Moves a name, replacing what the new one was.
+    /// Moves a name, replacing what the new one was. All of it is of one keeper.
     pub async fn rename(
         &mut self,
         from_directory: InodeId,
@@ -172,8 +173,8 @@ impl Tx {
     ) -> Result<Renamed, Error> {
         checked(from)?;
         checked(to)?;
-        self.scanned(from_directory).await?;
-        self.scanned(to_directory).await?;
+        let source_in = self.scanned(from_directory).await?;
+        same_keeper(&source_in, &self.scanned(to_directory).await?)?;
         let (_, hash, bucket) = self.bucket(from_directory, from).await?;
         let source = entry_of(&bucket, hash, from).ok_or(Error::NotFound)?;
         let (_, hash, bucket) = self.bucket(to_directory, to).await?;
@@ -184,6 +185,9 @@ impl Tx {
                 replaced: None,
                 same_file: true,
             });
+        }
+        for entry in [Some(&source), target.as_ref()].into_iter().flatten() {
+            self.of_keeper(&source_in, entry.id).await?;
         }
         let is_directory = source.kind == FileKind::Directory;
         if is_directory && from_directory != to_directory {

@@ -25,7 +25,7 @@ impl Server {
     }
 
     /// Objects that are in no file yet, where this file's must lie.
-    pub(crate) async fn objects_for(
+    async fn objects_for(
         &self,
         inode: &Inode,
         client: ClientId,
@@ -92,15 +92,10 @@ impl Server {
         client: ClientId,
         writer: IpAddr,
     ) -> Option<Placement> {
-        if !self.has_data_servers() || !self.objects.is_direct(parent) {
+        if !self.objects.take_new_files() || !self.objects.is_direct(parent) {
             return None;
         }
         self.objects_for(parent, client, writer).await.ok()
-    }
-
-    /// Whether there is one to wait for at all.
-    pub(crate) fn has_data_servers(&self) -> bool {
-        !self.objects.health().borrow().is_empty()
     }
 
     /// Whether a data server of these has been away for so long that nobody waits for it any more.

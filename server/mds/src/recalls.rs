@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs4::{
-    Bitmap4, CbArgOp, CbLayoutrecall4Args, CbRecallAny4Args, Fsid4, LAYOUT4_FLEX_FILES,
-    Layoutiomode4, Layoutrecall4, LayoutrecallFile4, Nfsstat4,
+    Bitmap4, CbArgOp, CbLayoutrecall4Args, CbRecallAny4Args, LAYOUT4_FLEX_FILES, Layoutiomode4,
+    Layoutrecall4, LayoutrecallFile4, Nfsstat4,
 };
 
 /// Recalls that one client is asked at once: its back channel has few slots.
@@ -46,7 +46,7 @@ impl Server {
             let everything =
                 orders.len() >= BULK && orders.len() == self.state.lock().layouts_held_by(client);
             if everything {
-                self.recall_all_of(Layoutrecall4::Fsid(self.fsid()), client, orders);
+                self.recall_all_of(client, orders);
                 continue;
             }
             let server = Arc::clone(self);
@@ -59,26 +59,19 @@ impl Server {
         self.wake_housekeeping();
     }
 
-    fn fsid(&self) -> Fsid4 {
-        Fsid4 {
-            major: self.identity.fsid,
-            minor: 0,
-        }
-    }
-
-    /// One callback for all that a client holds.
-    fn recall_all_of(
-        self: &Arc<Self>,
-        what: Layoutrecall4,
-        client: ClientId,
-        orders: Vec<RecallOrder>,
-    ) {
+    /// One callback for all that a client holds, of whichever file systems.
+    fn recall_all_of(self: &Arc<Self>, client: ClientId, orders: Vec<RecallOrder>) {
         let server = Arc::clone(self);
         self.tasks.spawn(async move {
             let deadline = orders.iter().map(|order| order.deadline).max();
             let writes = orders.iter().any(|order| order.mode == LayoutMode::Write);
             let told = server
-                .recall(client, what, writes, deadline.unwrap_or(Time::ZERO))
+                .recall(
+                    client,
+                    Layoutrecall4::All,
+                    writes,
+                    deadline.unwrap_or(Time::ZERO),
+                )
                 .await;
             if told == Some(Nfsstat4::NomatchingLayout) {
                 for order in &orders {
@@ -202,7 +195,7 @@ impl Server {
                 .lock()
                 .recall_client(self.clock.monotonic(), client);
             self.metrics.recalls.fetch_add(orders.len() as u64, Relaxed);
-            self.recall_all_of(Layoutrecall4::All, client, orders);
+            self.recall_all_of(client, orders);
             self.wake_housekeeping();
         }
     }

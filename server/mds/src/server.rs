@@ -18,10 +18,10 @@ use crate::v3::Legacy;
 use crate::writing::Writing;
 use bytes::Bytes;
 use catalog::{Catalog, Inode, InodeId};
-use layout::DeviceTable;
+use layout::{DataServerId, DeviceTable};
 use objects::Objects;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct Settings {
     /// How long an operation waits for an inode's gate before it answers DELAY.
     pub gate_timeout: Duration,
     pub server_copy: ServerCopy,
+    /// Backends of the configuration that keep file systems of this namespace: their roots stay.
+    pub keepers: BTreeSet<DataServerId>,
 }
 
 /// Who this server is, the same over restarts (RFC 8881 §2.10.4).

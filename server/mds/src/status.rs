@@ -91,6 +91,7 @@ impl From<catalog::Error> for Refusal {
             NoXattr => Nfsstat4::Noxattr,
             XattrsFull => Nfsstat4::Nospc,
             IntoItself => Nfsstat4::Inval,
+            OtherKeeper => Nfsstat4::Xdev,
             NameTooLong => Nfsstat4::Nametoolong,
             TooLarge { .. } => Nfsstat4::Fbig,
             Conflict { .. } | Unscanned => Nfsstat4::Delay,
@@ -171,8 +172,8 @@ impl From<objects::Error> for Refusal {
         match error {
             Catalog(error) => error.into(),
             Server(error) => error.into(),
-            NoPlace(layout::NoPlace::Full { .. }) => Nfsstat4::Nospc.into(),
-            // Data servers that are away come back, or the operator adds others.
+            NoPlace(layout::NoPlace::Full { .. }) | Nowhere => Nfsstat4::Nospc.into(),
+            // Those that are away come back.
             NoPlace(_) => Self::passing(Nfsstat4::Delay, reason),
             Pending | Unbound => Nfsstat4::Delay.into(),
             // Not NOTSUPP, after which Linux never asks for a CLONE again.

@@ -10,6 +10,8 @@ pub enum Error {
     Server(#[from] backend::Error),
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
+    #[error("no data server of the configuration takes new files")]
+    Nowhere,
     #[error("data server {} is in a file's placement and not in the configuration", .0.0)]
     UnknownServer(DataServerId),
     /// The range has no object yet: bind one first.

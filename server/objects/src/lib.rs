@@ -24,7 +24,7 @@ mod verifier;
 
 pub use clone::Place;
 pub use error::Error;
-pub use member::{Health, Member};
+pub use member::{Health, Holds, Member};
 pub use objects::{Objects, Options};
 pub use observe::Observed;
 pub use orders::{TruncateOrder, Truncating};

@@ -13,6 +13,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
+/// Which files a data server holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Any: it takes new ones by its weight.
+    Any,
+    /// Those that a filer had before, and no new ones.
+    Found,
+    /// Those that are made in its folder.
+    Kept,
+}
+
 /// A data server with what the operator says about it.
 #[derive(Clone)]
 pub struct Member {
@@ -20,6 +31,7 @@ pub struct Member {
     /// For people.
     pub name: String,
     pub server: Arc<dyn DataServer>,
+    pub holds: Holds,
     /// Share of new files; 0 takes none.
     pub weight: u32,
     /// Addresses of its machine: clients there may keep their new files here.

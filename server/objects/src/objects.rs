@@ -2,7 +2,7 @@
 //!
 //! Never here: a particular thing that is done to objects.
 
-use crate::member::{Desk, Health, Member};
+use crate::member::{Desk, Health, Holds, Member};
 use crate::owner::OwnerRange;
 use crate::pool::{Names, Pool, REFILL_PAUSE};
 use crate::turns::Turns;
@@ -17,7 +17,7 @@ use layout::{DataServerId, Extent, ObjectId, ObjectRef, Owner};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -79,6 +79,8 @@ pub struct Objects {
     pub(crate) orders_left: Arc<Notify>,
     /// Seeds of placement.
     pub(crate) placements: AtomicU64,
+    /// It was told that no data server takes new files.
+    pub(crate) nowhere: AtomicBool,
     desks: RwLock<Arc<BTreeMap<DataServerId, Arc<Desk>>>>,
     health: watch::Sender<Arc<BTreeMap<DataServerId, Health>>>,
     changed: watch::Sender<()>,
@@ -109,6 +111,7 @@ impl Objects {
             pending: Mutex::default(),
             orders_left: Arc::default(),
             placements,
+            nowhere: AtomicBool::new(false),
             desks: RwLock::default(),
             health,
             changed,
@@ -299,11 +302,11 @@ impl Objects {
             .map_or(Space { total: 0, free: 0 }, |desk| desk.space())
     }
 
-    /// All data servers together, as far as they told. A bucket, which tells of no end, is none of them.
+    /// All data servers together that take any file, as far as they told.
     pub fn space(&self) -> Space {
         let copies = u64::from(self.options.copies.max(1));
         let all = self.desks().into_iter();
-        let all = all.filter(|desk| desk.capabilities().direct);
+        let all = all.filter(|desk| desk.member.holds == Holds::Any);
         let all = all.map(|desk| desk.space());
         let sum = all.fold(Space { total: 0, free: 0 }, |sum, space| Space {
             total: sum.total.saturating_add(space.total),

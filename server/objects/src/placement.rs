@@ -3,7 +3,7 @@
 //!
 //! Never here: the transaction.
 
-use crate::member::Health;
+use crate::member::{Desk, Health, Holds};
 use crate::{Error, Objects};
 use backend::FenceGrade;
 use catalog::{Inode, Tx};
@@ -12,8 +12,8 @@ use layout::{
     most_objects, place,
 };
 use std::net::IpAddr;
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// What the first writer decides of where a file lies.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +21,7 @@ pub struct Making {
     /// His kernel takes several data servers a file.
     pub stripes: bool,
     pub writer: Option<IpAddr>,
-    /// The one data server that the file must lie on, whatever its weight.
+    /// Whose file system the file is of: it must lie there, if new files do.
     pub keeper: Option<DataServerId>,
 }
 
@@ -101,11 +101,37 @@ impl Objects {
     /// Whether clients reach by themselves all objects of a file: those that it has, or will get.
     pub fn is_direct(&self, inode: &Inode) -> bool {
         let bound = inode.extents.iter().flat_map(Extent::objects);
-        let mut servers = bound.map(|object| object.server).chain(inode.keeper);
+        let home = self.home(inode.keeper);
+        let mut servers = bound.map(|object| object.server).chain(home);
         servers.all(|server| {
             let capabilities = self.capabilities(server);
             capabilities.is_ok_and(|capabilities| capabilities.direct)
         })
+    }
+
+    /// The one data server that files made in a keeper's file system lie on; `None`: wherever there is room. A keeper
+    /// that nobody knows is no reason to put them elsewhere.
+    pub fn home(&self, keeper: Option<DataServerId>) -> Option<DataServerId> {
+        keeper.filter(|keeper| {
+            let desk = self.desk(*keeper);
+            desk.map_or(true, |desk| desk.member.holds == Holds::Kept)
+        })
+    }
+
+    /// Whether there is a data server for files that no keeper holds, or will be: one that is away comes back.
+    pub fn take_new_files(&self) -> bool {
+        let takes = |desk: &Arc<Desk>| desk.member.holds == Holds::Any && desk.member.weight > 0;
+        self.desks().iter().any(takes)
+    }
+
+    /// Once: what to do about it doesn't change.
+    fn tell_nowhere(&self) {
+        if !self.nowhere.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "no data server takes new files: what is written to one outside of the folders of managed backends is \
+                 refused with ENOSPC. Add a [[data_server]] with a `weight` above 0"
+            );
+        }
     }
 
     /// Objects for a file that has none yet, out of the pool, or made now if it has none.
@@ -182,9 +208,13 @@ impl Objects {
             writer,
             keeper,
         } = making;
-        if let Some(keeper) = keeper {
+        if let Some(home) = self.home(keeper) {
             // One that is away says so when it is asked for an object.
-            return Ok(vec![vec![keeper]]);
+            return Ok(vec![vec![home]]);
+        }
+        if !self.take_new_files() {
+            self.tell_nowhere();
+            return Err(Error::Nowhere);
         }
         let desks = self.desks();
         let least = desks

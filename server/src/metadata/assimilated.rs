@@ -12,11 +12,11 @@ use adopt::{BeginError, Parts, Progress, Scan, ScanState};
 use anyhow::Context;
 use backend::tree::Tree;
 use bytes::{BufMut, Bytes, BytesMut};
-use catalog::{Catalog, InodeId, ScanTotals};
+use catalog::{Catalog, InodeId, ScanTotals, transact};
 use futures_util::future::BoxFuture;
 use layout::DataServerId;
 use mds::{Scanning, Server};
-use objects::{Health, Member, Objects};
+use objects::{Health, Holds, Member, Objects};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -124,6 +124,7 @@ pub async fn compare(
                     name: record.name.clone(),
                     direct: true,
                 }),
+                holds: Holds::Found,
                 weight: 0,
                 hosts: Vec::new(),
                 absent: true,
@@ -205,6 +206,7 @@ impl Assimilated {
                 absence: Mutex::default(),
                 scan: watch::Sender::new(None),
             });
+            at.take_place().await?;
             let working = tokio::spawn(Arc::clone(&at).work()).abort_handle();
             each.push(One { at, working });
         }
@@ -296,6 +298,24 @@ impl At {
                 }
             }
             tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Before anybody is served: to a client that has seen a folder it can't become another file system. One that
+    /// isn't empty becomes it later, if it ever is.
+    async fn take_place(&self) -> anyhow::Result<()> {
+        let key = mark_key(&self.spec.name);
+        if self.catalog.meta_get(&key).await?.is_some() {
+            return Ok(());
+        }
+        let walk = exports::walk(&self.catalog, "junction", &self.spec.path).await?;
+        let place = *walk.last().context("a junction is below the root")?;
+        let taken = transact!(self.catalog, wall(), |tx| -> Result<(), catalog::Error> {
+            tx.adopt_place(self.number, place).await
+        });
+        match taken {
+            Ok(_) | Err(catalog::Error::NotEmpty) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

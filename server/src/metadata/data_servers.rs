@@ -11,7 +11,7 @@ use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
 use layout::{DataServerId, Device, DeviceTable, ObjectId};
 use mds::Server;
-use objects::{Member, Objects, OwnerRange};
+use objects::{Holds, Member, Objects, OwnerRange};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -410,6 +410,11 @@ pub(super) fn member(
         id,
         name: spec.name.clone(),
         server,
+        holds: if spec.has_files {
+            Holds::Found
+        } else {
+            Holds::Any
+        },
         weight: spec.weight,
         hosts,
         absent,

@@ -15,7 +15,7 @@ use backend_s3::S3Objects;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use catalog::{Catalog, Error, InodeId, transact};
 use layout::DataServerId;
-use objects::{Health, Member, Objects};
+use objects::{Health, Holds, Member, Objects};
 use parking_lot::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -159,6 +159,7 @@ fn stands_in(id: DataServerId, backend: &str) -> Member {
             name,
             direct: false,
         }),
+        holds: Holds::Kept,
         weight: 0,
         hosts: Vec::new(),
         absent: true,

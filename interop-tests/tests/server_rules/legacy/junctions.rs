@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use backend::tree::{Caller, MemoryTree, NodeChanges, Tree};
+use backend::{DataServer, FenceGrade, MemoryServer};
 use bytes::Bytes;
-use headrace::metadata::{BackendSpec, GivenTree, JunctionSpec, Keeper};
+use headrace::metadata::{
+    BackendSpec, GivenServer, GivenTree, JunctionSpec, Keeper, ManagedSpec, Storage,
+};
 use mds::Access;
 use nfs_client::{Client, mount};
 use wire::mount::Mountstat3;
@@ -14,7 +17,7 @@ use wire::nfs3::*;
 use super::{
     Refused, client_of, create, fh4, mkdir, mode, mount_of, mounted, name, put, user, world_with,
 };
-use crate::world::World;
+use crate::world::{World, until};
 
 async fn world(tree: &MemoryTree) -> Result<World> {
     let changes = NodeChanges {
@@ -142,6 +145,61 @@ async fn what_lies_in_a_backend_is_read_and_changed_by_nfsv3() -> Result<()> {
     assert_eq!(across.refused(), Some(Nfsstat3::Xdev));
     let covered = client.rmdir(&folder, &name("shelf")).await;
     assert_eq!(covered.refused(), Some(Nfsstat3::Notempty));
+    world.ends_without_leak().await
+}
+
+#[tokio::test]
+async fn a_managed_folder_is_another_file_system_by_nfsv3() -> Result<()> {
+    let lake = MemoryServer::new("lake", FenceGrade::Exact).indirect();
+    let world = world_with(|spec| {
+        spec.managed = vec![ManagedSpec {
+            name: "lake".into(),
+            storage: Storage::Given(GivenServer(Arc::new(lake.clone()))),
+            cache: None,
+            path: "/d/lake".into(),
+        }];
+    })
+    .await?;
+    until("the bucket is there", async || {
+        let shown = world.running().managed.shown();
+        Ok(shown.iter().all(|one| one.state().0 == "up"))
+    })
+    .await?;
+    let (client, root) = mount_of(&world, 0).await?;
+    let folder = client.lookup(&root, &name("d")).await?.object;
+    let found = client.lookup(&folder, &name("lake")).await?;
+    used(&client, &found.object).await?;
+    let told = found.obj_attributes.context("they are told")?;
+    let around = client.getattr(&folder).await?;
+    assert_ne!(told.fsid, around.fsid);
+    let file = create(&client, &found.object, "f").await?;
+    assert_eq!(client.getattr(&file).await?.fsid, told.fsid);
+    let page = client.readdirplus(&folder, 2, [0; 8], 4096, 4096).await?;
+    let entry = &page.reply.entries[0];
+    assert_eq!(
+        entry.name_attributes.context("they are told")?.fsid,
+        told.fsid
+    );
+    assert_eq!(entry.name_handle.as_ref(), Some(&found.object));
+    assert_eq!(mounted(&world, "/d/lake", &user(0)).await?, found.object);
+    let above = client.lookup(&found.object, &name("..")).await?.object;
+    assert_eq!(above, folder);
+    let space = lake.space().await?;
+    assert_eq!(client.fsstat(&file).await?.tbytes, space.total);
+    let ours = world.running().objects.space();
+    assert_eq!(client.fsstat(&folder).await?.tbytes, ours.total);
+    let across = client
+        .rename(&found.object, &name("f"), &folder, &name("f"))
+        .await;
+    assert_eq!(across.refused(), Some(Nfsstat3::Xdev));
+    let across = client.link(&file, &folder, &name("f")).await;
+    assert_eq!(across.refused(), Some(Nfsstat3::Xdev));
+    let removed = client.rmdir(&folder, &name("lake")).await;
+    assert_eq!(removed.refused(), Some(Nfsstat3::Notempty));
+    let moved = client
+        .rename(&folder, &name("lake"), &folder, &name("pond"))
+        .await;
+    assert_eq!(moved.refused(), Some(Nfsstat3::Xdev));
     world.ends_without_leak().await
 }
 

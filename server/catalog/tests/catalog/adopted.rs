@@ -4,8 +4,8 @@ use crate::world::*;
 use bytes::Bytes;
 use catalog::store::MemoryStore;
 use catalog::{
-    Catalog, DataStamp, DeadObject, Error, FileKind, FoundName, FoundNode, InodeId, RemoveWhat,
-    ScanTotals, Timestamp, Unscanned, transact,
+    Catalog, DataServerRecord, DataStamp, DeadObject, Error, FileKind, FoundName, FoundNode,
+    InodeId, RemoveWhat, ScanTotals, Timestamp, Unscanned, transact,
 };
 use layout::{AsFound, DataServerId, Extent, Mirror, ObjectId, ObjectRef, Owner};
 use std::sync::Arc;
@@ -71,6 +71,15 @@ fn directory(name: &str, fileid: u64) -> FoundNode {
 
 /// A directory of the catalog that a filer's tree is to come into.
 async fn begun(catalog: &Catalog) -> InodeId {
+    let record = DataServerRecord {
+        id: FILER,
+        name: "backend filer".into(),
+        device_generation: 0,
+        address: String::new(),
+        export: String::new(),
+        root_handle: Bytes::new(),
+    };
+    catalog.put_data_server(at(1), &record).await.unwrap();
     let place = calls(catalog).make(ROOT, "projects", folder()).await;
     transact!(catalog, at(3000), |tx| -> Result<(), Error> {
         tx.adopt_root(FILER, place, &directory("", 1)).await
@@ -170,13 +179,13 @@ fn a_folder_whose_names_are_not_all_known_is_not_changed() {
         unscanned(moved.unwrap_err());
         let removed = calls.remove(ROOT, "projects", RemoveWhat::Any).await;
         unscanned(removed.unwrap_err());
+        take_in(&catalog, place, &[directory("d", 2)]).await;
         // It may be moved as a whole: its place on the filer is known by its handle.
-        calls
-            .rename((ROOT, "projects"), (ROOT, "moved"))
-            .await
-            .unwrap();
-        take_in(&catalog, place, &[regular("f", 2)]).await;
-        assert_eq!(look(&catalog, place, "f").await.size, 100);
+        calls.rename((place, "d"), (place, "moved")).await.unwrap();
+        let moved = look(&catalog, place, "moved").await;
+        take_in(&catalog, moved.id, &[regular("f", 3)]).await;
+        let found = look(&catalog, moved.id, "f").await;
+        assert_eq!((found.size, found.keeper), (100, Some(FILER)));
         assert_sound(&catalog).await;
     });
 }

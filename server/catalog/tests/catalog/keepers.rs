@@ -35,7 +35,7 @@ async fn keeper(catalog: &Catalog, id: InodeId) -> Option<DataServerId> {
 }
 
 #[test]
-fn what_is_made_below_a_kept_folder_is_kept_and_what_is_moved_stays_what_it_was() {
+fn what_is_made_below_a_kept_folder_is_kept_and_nothing_else() {
     run(async {
         let catalog = with_bucket().await;
         let calls = calls(&catalog);
@@ -46,24 +46,50 @@ fn what_is_made_below_a_kept_folder_is_kept_and_what_is_moved_stays_what_it_was(
         let deep = calls.make(inner, "deep", file()).await;
         let link = NewInode::plain(FileKind::Symlink, 0o777, 1, 2);
         let link = calls.make(lake, "link", link).await;
-        for kept in [lake, inner, deep] {
+        for kept in [lake, inner, deep, link] {
             assert_eq!(keeper(&catalog, kept).await, Some(BUCKET));
         }
-        for other in [ROOT, outside, link] {
+        for other in [ROOT, outside] {
             assert_eq!(keeper(&catalog, other).await, None);
         }
-        let moved = calls.rename((inner, "deep"), (outside, "deep")).await;
-        moved.unwrap();
-        assert_eq!(keeper(&catalog, deep).await, Some(BUCKET));
-        let moved = calls.rename((ROOT, "outside"), (lake, "outside")).await;
-        moved.unwrap();
-        let new = calls.make(outside, "new", file()).await;
-        assert_eq!(keeper(&catalog, new).await, None);
         // Nobody changes it in passing.
         let mut inode = catalog.read().inode(deep).await.unwrap();
         inode.keeper = None;
         calls.put(&inode).await.unwrap();
         assert_eq!(keeper(&catalog, deep).await, Some(BUCKET));
+        assert_sound(&catalog).await;
+    });
+}
+
+#[test]
+fn neither_a_name_nor_a_link_goes_from_one_keeper_to_another() {
+    run(async {
+        let catalog = with_bucket().await;
+        let calls = calls(&catalog);
+        let lake = calls.make(ROOT, "lake", folder()).await;
+        keep(&catalog, lake).await.unwrap();
+        let inner = calls.make(lake, "inner", folder()).await;
+        let deep = calls.make(inner, "deep", file()).await;
+        let here = calls.make(ROOT, "here", file()).await;
+        calls.make(ROOT, "folder", folder()).await;
+        for (from, to) in [
+            ((inner, "deep"), (ROOT, "deep")),
+            ((ROOT, "here"), (lake, "here")),
+            ((ROOT, "folder"), (lake, "folder")),
+            ((lake, "inner"), (ROOT, "inner")),
+            // Roots: moved, and replaced.
+            ((ROOT, "lake"), (ROOT, "pond")),
+            ((ROOT, "folder"), (ROOT, "lake")),
+        ] {
+            let across = calls.rename(from, to).await;
+            assert_eq!(across.err(), Some(Error::OtherKeeper), "{from:?} {to:?}");
+        }
+        for (file, folder) in [(deep, ROOT), (here, lake)] {
+            let across = calls.link(folder, "linked", file).await;
+            assert_eq!(across.err(), Some(Error::OtherKeeper));
+        }
+        calls.rename((inner, "deep"), (lake, "deep")).await.unwrap();
+        calls.link(inner, "again", deep).await.unwrap();
         assert_sound(&catalog).await;
     });
 }

@@ -16,6 +16,9 @@ const TOLD: &[Attr] = &[
     Attr::MountedOnFileid,
 ];
 
+/// The second half of an fsid, beside the number of what keeps it: exports' numbers are below.
+const KEPT: u64 = 1 << 32;
+
 fn pathname(path: &str) -> Pathname4 {
     let names = path.split('/').filter(|name| !name.is_empty());
     Pathname4(
@@ -59,7 +62,7 @@ impl Compound<'_> {
             return Err(Nfsstat4::Moved.into());
         }
         let mut told = Box::new(Attributes {
-            fsid: Some(self.fsid_of(file)),
+            fsid: Some(self.fsid_of(file, inode)),
             rdattr_error: Some(if locates {
                 Nfsstat4::Ok
             } else {
@@ -73,15 +76,17 @@ impl Compound<'_> {
         Ok(told)
     }
 
-    /// All that is in the catalog is one file system; each that is elsewhere, or a backend's own, is another.
-    pub(super) fn fsid_of(&self, file: &File) -> Fsid4 {
+    /// What is elsewhere is a file system of its own, and so are a backend's own tree and what one data server keeps;
+    /// all else in the catalog is one.
+    pub(super) fn fsid_of(&self, file: &File, inode: &Inode) -> Fsid4 {
+        let minor = if file.export.covers() {
+            u64::from(file.export.number)
+        } else {
+            inode.keeper.map_or(0, |keeper| KEPT | u64::from(keeper.0))
+        };
         Fsid4 {
             major: self.server.identity.fsid,
-            minor: if file.export.covers() {
-                u64::from(file.export.number)
-            } else {
-                0
-            },
+            minor,
         }
     }
 }

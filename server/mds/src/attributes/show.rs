@@ -114,7 +114,10 @@ impl Compound<'_> {
 
     fn show(&self, shown: &mut Attributes, attribute: Attr, file: &File, inode: &Inode) {
         let limits = || self.server.state.lock().limits().clone();
-        let space = || self.server.objects.space();
+        let space = || match inode.keeper {
+            Some(keeper) => self.server.objects.space_of(keeper),
+            None => self.server.objects.space(),
+        };
         let known = || -> Known { self.known_attributes(file) };
         match attribute {
             Attr::SupportedAttrs => shown.supported_attrs = Some(known().supported()),
@@ -125,7 +128,7 @@ impl Compound<'_> {
             Attr::LinkSupport => shown.link_support = Some(true),
             Attr::SymlinkSupport => shown.symlink_support = Some(true),
             Attr::NamedAttr => shown.named_attr = Some(false),
-            Attr::Fsid => shown.fsid = Some(self.fsid_of(file)),
+            Attr::Fsid => shown.fsid = Some(self.fsid_of(file, inode)),
             Attr::FsLocations => shown.fs_locations = Some(Box::new(locations(&file.export))),
             Attr::UniqueHandles => shown.unique_handles = Some(true),
             Attr::LeaseTime => shown.lease_time = Some(self.server.identity.lease.as_secs() as u32),

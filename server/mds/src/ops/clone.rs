@@ -35,6 +35,9 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
     let source = cx.saved_file()?.clone();
     let inode = server.catalog.inode(source.id).await?;
     regular(&inode)?;
+    if inode.keeper != cx.inode().await?.keeper {
+        return Err(Nfsstat4::Xdev.into());
+    }
     let from = cx.saved_or(args.src_stateid)?;
     allowed(from, IoKind::Read, &source, &inode, cx).await?;
     let target = writable(args.dst_stateid, args.dst_offset, args.count, cx).await?;
@@ -55,7 +58,7 @@ pub(crate) async fn clone(args: &Clone4Args, cx: &Compound<'_>) -> Result<(), Re
     if content.range.is_empty() {
         return Ok(());
     }
-    let placement = content.build(server, &writer).await?;
+    let placement = content.build(server).await?;
     content.take_effect(server, placement, &writer).await
 }
 
@@ -82,22 +85,17 @@ impl Content {
         self.to.size.max(self.range.end)
     }
 
-    /// Objects where blocks can be shared, or where the target must lie.
-    async fn place(&self, server: &Server, writer: &Writer) -> Result<Placement, Refusal> {
+    /// Objects where blocks can be shared.
+    async fn place(&self, server: &Server) -> Result<Placement, Refusal> {
         let is_bound = |inode: &&Arc<Inode>| inode.extents.iter().any(Extent::is_bound);
-        let fits = self.from.keeper == self.to.keeper;
-        let like = Some(&self.from).filter(|from| fits && is_bound(from));
-        let like = like.or(Some(&self.to).filter(is_bound));
-        match like {
-            Some(like) => Ok(server.objects.bind_like(&like.extents).await?),
-            None if is_bound(&&self.from) => writer.objects_for(&self.to).await,
-            None => Ok(server.objects.bind_like(&[]).await?),
-        }
+        let like = [&self.from, &self.to].into_iter().find(is_bound);
+        let like = like.map_or(&[][..], |like| &like.extents);
+        Ok(server.objects.bind_like(like).await?)
     }
 
     /// Objects with all of the new content, durable, that no file has yet.
-    async fn build(&self, server: &Server, writer: &Writer) -> Result<Placement, Refusal> {
-        let placement = self.place(server, writer).await?;
+    async fn build(&self, server: &Server) -> Result<Placement, Refusal> {
+        let placement = self.place(server).await?;
         let new = placement.extents();
         let kept = |range: Range<u64>| (&self.to, range.start, range);
         let pieces = [

@@ -17,7 +17,6 @@ use crate::writing::Pen;
 use backend::{Stability, Written};
 use bytes::Bytes;
 use catalog::{FileKind, Inode, InodeId};
-use objects::Placement;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -138,13 +137,6 @@ impl Writer {
         self.server.intend(file, inode.size_epoch, pen).await?;
         self.server.writing.unsettle(file);
         Ok(inode)
-    }
-
-    /// Objects that are in no file yet, where this file's must lie.
-    pub async fn objects_for(&self, inode: &Inode) -> Result<Placement, Refusal> {
-        self.server
-            .objects_for(inode, self.client, self.address)
-            .await
     }
 
     /// A WRITE, by the objects that a layout would have named.

@@ -58,7 +58,7 @@ pub(crate) async fn layoutget(
     let at_rest = cx.server.not_pending(file.id);
     let at_rest = cx.server.answer_io(file.id, at_rest).await;
     at_rest.map_err(through_this_server)?;
-    if !cx.server.has_data_servers() {
+    if inode.extents.is_empty() && !cx.server.objects.take_new_files() {
         // Not a matter of time: to be told to try later Linux would ask for ever (fact 8).
         return Err(Nfsstat4::Layoutunavailable.into());
     }

@@ -7,8 +7,11 @@
 use super::layouterror::suspect;
 use super::layoutstats::count;
 use crate::compound::{Compound, File};
+use crate::junction::is_node;
 use crate::state::{ClientId, ReturnMode, Span};
 use crate::status::Refusal;
+use catalog::InodeId;
+use std::collections::BTreeSet;
 use wire::nfs4::{
     LAYOUT4_FLEX_FILES, Layoutiomode4, Layoutreturn4, Layoutreturn4Args, Layoutreturn4Ok, Nfsstat4,
     flex,
@@ -63,19 +66,53 @@ pub(crate) async fn layoutreturn(
             let stateid = back.stateid.map(|stateid| cx.set_stateid(stateid));
             Ok(Layoutreturn4Ok { stateid })
         }
-        // One file system: all that a client holds is of that which the current filehandle is in.
         Layoutreturn4::Fsid => {
-            cx.file()?;
-            Ok(everything(client, mode, cx))
+            let here = of_file_system(cx.file()?, client, cx).await?;
+            Ok(everything(client, mode, |inode| here.contains(&inode), cx))
         }
-        Layoutreturn4::All => Ok(everything(client, mode, cx)),
+        Layoutreturn4::All => Ok(everything(client, mode, |_| true, cx)),
     }
 }
 
-fn everything(client: ClientId, mode: ReturnMode, cx: &Compound<'_>) -> Layoutreturn4Ok {
+/// Files that a client has layouts of, in the file system that `file` is in. Of those in junctions nothing says in
+/// which: what is laid out there is to be read, and given back with any of them.
+async fn of_file_system(
+    file: &File,
+    client: ClientId,
+    cx: &Compound<'_>,
+) -> Result<BTreeSet<InodeId>, Refusal> {
+    let held = cx.server.state.lock().files_held_by(client);
+    let in_junction = file.export.junction.is_some();
+    let keeper = cx.inode().await?.keeper;
+    let mut here = BTreeSet::new();
+    for inode in held {
+        let is_here = if is_node(inode) {
+            in_junction
+        } else {
+            // What is gone is of no file system, and goes with any.
+            !in_junction
+                && match cx.server.catalog.inode(inode).await {
+                    Ok(held) => held.keeper == keeper,
+                    Err(catalog::Error::Stale) => true,
+                    Err(error) => return Err(error.into()),
+                }
+        };
+        if is_here {
+            here.insert(inode);
+        }
+    }
+    Ok(here)
+}
+
+fn everything(
+    client: ClientId,
+    mode: ReturnMode,
+    of: impl Fn(InodeId) -> bool,
+    cx: &Compound<'_>,
+) -> Layoutreturn4Ok {
     let returned = {
         let mut state = cx.server.state.lock();
-        let returned = state.layout_return_all(client, mode);
+        let returned = state.layout_return_all(client, mode, of);
         for grant in returned.iter().filter(|grant| grant.write) {
             cx.server.writing.unsettle(grant.inode);
         }

@@ -21,7 +21,11 @@ pub(crate) async fn link(args: Link4Args, cx: &mut Compound<'_>) -> Result<Link4
     let credential = cx.credential(&directory);
     cx.server.scanned(directory.id).await?;
     // Who may not add to it recalls nothing.
-    in_path(&credential, &*cx.inode().await?, Want::ADD_FILE)?;
+    let folder = cx.inode().await?;
+    in_path(&credential, &folder, Want::ADD_FILE)?;
+    if cx.server.catalog.inode(source.id).await?.keeper != folder.keeper {
+        return Err(Nfsstat4::Xdev.into());
+    }
     let entries = cx
         .server
         .entries_undelegated(directory.id, Notices::ADDED, cx.client().ok())

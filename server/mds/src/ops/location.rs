@@ -48,7 +48,7 @@ pub(super) async fn told(
 
 fn of_catalog(asked: &[u8], inode: &Inode, server: &Server) -> Option<String> {
     if asked == b"backend"
-        && let Some(keeper) = inode.keeper
+        && let Some(keeper) = server.objects.home(inode.keeper)
     {
         // Of a folder: where its new files lie.
         return Some(name_of(server, keeper));

@@ -11,7 +11,7 @@ use crate::compound::{Compound, Name, change_info, in_directory, may_take_away};
 use crate::identity::Want;
 use crate::state::{EntryChange, GateMode, Notices, OldEntry};
 use crate::status::Refusal;
-use catalog::{Entry, FileKind, InodeId, RemoveWhat, Removed, Tx, transact};
+use catalog::{Entry, FileKind, Inode, InodeId, RemoveWhat, Removed, Tx, transact};
 use wire::nfs4::{Nfsstat4, Remove4Args, Remove4Ok};
 
 /// How often the name may come to mean another inode before the client is asked to come again.
@@ -39,16 +39,18 @@ pub(super) async fn take_away(
             return Err(Nfsstat4::Noent.into());
         };
         of_kind(entry.kind, what)?;
-        if entry.kind == FileKind::Directory {
-            cx.server.scanned(entry.id).await?;
-        }
-        // It isn't empty: there is a file system in it.
         if cx.settings().exports.is_covered(entry.id) {
             return Err(Nfsstat4::Notempty.into());
         }
         match reader.inode(entry.id).await {
             // Who may not take it away recalls nothing.
-            Ok(inode) => may_take_away(&credential, &parent, &inode)?,
+            Ok(inode) => {
+                not_a_root(&parent, &inode, cx)?;
+                if entry.kind == FileKind::Directory {
+                    cx.server.scanned(entry.id).await?;
+                }
+                may_take_away(&credential, &parent, &inode)?;
+            }
             Err(catalog::Error::Stale) => continue,
             Err(error) => return Err(error.into()),
         }
@@ -68,7 +70,9 @@ pub(super) async fn take_away(
                 Some(now) if now.id == entry.id => now,
                 _ => return Ok(None),
             };
-            may_take_away(&credential, &parent, &tx.inode(entry.id).await?)?;
+            let inode = tx.inode(entry.id).await?;
+            not_a_root(&parent, &inode, cx)?;
+            may_take_away(&credential, &parent, &inode)?;
             let removed = tx.remove(directory.id, &name, what).await?;
             let change = EntryChange::Removed(old(now));
             Ok(Some((fate(tx, &removed, cx).await?, change)))
@@ -82,6 +86,16 @@ pub(super) async fn take_away(
         }
     }
     Err(Nfsstat4::Delay.into())
+}
+
+/// Refuses the root of what a backend of the configuration keeps: it isn't empty, there is a file system in it.
+fn not_a_root(parent: &Inode, entry: &Inode, cx: &Compound<'_>) -> Result<(), Refusal> {
+    let another = entry.keeper.filter(|_| entry.kind == FileKind::Directory);
+    let another = another.filter(|keeper| parent.keeper != Some(*keeper));
+    if another.is_some_and(|keeper| cx.settings().keepers.contains(&keeper)) {
+        return Err(Nfsstat4::Notempty.into());
+    }
+    Ok(())
 }
 
 /// Refuses an entry of the other kind.

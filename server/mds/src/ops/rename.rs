@@ -3,7 +3,8 @@
 //! State: delegations of what is moved or replaced are recalled first, and those of both folders whose holders
 //! aren't told.
 //! Gate: the replaced inode, exclusive, so that no OPEN finds a file whose last name is going.
-//! Catalog: one transaction (two entries, up to three parents' hot keys, one unlinked inode).
+//! Catalog: one transaction (two entries, up to three parents' hot keys, one unlinked inode). It refuses what leads
+//! from one keeper's file system to another's, and so do we before anything is recalled.
 //! Linux: `mv -f a b` of two hard links of one inode is OK, and nothing happens (§18.26.3).
 
 use super::remove::{Fate, fate, old};
@@ -35,11 +36,18 @@ pub(crate) async fn rename(args: Rename4Args, cx: &mut Compound<'_>) -> Result<R
         in_directory(&credential, &source, Want::EXECUTE)?;
         let target = reader.inode(to.id).await?;
         in_directory(&credential, &target, Want::EXECUTE)?;
+        if source.keeper != target.keeper {
+            return Err(Nfsstat4::Xdev.into());
+        }
         let entry = reader.lookup(from.id, &oldname).await?;
         let entry = entry.ok_or(Nfsstat4::Noent)?;
         match reader.inode(entry.id).await {
             // Who may not move it recalls nothing.
             Ok(inode) => {
+                // The root of another file system (§18.26.3).
+                if inode.keeper != source.keeper {
+                    return Err(Nfsstat4::Xdev.into());
+                }
                 may_take_away(&credential, &source, &inode)?;
                 in_directory(&credential, &target, Want::to_add(inode.kind))?;
             }

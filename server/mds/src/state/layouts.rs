@@ -182,8 +182,13 @@ impl State {
         });
     }
 
-    /// LAYOUTRETURN of a filesystem or of everything: what was given back, as it was before.
-    pub fn layout_return_all(&mut self, client: ClientId, mode: ReturnMode) -> Vec<Grant> {
+    /// LAYOUTRETURN of all files that are `of` what is returned: what was given back, as it was before.
+    pub fn layout_return_all(
+        &mut self,
+        client: ClientId,
+        mode: ReturnMode,
+        of: impl Fn(InodeId) -> bool,
+    ) -> Vec<Grant> {
         let mut returned = Vec::new();
         for index in self.grants.of_client(client) {
             let honoured = self.grants.view(index).filter(|grant| {
@@ -192,7 +197,7 @@ impl State {
                     ReturnMode::Write => grant.write,
                     ReturnMode::Any => grant.read || grant.write,
                 };
-                named && grant.phase != GrantPhase::Fencing
+                named && of(grant.inode) && grant.phase != GrantPhase::Fencing
             });
             if let Some(grant) = honoured {
                 self.give_back(index, mode, Span::WHOLE);

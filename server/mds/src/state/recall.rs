@@ -70,6 +70,11 @@ impl State {
             .collect()
     }
 
+    pub fn files_held_by(&self, client: ClientId) -> Vec<InodeId> {
+        let held = self.grants_of(self.grants.of_client(client));
+        held.into_iter().map(|grant| grant.inode).collect()
+    }
+
     pub fn layouts_held_by(&self, client: ClientId) -> usize {
         self.grants.held_by(client)
     }

@@ -14,7 +14,7 @@ use mds::{
     ExportRule, Exports, FixedAccounts, HandleKey, Identity, Partner, PartnerFault, PartnerFile,
     Partners, Parts, Server, ServerCopy, Settings, Squash,
 };
-use objects::{Member, Objects, Options, OwnerRange};
+use objects::{Holds, Member, Objects, Options, OwnerRange};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,6 +138,7 @@ impl World {
                 id: DataServerId(number),
                 name: format!("ds{number}"),
                 server: Arc::new(MemoryServer::new("ds", FenceGrade::Exact)) as Arc<dyn DataServer>,
+                holds: Holds::Any,
                 weight: 1,
                 hosts: Vec::new(),
                 absent: false,
@@ -199,6 +200,7 @@ impl World {
             state,
             clock: Arc::new(Still),
             settings: Settings {
+                keepers: BTreeSet::new(),
                 exports: Exports::new(vec![(export, Vec::new())]),
                 directory: accounts(),
                 stripe_unit: 4096,

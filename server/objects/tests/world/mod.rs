@@ -145,6 +145,7 @@ async fn boot(
             id: DataServerId(n as u32 + 1),
             name: format!("ds{}", n + 1),
             server: server.clone() as Arc<dyn DataServer>,
+            holds: Holds::Any,
             weight: 1,
             hosts: Vec::new(),
             absent: false,

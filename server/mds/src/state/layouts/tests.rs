@@ -211,11 +211,18 @@ fn a_return_of_everything_keeps_to_its_mode() {
     let (a, opened, _) = writer(&mut state, "a");
     let reserved = layout(&mut state, a, opened, LayoutMode::Read).unwrap();
     state.layout_confirm(reserved).unwrap();
-    assert_eq!(state.layout_return_all(a, ReturnMode::Read).len(), 1);
+    assert_eq!(
+        state.layout_return_all(a, ReturnMode::Read, |_| true).len(),
+        1
+    );
     let left = state.holders(FILE);
     assert!(left[0].write && !left[0].read);
-    assert!(state.layout_return_all(a, ReturnMode::Read).is_empty());
-    state.layout_return_all(a, ReturnMode::Any);
+    assert!(
+        state
+            .layout_return_all(a, ReturnMode::Read, |_| true)
+            .is_empty()
+    );
+    state.layout_return_all(a, ReturnMode::Any, |_| true);
     assert!(state.holders(FILE).is_empty());
 }
 
