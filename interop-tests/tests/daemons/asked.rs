@@ -4,24 +4,28 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::ExitStatus;
 
 use anyhow::{Context, Result, ensure};
+use backend::tree::MemoryTree;
 use serde_json::Value;
+use tokio::runtime::Runtime;
+use wire::nfs3::{Nfsstat3, Procedure};
 
-use crate::process::{House, Process, export};
+use crate::filer::server::{Accident, EXPORT, Filer, Habits};
+use crate::process::{House, Process, export, until};
 
 /// Nobody listens there.
 const AWAY: &str = "\n[[backend]]\nname = \"filer\"\nkind = \"nfs\"\nserver = \"127.0.0.1:9\"\nmount_port = 9\n\
                     export = \"/vol\"\n[[junction]]\npath = \"/data/vol\"\nbackend = \"filer\"\naccess = \"rw\"\n";
 
-fn ctl(house: &House, more: &[&str]) -> Result<(ExitStatus, Process)> {
+fn ctl(house: &House, words: &[&str]) -> Result<(ExitStatus, Process)> {
     let state_dir = house.path("mds").display().to_string();
-    let words = ["headrace", "ctl", "--state-dir", &state_dir, "backends"];
-    let mut asking = Process::start(&[&words[..], more].concat())?;
+    let before = ["headrace", "ctl", "--state-dir", &state_dir];
+    let mut asking = Process::start(&[&before[..], words].concat())?;
     let status = asking.end()?;
     Ok((status, asking))
 }
 
 fn told(house: &House) -> Result<Value> {
-    let (status, asking) = ctl(house, &["--json"])?;
+    let (status, asking) = ctl(house, &["backends", "--json"])?;
     ensure!(status.success(), "{}", asking.log().join("\n"));
     let text = asking.output().join("\n");
     // The test harness of the program itself says something before and after.
@@ -54,7 +58,7 @@ fn ctl_tells_of_data_servers_and_of_backends_that_are_away() -> Result<()> {
     assert!(junction["why"].is_string(), "{junction}");
     assert_eq!(junction["unsent_bytes"], 0);
 
-    let (status, asking) = ctl(&house, &[])?;
+    let (status, asking) = ctl(&house, &["backends"])?;
     assert!(status.success());
     asking.says("nvme1")?;
     asking.says("filer is away: ")?;
@@ -70,14 +74,50 @@ fn ctl_tells_of_data_servers_and_of_backends_that_are_away() -> Result<()> {
     Ok(())
 }
 
+/// So many that nothing is listed while the test lasts.
+const REFUSALS: usize = 100_000;
+
+#[test]
+fn ctl_pauses_a_scan_and_lets_it_go_on() -> Result<()> {
+    let house = House::new()?;
+    let _ds = house.start_ds()?;
+    let runtime = Runtime::new()?;
+    let tree = MemoryTree::new("filer").judging();
+    let filer = runtime.block_on(Filer::start(tree, Habits::default()));
+    for _ in 0..REFUSALS {
+        filer.plan(Procedure::Readdirplus, Accident::Refused(Nfsstat3::Jukebox));
+    }
+    let port = filer.address.port();
+    let taken_over = format!(
+        "\n[[backend]]\nname = \"filer1\"\nkind = \"nfs\"\nmode = \"assimilated\"\nserver = \"127.0.0.1:{port}\"\n\
+         mount_port = {port}\nexport = \"{EXPORT}\"\n[[junction]]\npath = \"/data/vol\"\nbackend = \"filer1\"\n"
+    );
+    let file = house.mds_file("", &format!("{}{taken_over}", export("/data")))?;
+    let mut mds = Process::start(&["headrace", "mds", "--config", &file])?;
+    mds.says("serving NFSv4")?;
+    let is = |state: &str| Ok(told(&house)?["scans"][0]["state"] == state);
+    until("it is scanned", || is("scanning"))?;
+    for (order, state) in [("pause", "paused"), ("resume", "scanning")] {
+        let (status, asking) = ctl(&house, &["scan", order, "filer1"])?;
+        assert!(status.success(), "{}", asking.log().join("\n"));
+        assert!(is(state)?, "{state} after {order}");
+    }
+    let (status, asking) = ctl(&house, &["scan", "pause", "filer2"])?;
+    assert!(!status.success());
+    asking.says("no scan of a backend filer2 is under way")?;
+    assert!(is("scanning")?, "another's scan goes on");
+    assert!(mds.terminate()?.success());
+    Ok(())
+}
+
 #[test]
 fn ctl_says_that_nobody_answers() -> Result<()> {
     let house = House::new()?;
-    let (status, asking) = ctl(&house, &[])?;
+    let (status, asking) = ctl(&house, &["backends"])?;
     assert!(!status.success());
     asking.says("there is no folder")?;
     std::fs::create_dir(house.path("mds"))?;
-    let (status, asking) = ctl(&house, &[])?;
+    let (status, asking) = ctl(&house, &["backends"])?;
     assert!(!status.success());
     asking.says("no metadata server answers at")?;
     Ok(())

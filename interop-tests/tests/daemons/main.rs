@@ -2,6 +2,8 @@
 //! over HTTP after real work.
 
 mod asked;
+#[path = "../server_rules/filer.rs"]
+mod filer;
 mod outage;
 mod process;
 mod seen;

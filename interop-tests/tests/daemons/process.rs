@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -21,17 +22,19 @@ pub struct Process {
     child: Child,
     said: Lines,
     logged: Lines,
+    /// Who writes them down.
+    listening: Vec<JoinHandle<()>>,
 }
 
-fn collect(from: impl Read + Send + 'static) -> Lines {
+fn collect(from: impl Read + Send + 'static) -> (Lines, JoinHandle<()>) {
     let lines = Lines::default();
     let to = Arc::clone(&lines);
-    std::thread::spawn(move || {
+    let listening = std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             to.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
     });
-    lines
+    (lines, listening)
 }
 
 fn of(lines: &Lines) -> Vec<String> {
@@ -49,12 +52,13 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let said = collect(child.stdout.take().context("its output")?);
-        let logged = collect(child.stderr.take().context("its errors")?);
+        let (said, saying) = collect(child.stdout.take().context("its output")?);
+        let (logged, logging) = collect(child.stderr.take().context("its errors")?);
         Ok(Self {
             child,
             said,
             logged,
+            listening: vec![saying, logging],
         })
     }
 
@@ -92,11 +96,14 @@ impl Process {
         Ok(())
     }
 
-    /// Its end, which must come.
+    /// Its end, which must come, and all that it said until then.
     pub fn end(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait()? {
+                for listening in self.listening.drain(..) {
+                    let _ = listening.join();
+                }
                 return Ok(status);
             }
             ensure!(
