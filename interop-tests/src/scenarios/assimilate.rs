@@ -149,7 +149,7 @@ fn left() -> Result<f64> {
 }
 
 /// A server that takes the filer over from its start on.
-fn split_over(lab: &Lab, filer: &Filer) -> Result<Split> {
+pub fn split_over(lab: &Lab, filer: &Filer) -> Result<Split> {
     headrace::split(
         &lab.headrace,
         &lab.state,

@@ -8,6 +8,7 @@ mod bucket_kill;
 mod bypass;
 pub mod crash;
 mod delegations;
+mod filer_million;
 pub mod fio;
 mod foreign;
 mod history;
@@ -216,6 +217,26 @@ pub const ALL: &[Scenario] = &[
             Kernels::Newest,
             20,
             million::run,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "filer-million",
+            "two million files of an existing export, listed in place and taken over",
+            Kernels::Newest,
+            60,
+            filer_million::run,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "bucket-million",
+            "a folder of a million objects of a bucket, listed by name, and the memory of the metadata server",
+            Kernels::Newest,
+            60,
+            bucket_faults::million,
         )
     },
     Scenario {
