@@ -135,7 +135,7 @@ async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> 
     let world = world(&filer).await?;
     is_scanned(&world).await?;
     let client = world.client("a").await?;
-    let (above, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
+    let projects = client.walk("/d/projects").await?;
     let names = client.readdir(&projects, &[Attr::Fileid]).await?;
     let names: BTreeSet<Bytes> = names.into_iter().map(|entry| entry.name).collect();
     // Neither a mark of ours nor the place of objects that are made there.
@@ -268,8 +268,7 @@ async fn layouts_of_one_file_system_are_returned_and_no_others() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_client_that_saw_the_folder_before_its_filer_sees_the_file_system_that_it_becomes()
--> Result<()> {
+async fn the_folder_of_a_filer_appears_as_the_file_system_that_it_is() -> Result<()> {
     let shelf = Shelf::new().await?;
     shelf.file(&shelf.root, "one", 0o644).await?;
     let filer = shelf.served().await;
@@ -281,17 +280,23 @@ async fn a_client_that_saw_the_folder_before_its_filer_sees_the_file_system_that
     })
     .await?;
     let client = world.client("a").await?;
-    let (outside, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
-    is_apart(&client, &outside, "projects", &[]).await?;
-    let before = client.getattr(&projects, &[Attr::Fsid]).await?.fsid;
+    let root = client.root().await?;
+    client.mkdir(&root, "d").await?;
+    let early = client.walk("/d/projects").await;
+    assert!(early.is_err(), "its filer isn't there yet");
     world.stop().await?;
     world.spec_mut().assimilated[0].nfs.port = port;
     world.begin().await?;
-    is_scanned(&world).await?;
     let client = world.client("b").await?;
-    let after = client.getattr(&projects, &[Attr::Fsid]).await?.fsid;
-    assert_eq!(after, before);
-    client.lookup(&projects, "one").await?;
+    let outside = client.walk("/d").await?;
+    let projects = at_last("the folder", &[Nfsstat4::Noent], async || {
+        client.lookup(&outside, "projects").await
+    })
+    .await?;
+    let told = async |file: &Bytes| client.getattr(file, &[Attr::Fsid]).await;
+    assert_ne!(told(&projects).await?.fsid, told(&outside).await?.fsid);
+    is_scanned(&world).await?;
+    is_apart(&client, &outside, "projects", &[&projects]).await?;
     world.ends_sound().await
 }
 

@@ -6,7 +6,7 @@
 use crate::folder::{self, Stuck};
 use backend::tree::{Tree, TreeErrorKind};
 use bytes::Bytes;
-use catalog::{Catalog, InodeId, ScanTotals, Timestamp, Unscanned, transact};
+use catalog::{Catalog, FileKind, InodeId, NewInode, ScanTotals, Timestamp, Unscanned, transact};
 use layout::DataServerId;
 use objects::Objects;
 use parking_lot::Mutex;
@@ -121,7 +121,11 @@ impl Scan {
     }
 
     /// Makes `directory`, which is empty, the place of the filer's tree; `mark` is remembered with it.
-    pub async fn begin(&self, directory: InodeId, mark: (&[u8], &Bytes)) -> Result<(), BeginError> {
+    pub async fn begin(
+        &self,
+        (above, name): (InodeId, &str),
+        mark: (&[u8], &Bytes),
+    ) -> Result<(), BeginError> {
         let parts = &self.parts;
         let root = parts.tree.root().await?;
         let root = parts.node(Bytes::new(), root, None);
@@ -129,7 +133,15 @@ impl Scan {
             (),
             catalog::Error,
         > {
-            tx.adopt_root(parts.server, directory, &root).await?;
+            let place = match tx.lookup(above, name.as_bytes()).await? {
+                Some(entry) => entry.id,
+                // Nobody sees it before it is what it will be: to its clients a folder is of one file system for ever.
+                None => {
+                    let new = NewInode::plain(FileKind::Directory, 0o755, 0, 0);
+                    tx.create(above, name.as_bytes(), new).await?.id
+                }
+            };
+            tx.adopt_root(parts.server, place, &root).await?;
             tx.meta_put(mark.0, mark.1.clone());
             Ok(())
         })?;

@@ -110,17 +110,6 @@ struct Step {
 }
 
 impl Tx {
-    /// Says of an empty directory that a filer's tree will be there: nothing of that is known yet.
-    pub async fn adopt_place(
-        &mut self,
-        server: DataServerId,
-        directory: InodeId,
-    ) -> Result<(), Error> {
-        self.keep(directory, server).await?;
-        self.tally(server, [0; 4]);
-        Ok(())
-    }
-
     /// Makes an empty directory the place of what a filer has in `handle`, with the attributes it has there.
     pub async fn adopt_root(
         &mut self,

@@ -12,7 +12,7 @@ use adopt::{BeginError, Parts, Progress, Scan, ScanState};
 use anyhow::Context;
 use backend::tree::Tree;
 use bytes::{BufMut, Bytes, BytesMut};
-use catalog::{Catalog, InodeId, ScanTotals, transact};
+use catalog::{Catalog, InodeId, ScanTotals};
 use futures_util::future::BoxFuture;
 use layout::DataServerId;
 use mds::{Scanning, Server};
@@ -206,7 +206,6 @@ impl Assimilated {
                 absence: Mutex::default(),
                 scan: watch::Sender::new(None),
             });
-            at.take_place().await?;
             let working = tokio::spawn(Arc::clone(&at).work()).abort_handle();
             each.push(One { at, working });
         }
@@ -301,24 +300,6 @@ impl At {
         }
     }
 
-    /// Before anybody is served: to a client that has seen a folder it can't become another file system. One that
-    /// isn't empty becomes it later, if it ever is.
-    async fn take_place(&self) -> anyhow::Result<()> {
-        let key = mark_key(&self.spec.name);
-        if self.catalog.meta_get(&key).await?.is_some() {
-            return Ok(());
-        }
-        let walk = exports::walk(&self.catalog, "junction", &self.spec.path).await?;
-        let place = *walk.last().context("a junction is below the root")?;
-        let taken = transact!(self.catalog, wall(), |tx| -> Result<(), catalog::Error> {
-            tx.adopt_place(self.number, place).await
-        });
-        match taken {
-            Ok(_) | Err(catalog::Error::NotEmpty) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     async fn bring_up(&self) -> anyhow::Result<Arc<Scan>> {
         let health = self.objects.health().borrow().get(&self.number).copied();
         anyhow::ensure!(
@@ -357,11 +338,18 @@ impl At {
             clock: Arc::new(wall),
         });
         if known.is_none() {
-            let walk = exports::walk(&self.catalog, "junction", &self.spec.path).await?;
-            let place = walk.last().context("a junction is below the root")?;
+            let (above, name) = self
+                .spec
+                .path
+                .rsplit_once('/')
+                .context("a path is absolute")?;
+            let walk = exports::walk(&self.catalog, "junction", above).await?;
+            let above = walk.last().copied().unwrap_or(InodeId::ROOT);
+            let there = self.catalog.read().lookup(above, name.as_bytes()).await?;
+            let changed = there.map_or(above, |entry| entry.id);
             let server = self.server.upgrade().context("the server stops")?;
             let mark = mark.to_bytes();
-            let begun = server.taken_over(*place, scan.begin(*place, (&key, &mark)));
+            let begun = server.taken_over(changed, scan.begin((above, name), (&key, &mark)));
             let begun = begun
                 .await
                 .context("a client has its folder by a delegation");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use catalog::store::MemoryStore;
 use catalog::{Catalog, FileKind, Inode, InodeId, NewInode, PoolEntry, Timestamp};
 use layout::{DataServerId, Extent, ObjectId};
-use objects::{Error, Making, Member, Objects, Options, OwnerRange, Place, Placement};
+use objects::{Error, Holds, Making, Member, Objects, Options, OwnerRange, Place, Placement};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
