@@ -133,13 +133,13 @@ impl Scan {
             (),
             catalog::Error,
         > {
-            let place = match tx.lookup(above, name.as_bytes()).await? {
-                Some(entry) => entry.id,
-                // Nobody sees it before it is what it will be: to its clients a folder is of one file system for ever.
-                None => {
-                    let new = NewInode::plain(FileKind::Directory, 0o755, 0, 0);
-                    tx.create(above, name.as_bytes(), new).await?.id
-                }
+            let there = tx.lookup(above, name.as_bytes()).await?;
+            // Nobody sees it before it is what it will be: to its clients a folder is of one file system for ever.
+            let place = if let Some(entry) = there {
+                entry.id
+            } else {
+                let new = NewInode::plain(FileKind::Directory, 0o755, 0, 0);
+                tx.create(above, name.as_bytes(), new).await?.id
             };
             tx.adopt_root(parts.server, place, &root).await?;
             tx.meta_put(mark.0, mark.1.clone());
