@@ -80,6 +80,25 @@ impl Server {
         self.barred_from(id, Touch::Entries(told), by).await
     }
 
+    /// The same, if that needs no wait.
+    pub(crate) fn entries_undelegated_now(
+        self: &Arc<Self>,
+        id: InodeId,
+        told: Notices,
+        by: Option<ClientId>,
+    ) -> Option<Undelegated> {
+        let mut state = self.state.lock();
+        if state.delegation_stands_against(id, Touch::Entries(told), by) {
+            return None;
+        }
+        Some(Undelegated {
+            server: Arc::clone(self),
+            inode: id,
+            by,
+            ticket: state.delegations_bar(id),
+        })
+    }
+
     async fn barred_from(
         self: &Arc<Self>,
         id: InodeId,

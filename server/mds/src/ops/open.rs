@@ -4,35 +4,33 @@
 //! delegation may be given; those of others that stand against it are recalled before. Gate: the inode,
 //! shared, while the reservation is made, so that no last unlink passes in between.
 //! Catalog: for a create, one transaction (inode, entry, folder; where a LAYOUTGET to write follows, objects from the
-//! pool and the write intent too).
+//! pool and the write intent too), in `create`.
 //! Linux: LAYOUTGET rides in the same COMPOUND; `O_TRUNC` of an existing file comes as an UNCHECKED
 //! create with size 0; `open(O_CREAT|O_RDWR, 0444)` succeeds for who made the file.
 
+mod create;
 pub(crate) mod delegation;
 pub(super) mod make;
 
+use self::create::create;
 use self::delegation::{Ground, Wish};
-use super::create::birth;
 use super::lookup;
 use crate::attributes::Changes;
-use crate::compound::{Compound, File, Name, change_info, in_directory, in_path};
+use crate::compound::{Compound, File};
 use crate::exports::Access as ExportAccess;
 use crate::identity::{Credential, Want, may, owns};
 use crate::state::{
-    Access, ClientId, DelegationKind, Deny, EntryChange, GateMode, Notices, OpenRequest,
-    OpenReservation, Stateid,
+    Access, ClientId, DelegationKind, Deny, GateMode, OpenRequest, OpenReservation, Stateid,
 };
 use crate::status::Refusal;
 use crate::truncate::Resize;
-use crate::writing::Pen;
 use bytes::Bytes;
-use catalog::{FileKind, Inode, transact};
+use catalog::{FileKind, Inode};
 use std::sync::Arc;
 use wire::nfs4::{
-    Bitmap4, ChangeInfo4, Createhow4, Nfsstat4, OPEN4_RESULT_LOCKTYPE_POSIX,
-    OPEN4_RESULT_MAY_NOTIFY_LOCK, OPEN4_RESULT_NO_OPEN_STATEID, OPEN4_RESULT_PRESERVE_UNLINKED,
-    OPEN4_SHARE_ACCESS_BOTH, Open4Args, Open4Ok, OpenClaim4, OpenNoneDelegation4, Openflag4,
-    Stateid4,
+    Bitmap4, ChangeInfo4, Nfsstat4, OPEN4_RESULT_LOCKTYPE_POSIX, OPEN4_RESULT_MAY_NOTIFY_LOCK,
+    OPEN4_RESULT_NO_OPEN_STATEID, OPEN4_RESULT_PRESERVE_UNLINKED, OPEN4_SHARE_ACCESS_BOTH,
+    Open4Args, Open4Ok, OpenClaim4, OpenNoneDelegation4, Openflag4, Stateid4,
 };
 
 /// How often a name may come to mean another file while it is opened.
@@ -304,152 +302,5 @@ pub(super) fn openable(
         Ok(())
     } else {
         Err(Nfsstat4::Access.into())
-    }
-}
-
-async fn create(
-    directory: &File,
-    name: Bytes,
-    how: &Createhow4,
-    client: ClientId,
-    cx: &Compound<'_>,
-) -> Result<Option<Target>, Refusal> {
-    let name = Name::checked(name)?;
-    // What lies there besides the way to exports is for nobody's eyes.
-    if directory.export.is_pseudo() {
-        return Err(Nfsstat4::Rofs.into());
-    }
-    let (changes, verifier) = match how {
-        Createhow4::Unchecked(attrs) | Createhow4::Guarded(attrs) => {
-            (Changes::of_new(attrs.clone(), cx).await?, None)
-        }
-        Createhow4::Exclusive(verifier) => (Changes::later(), Some(verifier.0)),
-        Createhow4::Exclusive41(both) => (
-            Changes::of_new(both.attrs.clone(), cx).await?,
-            Some(both.verf.0),
-        ),
-    };
-    changes.fits(FileKind::Regular)?;
-    cx.server.scanned(directory.id).await?;
-    let credential = cx.credential(directory);
-    let reader = cx.server.catalog.read();
-    let parent = reader.inode(directory.id).await?;
-    in_path(&credential, &parent, Want::EXECUTE)?;
-    if let Some(entry) = reader.lookup(directory.id, &name).await? {
-        let file = File::new(entry.id, Arc::clone(&directory.export));
-        return taken(file, &parent, (how, verifier), &changes, client, cx).await;
-    }
-    Compound::changeable(directory)?;
-    // Who may not add to it recalls nothing.
-    in_directory(&credential, &parent, Want::ADD_FILE)?;
-    let entries = cx
-        .server
-        .entries_undelegated(directory.id, Notices::ADDED, Some(client))
-        .await?;
-    let ahead = if cx.lays_out_to_write {
-        let writer = cx.connection.peer.ip();
-        cx.server.objects_ahead(&parent, client, writer).await
-    } else {
-        None
-    };
-    let pen = Pen::Client(client);
-    let mut inside = None;
-    let done = transact!(cx.server.catalog, cx.now, |tx| -> Result<
-        Option<Inode>,
-        Refusal,
-    > {
-        let parent = tx.inode(directory.id).await?;
-        in_directory(&credential, &parent, Want::ADD_FILE)?;
-        if tx.lookup(directory.id, &name).await?.is_some() {
-            return Ok(None);
-        }
-        let mut new = birth(FileKind::Regular, &changes, &credential, &parent);
-        new.create_verifier = verifier;
-        if let Some(placement) = &ahead {
-            placement.claim().take(tx).await?;
-            new.extents = placement.extents();
-        }
-        let mut inode = tx.create(directory.id, &name, new).await?;
-        if ahead.is_some() {
-            // Nobody clears the intent before it is known here.
-            inside = Some(cx.server.enter(inode.id, GateMode::Shared).await?);
-            cx.server.writing.note(tx, inode.id, inode.size_epoch, pen);
-        }
-        if let Some(times) = changes.times() {
-            times.apply(&credential, &mut inode, cx.now);
-            tx.put(&inode).await?;
-        }
-        Ok(Some(inode))
-    })?;
-    let Some(inode) = &done.value else {
-        if let Some(placement) = ahead {
-            placement.unused();
-        }
-        return Ok(None);
-    };
-    if let Some(placement) = ahead {
-        placement.used();
-        cx.server.writing.add(inode.id, pen);
-    }
-    drop(inside);
-    entries.tell(&done, &EntryChange::added(Bytes::clone(&name)));
-    Ok(Some(Target {
-        file: File::new(inode.id, Arc::clone(&directory.export)),
-        cinfo: change_info(&done, directory.id),
-        attrset: changes.asked,
-        created: true,
-        truncate_to: changes.size.filter(|size| *size > 0),
-    }))
-}
-
-/// A create of a name that is there.
-async fn taken(
-    file: File,
-    parent: &Inode,
-    (how, verifier): (&Createhow4, Option<[u8; 8]>),
-    changes: &Changes,
-    client: ClientId,
-    cx: &Compound<'_>,
-) -> Result<Option<Target>, Refusal> {
-    let mut target = existing(file, parent);
-    match how {
-        Createhow4::Unchecked(_) => {
-            // Of the attributes only a size counts, and of sizes only 0 (RFC 8881 §18.16.3).
-            target.truncate_to = changes.size.filter(|size| *size == 0);
-            if target.truncate_to.is_some() {
-                let inode = cx.server.catalog.inode(target.file.id).await?;
-                openable(
-                    &inode,
-                    Access::Write,
-                    &cx.credential(&target.file),
-                    target.file.export.access,
-                )?;
-                let denied = cx.server.state.lock().share_conflict(
-                    target.file.id,
-                    Access::Write,
-                    Some(client),
-                );
-                if denied {
-                    return Err(Nfsstat4::ShareDenied.into());
-                }
-                target.attrset.set(wire::nfs4::Attr::Size);
-            }
-            Ok(Some(target))
-        }
-        Createhow4::Guarded(_) => Err(Nfsstat4::Exist.into()),
-        Createhow4::Exclusive(_) | Createhow4::Exclusive41(_) => {
-            let inode = match cx.server.catalog.inode(target.file.id).await {
-                Ok(inode) => inode,
-                Err(catalog::Error::Stale) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            // A retry of the create that made it, after a restart lost the reply.
-            if inode.create_verifier.is_some() && inode.create_verifier == verifier {
-                target.created = true;
-                target.attrset = changes.asked;
-                return Ok(Some(target));
-            }
-            Err(Nfsstat4::Exist.into())
-        }
     }
 }
