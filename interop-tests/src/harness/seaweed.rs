@@ -91,8 +91,8 @@ impl Seaweed {
             format!("-ip={address}"),
             format!("-ip.bind={address}"),
             "-master.volumeSizeLimitMB=64".to_owned(),
-            // What is written over goes after a quarter of an hour.
-            "-volume.max=60".to_owned(),
+            // What is written over goes after a quarter of an hour: there is to be room for that.
+            "-volume.max=240".to_owned(),
             "-filer".to_owned(),
             "-s3".to_owned(),
             format!("-s3.port={PORT}"),
