@@ -5,6 +5,7 @@
 mod accounts;
 mod backend;
 mod folder;
+mod managed;
 mod prove;
 mod report;
 mod trial;
@@ -15,7 +16,7 @@ pub use folder::try_folder;
 pub use prove::{Asking, Trying, caches, prove};
 pub use report::{Outcome, Question, Report, Verdict};
 
-use crate::metadata::{BackendSpec, Keeper, Storage};
+use crate::metadata::{BACKENDS, Storage};
 use config::{AnyConfig, DataServer, Faults, MdsConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -93,19 +94,27 @@ fn backends_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
     trials.collect()
 }
 
-/// Each bucket that is to hold files, as one that has names for a moment: what a trial puts there are keys
-/// that no object has, and it claims nothing.
+/// Each bucket that is to hold files.
 fn managed_of(mds: &MdsConfig) -> Vec<impl Future<Output = BackendVerdict>> {
     let managed = crate::roles::specs::managed(mds).into_iter();
+    let states = mds.server.state_dir.join(BACKENDS);
     let trials = managed.filter_map(|spec| match spec.storage {
-        Storage::S3(s3) => Some(async move {
-            let spec = BackendSpec {
-                name: spec.name,
-                keeper: Keeper::S3(s3),
-                cache: None,
-            };
-            backend::try_backend(&spec, "/", true, rand::random()).await
-        }),
+        Storage::S3(s3) => {
+            let cache = mds
+                .data_servers
+                .iter()
+                .find(|server| spec.cache.as_deref() == Some(server.name.as_str()));
+            let state = states.join(&spec.name);
+            Some(async move {
+                let mut verdict =
+                    managed::try_managed(&spec.name, s3.options("/", state), rand::random()).await;
+                if let Some(cache) = cache {
+                    let outcome = cached(&spec.name, cache).await;
+                    verdict.trials.push((BackendQuestion::Cached, outcome));
+                }
+                verdict
+            })
+        }
         Storage::Given(_) => None,
     });
     trials.collect()

@@ -44,6 +44,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Within the state folder: one for each backend that must keep something on this host.
+pub const BACKENDS: &str = "backends";
+
 /// How long a graceful stop waits for work in the background, after the last request was answered.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -193,7 +196,7 @@ impl Running {
             },
         )
         .await?;
-        let state_of_backends = spec.state_dir.join("backends");
+        let state_of_backends = spec.state_dir.join(BACKENDS);
         let managed = Managed::start(&catalog, &objects, &state_of_backends, &spec.managed).await?;
         let backends = Arc::new(Backends::new(
             Arc::clone(&catalog),

@@ -108,7 +108,18 @@ impl Options {
         }
     }
 
-    fn prefix(&self) -> String {
+    /// For a moment, to see what can be done there: below a prefix of its own, which whoever claims the whole
+    /// passes over.
+    #[must_use]
+    pub fn for_trial(self, state: PathBuf) -> Self {
+        Self {
+            prefix: format!("{}{PROBE}{}", self.prefix(), token()),
+            state,
+            ..self
+        }
+    }
+
+    pub(crate) fn prefix(&self) -> String {
         let prefix = self.prefix.trim_matches('/');
         match prefix {
             "" => String::new(),

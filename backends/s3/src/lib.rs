@@ -36,6 +36,6 @@ mod xattrs;
 
 pub use attach::{AttachError, Attached, Keys, Options, S3Mirror, Writers};
 pub use meta::Defaults;
-pub use objects::S3Objects;
+pub use objects::{S3Objects, Whose};
 pub use records::Records;
 pub use upstream::S3Upstream;

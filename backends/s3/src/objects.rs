@@ -14,9 +14,11 @@ mod mark;
 
 pub(crate) use kept::Kept;
 pub(crate) use late::{Awaited, Late};
+pub use mark::Whose;
 
 use crate::attach::{AttachError, Attached, Options};
 use crate::change::WRITE_BYTES;
+use crate::failure::come_again;
 use crate::ids::{Ids, IdsError};
 use crate::mirror::{Mirror, gone};
 use crate::read::READ_BYTES;
@@ -47,9 +49,23 @@ impl S3Objects {
         Ok((Self(mirror), attached))
     }
 
+    /// Whose the bucket is that would be attached. Asks for nothing but to read; the state folder may be in use.
+    pub async fn whose(options: &Options) -> Result<Whose, AttachError> {
+        let (bucket, prefix) = (options.bucket().await, options.prefix());
+        let look = mark::whose(&bucket, &prefix, &options.state);
+        let whose = tokio::time::timeout(options.deadline, look).await;
+        Ok(whose.map_err(|_| come_again(format!("{}: no answer in time", bucket.who)))??)
+    }
+
     /// Ends what is under way, where it is: the next attachment puts it in order.
     pub async fn stop(self) {
         self.0.end().await;
+    }
+
+    /// Ends, and gives the bucket back, in which nothing lies any more.
+    pub async fn leave(self) -> Result<(), TreeError> {
+        self.0.end().await;
+        mark::disclaim(&self.0.bucket, &self.0.prefix).await
     }
 
     /// What was written and isn't in the bucket.
@@ -81,7 +97,11 @@ pub(crate) async fn open(
         folder: state.to_owned(),
         why: error.to_string(),
     })?;
-    mark::claim(bucket, prefix, &kept).await?;
+    let mark = mark::claim(bucket, prefix, &kept).await?;
+    mark::note(state, &mark).map_err(|source| AttachError::Folder {
+        folder: state.to_owned(),
+        source,
+    })?;
     Ok(kept)
 }
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SKEW_WORTH_A_LOOK: Duration = Duration::from_secs(2);
 /// What a short figure of throughput is taken from.
-const TRIED_BYTES: usize = 8 << 20;
-const LOOKS: usize = 20;
+pub(super) const TRIED_BYTES: usize = 8 << 20;
+pub(super) const LOOKS: usize = 20;
 /// Entries among which a file to read is looked for.
 const LISTED: usize = 1000;
 
@@ -38,6 +38,8 @@ pub struct BackendVerdict {
 pub enum BackendQuestion {
     /// It answers, and shows its root.
     Reached,
+    /// A bucket that is to hold files of this namespace, and nobody else's; asked where there is one.
+    Ours,
     Lists,
     /// A file that is there.
     Reads,
@@ -52,8 +54,9 @@ pub enum BackendQuestion {
 }
 
 impl BackendQuestion {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Reached,
+        Self::Ours,
         Self::Lists,
         Self::Reads,
         Self::Writes,
@@ -66,6 +69,7 @@ impl BackendQuestion {
     pub fn heading(self) -> &'static str {
         match self {
             Self::Reached => "REACHED",
+            Self::Ours => "OURS",
             Self::Lists => "LISTS",
             Self::Reads => "READS",
             Self::Writes => "WRITES",
@@ -367,7 +371,7 @@ impl Trial<'_> {
     }
 }
 
-fn rate(bytes: usize, time: Duration) -> Option<u64> {
+pub(super) fn rate(bytes: usize, time: Duration) -> Option<u64> {
     (bytes >= 1 << 20).then(|| (bytes as f64 / time.as_secs_f64()) as u64)
 }
 

@@ -141,10 +141,13 @@ impl Report {
 
     /// All but those that none of them is asked.
     fn questions_of_backends(&self) -> Vec<BackendQuestion> {
-        let mut asked = self.backends.iter().flat_map(|verdict| &verdict.trials);
-        let cached = asked.any(|(question, _)| *question == BackendQuestion::Cached);
+        let of_few = [BackendQuestion::Ours, BackendQuestion::Cached];
+        let is_asked = |question: &BackendQuestion| {
+            let mut asked = self.backends.iter().flat_map(|verdict| &verdict.trials);
+            asked.any(|(one, _)| one == question)
+        };
         let all = BackendQuestion::ALL.into_iter();
-        all.filter(|question| cached || *question != BackendQuestion::Cached)
+        all.filter(|question| !of_few.contains(question) || is_asked(question))
             .collect()
     }
 

@@ -11,6 +11,8 @@ use crate::meta::Metadata;
 use crate::names::token;
 use aws_sdk_s3::primitives::ByteStream;
 use backend::tree::{TreeError, TreeErrorKind};
+use std::path::Path;
+use std::{fs, io};
 
 const KEY: &str = ".headrace-managed";
 /// No id is so long.
@@ -44,6 +46,65 @@ impl Mark {
     }
 }
 
+/// Whose a bucket is, below its prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Nothing lies there yet.
+    Nobodys,
+    Ours,
+    /// It was ours, and has its mark no more.
+    Emptied,
+    /// Another metadata server's, or this one's before its state folder was made anew.
+    Anothers,
+    /// It has a mark that this version doesn't make.
+    Illegible,
+    /// It has keys that are nobody's objects, as this one.
+    Strangers(String),
+}
+
+/// The id, for who looks while the store of objects is in use.
+const NOTE: &str = "bucket-id";
+
+pub(super) fn note(state: &Path, mark: &Mark) -> io::Result<()> {
+    let note = state.join(NOTE);
+    if fs::read(&note).is_ok_and(|noted| noted == mark.id.as_bytes()) {
+        return Ok(());
+    }
+    fs::write(note, &mark.id)
+}
+
+fn is_legible(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Changes nothing.
+pub(super) async fn whose(bucket: &Bucket, prefix: &str, state: &Path) -> Result<Whose, TreeError> {
+    let noted = fs::read_to_string(state.join(NOTE)).ok();
+    Ok(match there(bucket, &format!("{prefix}{KEY}")).await? {
+        Some(id) if noted.as_ref() == Some(&id) => Whose::Ours,
+        Some(id) if is_legible(&id) => Whose::Anothers,
+        Some(_) => Whose::Illegible,
+        None if noted.is_some() => Whose::Emptied,
+        None => match stranger(bucket, prefix).await? {
+            Some(key) => Whose::Strangers(key),
+            None => Whose::Nobodys,
+        },
+    })
+}
+
+/// A key that is there already.
+async fn stranger(bucket: &Bucket, prefix: &str) -> Result<Option<String>, TreeError> {
+    let page = bucket.list(prefix, false, None, None, FEW).await?;
+    let probe = format!("{prefix}{PROBE}");
+    let mut keys = page.keys.into_iter().map(|one| one.key);
+    Ok(keys.find(|key| !key.starts_with(&probe)))
+}
+
+/// What was claimed for a moment is nobody's again.
+pub(super) async fn disclaim(bucket: &Bucket, prefix: &str) -> Result<(), TreeError> {
+    bucket.delete(&format!("{prefix}{KEY}")).await
+}
+
 /// What the bucket has.
 async fn there(bucket: &Bucket, key: &str) -> Result<Option<String>, TreeError> {
     match bucket.get(key, 0..LONGEST, None).await {
@@ -73,7 +134,7 @@ fn of_another(bucket: &Bucket, key: &str) -> String {
 }
 
 /// Sees to it that the bucket is this server's, or makes it so at the first time.
-pub(super) async fn claim(bucket: &Bucket, prefix: &str, kept: &Kept) -> Result<(), AttachError> {
+pub(super) async fn claim(bucket: &Bucket, prefix: &str, kept: &Kept) -> Result<Mark, AttachError> {
     let unfit = |why: String| AttachError::Unfit { why };
     let store = |error: crate::ids::IdsError| AttachError::Unfit {
         why: error.to_string(),
@@ -85,14 +146,11 @@ pub(super) async fn claim(bucket: &Bucket, prefix: &str, kept: &Kept) -> Result<
         (_, Some(_)) => return Err(unfit(of_another(bucket, &key))),
         (Some(mark), None) if mark.ours => return Err(unfit(emptied(bucket, &key))),
         (known, None) => {
-            let page = bucket.list(prefix, false, None, None, FEW).await?;
-            let probe = format!("{prefix}{PROBE}");
-            let foreign = page.keys.iter().find(|one| !one.key.starts_with(&probe));
-            if let Some(foreign) = foreign {
+            if let Some(foreign) = stranger(bucket, prefix).await? {
                 return Err(unfit(format!(
-                    "{} has other keys below that prefix, as {:?}; data objects get a prefix of their own. \
+                    "{} has other keys below that prefix, as {foreign:?}; data objects get a prefix of their own. \
                      Name one below which nothing lies",
-                    bucket.who, foreign.key
+                    bucket.who
                 )));
             }
             let mark = known.unwrap_or_else(|| Mark {
@@ -112,7 +170,7 @@ pub(super) async fn claim(bucket: &Bucket, prefix: &str, kept: &Kept) -> Result<
         mark.ours = true;
         kept.set_mark(&mark).map_err(store)?;
     }
-    Ok(())
+    Ok(mark)
 }
 
 async fn put(bucket: &Bucket, key: &str, id: &str) -> Result<(), TreeError> {
