@@ -119,7 +119,7 @@ impl Catalog {
         .into())
     }
 
-    /// A view of what is durable now.
+    /// A view of what is committed now.
     pub fn read(&self) -> Reader {
         Reader::new(self.core.clone())
     }

@@ -1,6 +1,6 @@
 //! The catalog: names, inodes, extents, and what must be remembered of work under way, in transactions
-//! that are durable when they answer. It lives on any ordered store with optimistic transactions
-//! ([`store`]); it knows no wire protocol, no clock and no randomness of its own.
+//! that are durable when they answer (those that need no sync: before any later one). It lives on any ordered store
+//! with optimistic transactions ([`store`]); it knows no wire protocol, no clock and no randomness of its own.
 //!
 //! - [`Catalog`]: open, [`transact!`], [`Catalog::read`].
 //! - [`Tx`]: what a transaction can write. [`Reader`]: what both can read.

@@ -26,7 +26,7 @@ pub(crate) enum Guard {
     Free,
 }
 
-/// One consistent view of the catalog; of what is on disk only. Taken at its first read. Cheap to make:
+/// One consistent view of what is committed. Taken at its first read. Cheap to make:
 /// make a new one for each request, since an old one shows old data and may become unreadable.
 pub struct Reader {
     pub(crate) core: Arc<Core>,

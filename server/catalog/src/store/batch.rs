@@ -12,7 +12,7 @@ pub enum Operation {
     Delete(Bytes),
 }
 
-/// Transactions that became durable together, and the answer to each.
+/// Transactions that were committed together, and the answer to each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// Of its last transaction.
