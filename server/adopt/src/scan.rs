@@ -120,7 +120,8 @@ impl Scan {
         Ok(totals)
     }
 
-    /// Makes `directory`, which is empty, the place of the filer's tree; `mark` is remembered with it.
+    /// Makes `name` in `above`, which is empty or isn't there yet, the place of the filer's tree; `mark` is remembered
+    /// with it.
     pub async fn begin(
         &self,
         (above, name): (InodeId, &str),

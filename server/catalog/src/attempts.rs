@@ -33,8 +33,8 @@ impl Attempts<'_> {
         Ok(Tx::new(self.catalog.core.clone(), self.now))
     }
 
-    /// Commits what a body did, durably unless [`Tx::needs_no_sync`]; `None` asks for another attempt. A body's error ends the
-    /// transaction without a trace; so does writing nothing.
+    /// Commits what a body did, durably unless [`Tx::needs_no_sync`]; `None` asks for another attempt. A
+    /// body's error ends the transaction without a trace; so does writing nothing.
     pub async fn end<T, E: From<Error>>(
         &mut self,
         tx: Tx,

@@ -8,7 +8,7 @@ pub(crate) mod times;
 
 use crate::server::Server;
 use crate::state::{
-    ClientId, Delegation, EntryChange, IoGrant, IoKind, IoRefusal, Notices, Stateid, Touch,
+    ClientId, Delegation, EntryChange, IoGrant, IoKind, IoRefusal, Notices, State, Stateid, Touch,
 };
 use crate::status::Refusal;
 use catalog::{Done, InodeId};
@@ -91,12 +91,16 @@ impl Server {
         if state.delegation_stands_against(id, Touch::Entries(told), by) {
             return None;
         }
-        Some(Undelegated {
+        Some(self.bar(&mut state, id, by))
+    }
+
+    fn bar(self: &Arc<Self>, state: &mut State, id: InodeId, by: Option<ClientId>) -> Undelegated {
+        Undelegated {
             server: Arc::clone(self),
             inode: id,
             by,
             ticket: state.delegations_bar(id),
-        })
+        }
     }
 
     async fn barred_from(
@@ -105,12 +109,7 @@ impl Server {
         touch: Touch,
         by: Option<ClientId>,
     ) -> Result<Undelegated, Refusal> {
-        let barred = Undelegated {
-            server: Arc::clone(self),
-            inode: id,
-            by,
-            ticket: self.state.lock().delegations_bar(id),
-        };
+        let barred = self.bar(&mut self.state.lock(), id, by);
         self.withdraw_delegations(id, touch, by).await?;
         Ok(barred)
     }
