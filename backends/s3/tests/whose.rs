@@ -2,8 +2,8 @@
 
 mod s3_server;
 
-use backend_s3::{Keys, Options, S3Objects, Whose};
-use s3_server::{BUCKET, S3Server};
+use backend_s3::{Options, S3Objects, Whose};
+use s3_server::S3Server;
 use tempfile::TempDir;
 
 const MARK: &str = "data/.headrace-managed";
@@ -11,16 +11,7 @@ const MARK: &str = "data/.headrace-managed";
 fn options(server: &S3Server, state: &TempDir) -> Options {
     Options {
         prefix: "data".to_owned(),
-        endpoint: Some(server.endpoint()),
-        path_style: true,
-        region: Some("us-east-1".to_owned()),
-        keys: Some(Keys {
-            id: "id".to_owned(),
-            secret: "secret".to_owned(),
-            token: None,
-        }),
-        attempts: 1,
-        ..Options::new(BUCKET, state.path())
+        ..server.options(state.path())
     }
 }
 

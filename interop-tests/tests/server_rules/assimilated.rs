@@ -8,31 +8,29 @@ use backend::tree::{
 };
 use bytes::Bytes;
 use headrace::metadata::{AssimilatedSpec, BackendSpec, JunctionSpec, Keeper, NfsSpec, Running};
-use interop_tests::nfs41::{ClientSetup, StatusOf, name, putfh, user};
+use interop_tests::nfs41::{ClientSetup, StatusOf, name, user};
 use mds::Access;
 use std::collections::BTreeSet;
 use wire::nfs3::{Nfsstat3, Procedure};
 use wire::nfs4::*;
 
-use crate::copies::{copy, copy_args};
-use crate::crossings::{SPACES, cloned, is_apart, root_stays, stays_apart};
 use crate::filer::server::{Accident, EXPORT, Filer, Habits};
 use crate::world::{World, at_last, until, watchful};
 
 /// A tree in memory, as whoever was there before filled it.
-struct Shelf {
-    tree: MemoryTree,
-    root: Bytes,
+pub struct Shelf {
+    pub tree: MemoryTree,
+    pub root: Bytes,
 }
 
 impl Shelf {
-    async fn new() -> Result<Self> {
+    pub async fn new() -> Result<Self> {
         let tree = MemoryTree::new("filer").judging();
         let root = tree.root().await?.handle;
         Ok(Self { tree, root })
     }
 
-    async fn folder(&self, at: &Bytes, called: &str) -> Result<Bytes> {
+    pub async fn folder(&self, at: &Bytes, called: &str) -> Result<Bytes> {
         let born = NodeChanges {
             mode: Some(0o755),
             ..NodeChanges::default()
@@ -44,7 +42,7 @@ impl Shelf {
     }
 
     /// Of user 1001, with its name for content, since long ago.
-    async fn file(&self, at: &Bytes, called: &str, mode: u32) -> Result<Bytes> {
+    pub async fn file(&self, at: &Bytes, called: &str, mode: u32) -> Result<Bytes> {
         let born = NodeChanges {
             mode: Some(mode),
             uid: Some(1001),
@@ -78,12 +76,12 @@ impl Shelf {
         }
     }
 
-    async fn served(&self) -> Filer {
+    pub async fn served(&self) -> Filer {
         Filer::start(self.tree.clone(), Habits::default()).await
     }
 }
 
-fn spec(filer: &Filer) -> AssimilatedSpec {
+pub fn spec(filer: &Filer) -> AssimilatedSpec {
     AssimilatedSpec {
         name: "filer1".into(),
         nfs: NfsSpec {
@@ -98,7 +96,7 @@ fn spec(filer: &Filer) -> AssimilatedSpec {
 }
 
 /// One data server, and the filer's tree at /d/projects.
-async fn world(filer: &Filer) -> Result<World> {
+pub async fn world(filer: &Filer) -> Result<World> {
     World::with(1, |world| {
         watchful(world);
         world.assimilated = vec![spec(filer)];
@@ -106,7 +104,7 @@ async fn world(filer: &Filer) -> Result<World> {
     .await
 }
 
-async fn is_scanned(world: &World) -> Result<()> {
+pub async fn is_scanned(world: &World) -> Result<()> {
     until("the scan's end", async || {
         let shown = world.running().assimilated.shown();
         Ok(shown.iter().all(|one| one.state().0 == "done"))
@@ -169,134 +167,6 @@ async fn what_an_assimilated_filer_has_is_part_of_the_namespace() -> Result<()> 
         shelf.has(&shelf.root, "two").await?,
         "the filer's names stay"
     );
-    world.ends_sound().await
-}
-
-#[tokio::test]
-async fn an_assimilated_tree_is_another_file_system_with_the_filers_space() -> Result<()> {
-    let shelf = Shelf::new().await?;
-    let team = shelf.folder(&shelf.root, "team").await?;
-    shelf.file(&team, "one", 0o644).await?;
-    shelf.file(&team, "two", 0o644).await?;
-    let root = Caller::root();
-    let (soft, to) = (name("soft"), Make::Symlink(Bytes::from_static(b"team")));
-    let born = NodeChanges::default();
-    shelf
-        .tree
-        .make(&root, &shelf.root, &soft, to, &born)
-        .await?;
-    shelf.tree.set_capacity(1 << 40);
-    let filer = shelf.served().await;
-    let mut world = world(&filer).await?;
-    is_scanned(&world).await?;
-    let client = world.client("a").await?;
-    let (outside, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
-    let team = client.walk("/d/projects/team").await?;
-    let (one, soft) = (
-        client.lookup(&team, "one").await?,
-        client.lookup(&projects, "soft").await?,
-    );
-    // What is new lies elsewhere, and is of the same file system.
-    let new = client.open_create(&team, "new").await?;
-    world.to_write(&client, &new).await?.write(0, "x").await?;
-    let lies = client.getxattr(&new.fh, "headrace.backend").await?;
-    assert_eq!(lies, "ds0");
-    let made = client.mkdir(&team, "made").await?;
-    let inside = [&projects, &team, &one, &soft, &new.fh, &made];
-    let here = client.open_create(&outside, "here").await?;
-    is_apart(&client, &outside, "projects", &inside).await?;
-    let (space, there) = (
-        client.getattr(&team, &SPACES).await?,
-        shelf.tree.space().await?,
-    );
-    assert_eq!(space.space_total, Some(there.total));
-    let around = client.getattr(&outside, &SPACES).await?;
-    let ours = world.running().objects.space();
-    assert_eq!(
-        around.space_total,
-        Some(ours.total),
-        "the filer isn't in it"
-    );
-    stays_apart(&client, (&outside, "here"), (&team, "one")).await?;
-    client.mkdir(&outside, "d").await?;
-    stays_apart(&client, (&outside, "d"), (&projects, "team")).await?;
-    let clone = cloned(&client, &new, &here, 1).await;
-    assert_eq!(clone.status(), Nfsstat4::Xdev);
-    let all = copy_args(&new, &here, (0, 0, 1));
-    assert_eq!(copy(&client, &new, &here, all).await?.count, 1);
-    root_stays(&client, &outside, "projects").await?;
-    // Without its backend the tree is as it was.
-    world.stop().await?;
-    world.spec_mut().assimilated.clear();
-    world.begin().await?;
-    let client = world.client("b").await?;
-    is_apart(&client, &outside, "projects", &inside).await?;
-    world.ends_sound().await
-}
-
-#[tokio::test]
-async fn layouts_of_one_file_system_are_returned_and_no_others() -> Result<()> {
-    let shelf = Shelf::new().await?;
-    shelf.file(&shelf.root, "f", 0o644).await?;
-    let filer = shelf.served().await;
-    let world = world(&filer).await?;
-    is_scanned(&world).await?;
-    let client = world.client("a").await?;
-    let (outside, projects) = (client.walk("/d").await?, client.walk("/d/projects").await?);
-    let there = client.open_to_read(&projects, "f").await?;
-    world.to_read(&client, &there).await?;
-    let here = client.open_create(&outside, "f").await?;
-    let held = world.to_write(&client, &here).await?;
-    let returned = async |file: &Bytes| {
-        let back = Layoutreturn4Args {
-            reclaim: false,
-            layout_type: LAYOUT4_FLEX_FILES,
-            iomode: Layoutiomode4::Any,
-            layoutreturn: Layoutreturn4::Fsid,
-        };
-        client.ok([putfh(file), ArgOp::Layoutreturn(back)]).await
-    };
-    assert_eq!(world.running().server.held().layouts, 2);
-    returned(&projects).await?;
-    assert_eq!(world.running().server.held().layouts, 1);
-    held.write(0, "it goes on").await?;
-    returned(&projects).await?;
-    assert_eq!(world.running().server.held().layouts, 1);
-    returned(&outside).await?;
-    assert_eq!(world.running().server.held().layouts, 0);
-    world.ends_sound().await
-}
-
-#[tokio::test]
-async fn the_folder_of_a_filer_appears_as_the_file_system_that_it_is() -> Result<()> {
-    let shelf = Shelf::new().await?;
-    shelf.file(&shelf.root, "one", 0o644).await?;
-    let filer = shelf.served().await;
-    let mut away = spec(&filer);
-    let port = std::mem::replace(&mut away.nfs.port, 1);
-    let mut world = World::with(1, |world| {
-        watchful(world);
-        world.assimilated = vec![away];
-    })
-    .await?;
-    let client = world.client("a").await?;
-    let root = client.root().await?;
-    client.mkdir(&root, "d").await?;
-    let early = client.walk("/d/projects").await;
-    assert!(early.is_err(), "its filer isn't there yet");
-    world.stop().await?;
-    world.spec_mut().assimilated[0].nfs.port = port;
-    world.begin().await?;
-    let client = world.client("b").await?;
-    let outside = client.walk("/d").await?;
-    let projects = at_last("the folder", &[Nfsstat4::Noent], async || {
-        client.lookup(&outside, "projects").await
-    })
-    .await?;
-    let told = async |file: &Bytes| client.getattr(file, &[Attr::Fsid]).await;
-    assert_ne!(told(&projects).await?.fsid, told(&outside).await?.fsid);
-    is_scanned(&world).await?;
-    is_apart(&client, &outside, "projects", &[&projects]).await?;
     world.ends_sound().await
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use backend::tree::Direct;
 use backend::upstream::{ChunkCache, Upstream, Version};
 use backend::{Error, ErrorKind, Nanos};
-use backend_s3::{Keys, Options, S3Mirror, S3Upstream};
+use backend_s3::{Options, S3Mirror, S3Upstream};
 use bytes::Bytes;
 use config::AnyConfig;
 use headrace::check::caches;
@@ -36,17 +36,8 @@ impl Late {
     /// Of a bucket that is cached so.
     pub fn options(&self, bucket: &S3Server, state: &Path) -> Options {
         Options {
-            endpoint: Some(bucket.endpoint()),
-            region: Some("us-east-1".into()),
-            path_style: true,
-            keys: Some(Keys {
-                id: "key".into(),
-                secret: "secret".into(),
-                token: None,
-            }),
             cache: Some(Arc::new(self.clone())),
-            attempts: 1,
-            ..Options::new(BUCKET, state)
+            ..bucket.options(state)
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod acls;
 mod assimilated;
+mod assimilated_apart;
 mod attribute_table;
 mod attributes;
 mod cached_buckets;

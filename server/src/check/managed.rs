@@ -190,24 +190,14 @@ mod s3_server;
 
 #[cfg(test)]
 mod tests {
-    use super::s3_server::{BUCKET, S3Server};
+    use super::s3_server::S3Server;
     use super::*;
-    use backend_s3::Keys;
     use tempfile::TempDir;
 
     fn options(server: &S3Server, state: &TempDir) -> Options {
         Options {
             prefix: "files/".to_owned(),
-            endpoint: Some(server.endpoint()),
-            path_style: true,
-            region: Some("us-east-1".to_owned()),
-            keys: Some(Keys {
-                id: "id".to_owned(),
-                secret: "secret".to_owned(),
-                token: None,
-            }),
-            attempts: 1,
-            ..Options::new(BUCKET, state.path())
+            ..server.options(state.path())
         }
     }
 

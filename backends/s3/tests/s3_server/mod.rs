@@ -14,11 +14,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use backend_s3::{Keys, Options};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use requests::Asked;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -108,6 +110,22 @@ impl S3Server {
 
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// For whoever attaches it and gives up at once what fails.
+    pub fn options(&self, state: &Path) -> Options {
+        Options {
+            endpoint: Some(self.endpoint()),
+            region: Some("us-east-1".into()),
+            path_style: true,
+            keys: Some(Keys {
+                id: "key".into(),
+                secret: "secret".into(),
+                token: None,
+            }),
+            attempts: 1,
+            ..Options::new(BUCKET, state)
+        }
     }
 
     /// From now on conditions of writes are ignored.
