@@ -86,12 +86,24 @@ struct Worker {
     bytes: u64,
     /// Operations whose first answer a server's death swallowed, so that the retry found its own work done.
     found_done: u64,
-    slowest: Duration,
+    slowest: (Duration, Operation),
     next_name: u64,
     deaths: Deaths,
     /// What [`Deaths::now`] said before the operation under way.
     began: u64,
     lies: Lies,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Operation {
+    Create,
+    Rename,
+    Unlink,
+    Append,
+    Overwrite,
+    Link,
+    Truncate,
+    Read,
 }
 
 /// Where a load's files lie.
@@ -116,7 +128,7 @@ impl Worker {
             operations: 0,
             bytes: 0,
             found_done: 0,
-            slowest: Duration::ZERO,
+            slowest: (Duration::ZERO, Operation::Create),
             next_name: 0,
             began: deaths.now(),
             deaths,
@@ -129,31 +141,45 @@ impl Worker {
         while Instant::now() < end && !stop.exists() {
             let begun = Instant::now();
             self.began = self.deaths.now();
-            self.one_operation()?;
+            let operation = self.next();
+            self.carry_out(operation)?;
             self.operations += 1;
             all.fetch_add(1, Ordering::Relaxed);
-            self.slowest = self.slowest.max(begun.elapsed());
+            self.slowest = self.slowest.max((begun.elapsed(), operation));
         }
         Ok(self)
     }
 
-    fn one_operation(&mut self) -> Result<()> {
+    fn next(&mut self) -> Operation {
         if self.lies != Lies::OnDataServers {
-            return self.one_operation_on_a_bucket();
+            return self.next_on_a_bucket();
         }
         if self.files.is_empty() {
-            return self.create();
+            return Operation::Create;
         }
         if self.files.len() >= MOST_FILES {
-            return self.unlink();
+            return Operation::Unlink;
         }
         match self.dice.below(10) {
-            0..=2 => self.create(),
-            3..=4 => self.rename(),
-            5 => self.unlink(),
-            6..=7 => self.append(),
-            8 => self.overwrite(),
-            _ => self.link(),
+            0..=2 => Operation::Create,
+            3..=4 => Operation::Rename,
+            5 => Operation::Unlink,
+            6..=7 => Operation::Append,
+            8 => Operation::Overwrite,
+            _ => Operation::Link,
+        }
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<()> {
+        match operation {
+            Operation::Create => self.create(),
+            Operation::Rename => self.rename(),
+            Operation::Unlink => self.unlink(),
+            Operation::Append => self.append(),
+            Operation::Overwrite => self.overwrite(),
+            Operation::Link => self.link(),
+            Operation::Truncate => self.truncate(),
+            Operation::Read => self.read(),
         }
     }
 
@@ -359,7 +385,7 @@ pub fn run(plan: &Plan) -> Result<()> {
     }
     let mut manifest = String::new();
     let (mut operations, mut bytes, mut found_done) = (0, 0, 0);
-    let mut slowest = Duration::ZERO;
+    let mut slowest = (Duration::ZERO, Operation::Create);
     for worker in running {
         let worker = worker
             .join()
@@ -389,8 +415,9 @@ pub fn run(plan: &Plan) -> Result<()> {
     fs::write(&plan.manifest, manifest)
         .with_context(|| format!("writing {}", plan.manifest.display()))?;
     println!(
-        "operations={operations} bytes={bytes} found_done={found_done} slowest_ms={}",
-        slowest.as_millis()
+        "operations={operations} bytes={bytes} found_done={found_done} slowest_ms={} slowest={:?}",
+        slowest.0.as_millis(),
+        slowest.1
     );
     Ok(())
 }

@@ -174,6 +174,8 @@ impl Worker {
                 id,
             } => self.under_lock(&range(file), Hold::Exclusive, |file| {
                 let bytes = Content::bytes_of(id, blocks);
+                // Linux may write a page out to the size that it knew before others truncated (fact 60).
+                file.metadata()?;
                 file.write_all_at(&bytes, (first * BLOCK_BYTES) as u64)?;
                 Ok(UnderLock::Wrote { first, blocks, id })
             }),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Content, Dice, Lies, MOST_FILES, Worker, first_difference};
+use super::{Content, Dice, Lies, MOST_FILES, Operation, Worker, first_difference};
 use crate::history::ticks::Ticks;
 
 /// Beyond this a file goes up in parts.
@@ -24,22 +24,22 @@ const KEY_BYTES: usize = 8;
 
 impl Worker {
     /// What a bucket's files are good for, in sizes that it takes differently.
-    pub(super) fn one_operation_on_a_bucket(&mut self) -> Result<()> {
+    pub(super) fn next_on_a_bucket(&mut self) -> Operation {
         if self.files.is_empty() {
-            return self.create();
+            return Operation::Create;
         }
         if self.files.len() >= MOST_FILES / 2 {
-            return self.unlink();
+            return Operation::Unlink;
         }
         match self.dice.below(12) {
-            0..=2 => self.create(),
-            3..=4 => self.rename(),
-            5 => self.unlink(),
-            6..=7 => self.append(),
-            8 => self.overwrite(),
-            9 => self.truncate(),
-            10 if self.lies == Lies::InManagedBucket => self.link(),
-            _ => self.read(),
+            0..=2 => Operation::Create,
+            3..=4 => Operation::Rename,
+            5 => Operation::Unlink,
+            6..=7 => Operation::Append,
+            8 => Operation::Overwrite,
+            9 => Operation::Truncate,
+            10 if self.lies == Lies::InManagedBucket => Operation::Link,
+            _ => Operation::Read,
         }
     }
 
@@ -47,7 +47,7 @@ impl Worker {
         PART_BYTES + 1 + self.dice.below(4 << 20)
     }
 
-    fn truncate(&mut self) -> Result<()> {
+    pub(super) fn truncate(&mut self) -> Result<()> {
         let name = self.some_file();
         let old = self.files[&name];
         let content = Content {
@@ -64,7 +64,7 @@ impl Worker {
     }
 
     /// What is read is what was written last; without the client's own cache, every other time.
-    fn read(&mut self) -> Result<()> {
+    pub(super) fn read(&mut self) -> Result<()> {
         let name = self.some_file();
         if self.dice.below(2) == 0 {
             fs::write("/proc/sys/vm/drop_caches", "1").context("emptying the client's cache")?;

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use super::named;
 use crate::history::event::{BLOCK_BYTES, Content, Deed, Event, Hold, UnderLock};
 
+/// Deeds told with a fault, that led to it.
+const SHOWN_BEFORE: usize = 12;
+
 struct Held<'a> {
     event: &'a Event,
     hold: Hold,
@@ -77,9 +80,15 @@ struct Model {
 
 fn replay(file: &str, held: &[Held<'_>], faults: &mut Vec<String>) {
     let mut model = Model::default();
-    for one in held {
+    for (place, one) in held.iter().enumerate() {
         if let Err(fault) = model.step(one.deed) {
-            faults.push(format!("{file}: {}: {fault}", named(one.event)));
+            let before = &held[place.saturating_sub(SHOWN_BEFORE)..=place];
+            let before: Vec<String> = before.iter().map(|held| held.event.to_string()).collect();
+            let before = before.join("\n  ");
+            faults.push(format!(
+                "{file}: {}: {fault}; the last deeds on it:\n  {before}",
+                named(one.event)
+            ));
             // What follows would be told again of each later one.
             return;
         }

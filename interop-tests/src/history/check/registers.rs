@@ -1,6 +1,7 @@
 //! Close-to-open: who opens a file after another closed it finds what that one wrote, or something later.
 //! Files are written whole and without locks, by everybody. While writers overlap a reader may find any of them, in
-//! parts too: a client's own cache keeps one, the server another, and neither is wrong.
+//! parts too: a client's own cache keeps one, the server another, and neither is wrong. A client that writes a file
+//! itself keeps its pages of it whatever others do meanwhile (fact 59): who reads there then may miss those.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +100,15 @@ impl Register<'_> {
                 .any(|write| write.event.is_before(read))
     }
 
+    /// Whether another process of the reader's client was writing from before `later` closed until the read.
+    fn keeps_its_pages(&self, read: &Event, later: &Event) -> bool {
+        let own = |own: &Write<'_>| {
+            let own = own.event;
+            own.client() == read.client() && own.began < later.ended && own.ended > read.began
+        };
+        later.client() != read.client() && self.writes.values().any(own)
+    }
+
     fn fault_of(&self, id: u64, read: &Event) -> Option<String> {
         let Some(write) = self.writes.get(&id) else {
             return Some(format!("found {id}, which nobody wrote"));
@@ -109,10 +119,11 @@ impl Register<'_> {
                 named(write.event)
             ));
         }
-        let later = self
-            .writes
-            .values()
-            .find(|later| write.event.is_before(later.event) && later.event.is_before(read))?;
+        let later = self.writes.values().find(|later| {
+            write.event.is_before(later.event)
+                && later.event.is_before(read)
+                && !self.keeps_its_pages(read, later.event)
+        })?;
         Some(format!(
             "found what {} wrote, though {} had closed since",
             named(write.event),
@@ -179,6 +190,32 @@ mod tests {
             read(8, 9, &[&[1], &[3]]),
         ]);
         assert!(said.contains("had closed since"), "{said}");
+    }
+
+    #[test]
+    fn a_reader_beside_a_writer_of_its_own_client_may_miss_what_closed_meanwhile() {
+        let by = |who: &str, mut event: Event| {
+            event.who = who.to_owned();
+            event
+        };
+        let with = |own| {
+            [
+                wrote(1, 2, 1, false),
+                own,
+                wrote(5, 6, 3, false),
+                read(8, 9, &[&[1], &[1]]),
+            ]
+        };
+        holds(&with(by("b/2", wrote(4, 11, 2, false))));
+        for own in [
+            // Of another client, over before the read, and opened once the other had closed.
+            by("a/2", wrote(4, 11, 2, false)),
+            by("b/2", wrote(4, 7, 2, false)),
+            by("b/2", wrote(7, 11, 2, false)),
+        ] {
+            let said = faults(&with(own));
+            assert!(said.contains("had closed since"), "{said}");
+        }
     }
 
     #[test]
