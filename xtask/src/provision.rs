@@ -91,6 +91,7 @@ const FOR_BENCH: &[Package] = &[
 ];
 
 const FOR_TESTS: &[Package] = &[
+    package("rsync", "rsync", "copies from one file system to another"),
     package(
         "attr",
         "setfattr",

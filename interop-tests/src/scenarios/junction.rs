@@ -227,6 +227,14 @@ mv $P/apart/sub outside-of-it/ && mv outside-of-it/sub $P/apart/ && [ -d $P/apar
 cp -p --reflink=auto $P/apart/only-there outside-of-it/copy && cmp $P/apart/only-there outside-of-it/copy
 ! cp --reflink=always $P/apart/only-there outside-of-it/cloned 2>/dev/null
 rm -f outside-of-it/cloned
+# rsync copies with times and links, and has nothing to do a second time, in either direction.
+rsync -a $P/apart/ outside-of-it/synced && diff -r $P/apart outside-of-it/synced
+[ -z "$(rsync -ain $P/apart/ outside-of-it/synced)" ]
+echo changed >outside-of-it/synced/only-there && rm outside-of-it/synced/soft
+rsync -a --delete outside-of-it/synced/ $P/apart && [ "$(cat $P/apart/only-there)" = changed ] && [ ! -L $P/apart/soft ]
+[ -z "$(rsync -aicn --delete outside-of-it/synced/ $P/apart)" ]
+rsync -a --remove-source-files outside-of-it/here $P/apart/ && [ ! -e outside-of-it/here ] && [ "$(cat $P/apart/here)" = y ]
+rsync -ax --list-only --recursive . >/run/listed && grep -q outside-of-it/copy /run/listed && ! grep -q apart/here /run/listed
 # The root stays where it is.
 ! rmdir $P 2>/dev/null
 ! mv -T $P elsewhere 2>/dev/null && [ ! -e elsewhere ]
