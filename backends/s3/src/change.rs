@@ -419,7 +419,7 @@ impl Mirror {
             let stat = self.stat_of(at).await?;
             let marker = self.bucket.head(&at.key).await?;
             let was = looks_of_marker(marker.as_ref().map(|marker| &marker.meta));
-            let mut meta = marker.as_ref().map(|m| m.meta.clone()).unwrap_or_default();
+            let mut meta = self.folder_meta(at.id, marker.as_ref())?.into_owned();
             // What is shown now stays so, where it isn't what is asked for.
             meta::put_times(&mut meta, stat.mtime, stat.ctime);
             apply(&mut meta, stat.mtime)?;
@@ -430,7 +430,9 @@ impl Mirror {
             };
             match self.put_marker(&at.key, meta.clone(), condition).await {
                 Ok(()) => {
-                    let looks = was ^ looks_of_marker(Some(&meta));
+                    let there = self.bucket.head(&at.key).await?;
+                    self.keep_folder_meta(at.id, &meta, there.as_ref()).await?;
+                    let looks = was ^ looks_of_marker(there.as_ref().map(|there| &there.meta));
                     let id = at.id;
                     self.store(move |ids| ids.touch(id, false, looks)).await?;
                     return Ok(());

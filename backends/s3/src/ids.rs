@@ -112,6 +112,8 @@ pub(crate) struct Ids {
     facts: Keyspace,
     /// Uploads and renames under way.
     intents: Keyspace,
+    /// Of folders, where the bucket doesn't keep them.
+    pub(crate) attributes: Keyspace,
     /// Tells handles of this store from those of one that was lost.
     pub(crate) nonce: u64,
     draw: Mutex<Draw>,
@@ -123,6 +125,7 @@ impl Ids {
         let space = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default);
         let (nodes, names, places) = (space("nodes")?, space("names")?, space("places")?);
         let (facts, intents) = (space("facts")?, space("intents")?);
+        let attributes = space("attributes")?;
         let fact = |name: &str| -> Result<Option<u64>, IdsError> {
             let value = facts.get(name)?;
             let read =
@@ -150,6 +153,7 @@ impl Ids {
             places,
             facts,
             intents,
+            attributes,
             nonce,
         };
         let mut batch = ids.batch();
@@ -362,6 +366,7 @@ impl Ids {
             self.put_place(batch, &row, LEFT);
             draw.left += 1;
             if row.kind == Kind::Folder {
+                batch.remove(&self.attributes, id.to_be_bytes());
                 for name in self.names.prefix(id.to_be_bytes()) {
                     doomed.extend(number(&name.value()?));
                 }

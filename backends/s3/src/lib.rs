@@ -11,6 +11,7 @@ mod attach;
 mod bucket;
 mod change;
 mod failure;
+mod folders;
 mod ids;
 mod key;
 mod listing;

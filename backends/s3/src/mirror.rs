@@ -150,14 +150,19 @@ fn sorted(meta: &Metadata) -> Vec<&[u8]> {
     flat.map(String::as_bytes).collect()
 }
 
+/// Whether a marker tells anything of its folder.
+pub(crate) fn says_something(meta: &Metadata) -> bool {
+    meta.keys().any(|key| key != TOKEN)
+}
+
 /// What a marker adds to its folder's looks: nothing if it says nothing.
 pub(crate) fn looks_of_marker(marker: Option<&Metadata>) -> u64 {
     let Some(meta) = marker else { return 0 };
-    let mut meta = meta.clone();
-    meta.remove(TOKEN);
-    if meta.is_empty() {
+    if !says_something(meta) {
         return 0;
     }
+    let mut meta = meta.clone();
+    meta.remove(TOKEN);
     hash(&sorted(&meta))
 }
 
@@ -511,13 +516,8 @@ impl Mirror {
         let row = self.ids.row(id).map_err(|error| of_state(&error))?;
         let row = row.ok_or_else(gone)?;
         let row = self.look(id, row, sight).await?;
-        let empty = Metadata::new();
-        let marker = sight.marker.as_ref();
-        let read = meta::attributes(
-            marker.map_or(&empty, |marker| &marker.meta),
-            &self.defaults,
-            true,
-        );
+        let said = self.folder_meta(id, sight.marker.as_ref())?;
+        let read = meta::attributes(&said, &self.defaults, true);
         let named = Nanos::from(row.named);
         let told = read.ctime.or(read.mtime);
         // A marker tells the time that its folder was given, until names change again.

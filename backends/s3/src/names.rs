@@ -163,7 +163,7 @@ impl Mirror {
             let _names = mirror.names.read().await;
             if let Some((component, found)) = mirror.seek(&folder, &name).await? {
                 let how = match how {
-                    CreateHow::Guarded if mirror.was_made(&there, &found, &by) => {
+                    CreateHow::Guarded if mirror.was_made(&there, &component, &found, &by) => {
                         CreateHow::Unchecked
                     }
                     how => how,
@@ -215,13 +215,13 @@ impl Mirror {
     }
 
     /// Whether this caller made it, when he came before.
-    fn was_made(&self, place: &(u64, Bytes), found: &Found, by: &Asking) -> bool {
-        let meta = match found {
-            Found::File(object) => Some(&object.meta),
-            Found::Folder(sight) => sight.marker.as_ref().map(|marker| &marker.meta),
+    fn was_made(&self, place: &(u64, Bytes), component: &str, found: &Found, by: &Asking) -> bool {
+        let token = match found {
+            Found::File(object) => object.meta.get(TOKEN).cloned(),
+            Found::Folder(sight) => self.token_of_folder(place.0, component, sight),
         };
-        meta.and_then(|meta| meta.get(TOKEN)).is_some_and(|token| {
-            let made = Change::Made(token.clone());
+        token.is_some_and(|token| {
+            let made = Change::Made(token);
             self.untold.take_over(place, &made, by)
         })
     }
@@ -298,7 +298,7 @@ impl Mirror {
                 _ => Kind::File,
             };
             if let Some((component, found)) = mirror.seek(&folder, &name).await? {
-                if !mirror.was_made(&there, &found, &by) {
+                if !mirror.was_made(&there, &component, &found, &by) {
                     return Err(taken());
                 }
                 let looks = looks_of_name(kind, &component);
@@ -348,11 +348,12 @@ impl Mirror {
             let looks = looks_of_name(kind, &component);
             let found = match kind {
                 Kind::File => Found::File(object),
-                Kind::Folder => mirror
-                    .sight(&key)
-                    .await?
-                    .map(Found::Folder)
-                    .ok_or_else(gone)?,
+                Kind::Folder => {
+                    let sight = mirror.sight(&key).await?.ok_or_else(gone)?;
+                    let place = (folder.id, component.clone());
+                    mirror.keep_newborn(place, &object.meta, &sight).await?;
+                    Found::Folder(sight)
+                }
             };
             let node = mirror.node(folder.id, component, found).await?;
             Ok((node, mirror.touch(folder.id, looks).await?))

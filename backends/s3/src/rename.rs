@@ -14,6 +14,7 @@ use crate::mirror::{At, Mirror, died, gone, looks_of_name, no_entry};
 use crate::parts;
 use crate::rows::{join, number, split, text};
 use crate::spool::Turn;
+use aws_sdk_s3::primitives::ByteStream;
 use backend::tree::{FolderChange, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
@@ -381,6 +382,9 @@ impl Mirror {
 
     async fn copy_listed(&self, intent: &Intent, listed: Listed) -> Result<(), TreeError> {
         let to = Self::moved(intent, &listed.key);
+        if listed.size == 0 && listed.key.ends_with('/') {
+            return self.copy_marker(&listed.key, &to).await;
+        }
         if listed.size <= parts::COPY_BYTES {
             let copied = self.bucket.copy(&listed.key, &listed.etag, &to, None).await;
             match copied {
@@ -398,6 +402,17 @@ impl Mirror {
             Err(error) => Err(error),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// It is put anew: SeaweedFS says of every marker that it isn't there to be copied.
+    async fn copy_marker(&self, from: &str, to: &str) -> Result<(), TreeError> {
+        let Some(marker) = self.bucket.head(from).await? else {
+            return Ok(());
+        };
+        let (meta, dress) = (&marker.meta, &marker.dress);
+        let body = ByteStream::from(Bytes::new());
+        let put = self.bucket.put(to, body, 0, meta, dress, If::Whatever);
+        put.await.map(drop)
     }
 
     async fn copy_folder(&self, intent: &Intent) -> Result<(), TreeError> {

@@ -30,7 +30,8 @@ impl S3Mirror {
         match at.kind {
             Kind::Folder => {
                 let sight = mirror.sight(&at.key).await?.ok_or_else(gone)?;
-                Ok(sight.marker.map(|marker| marker.meta).unwrap_or_default())
+                let said = mirror.folder_meta(at.id, sight.marker.as_ref())?;
+                Ok(said.into_owned())
             }
             Kind::File => {
                 let spool = mirror.spools.lock().get(&at.id).cloned();

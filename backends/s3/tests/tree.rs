@@ -1,5 +1,5 @@
 //! The mirror keeps the contract of trees: over a server in memory, or over the one that
-//! `HEADRACE_S3_ENDPOINT` names.
+//! `HEADRACE_S3_ENDPOINT` names; and over one that keeps no attributes of folders.
 
 mod s3_server;
 mod world;
@@ -28,3 +28,9 @@ impl Subject for World {
 }
 
 backend::tree_conformance_tests!(World::any());
+
+mod bare_markers {
+    use super::World;
+
+    backend::tree_conformance_tests!(World::with_bare_markers());
+}

@@ -59,12 +59,18 @@ ln -s f link && [ "$(cat link)" = "$(cat f)" ]
 mkdir headers
 for i in $(seq 50); do echo "file $i" >headers/$i; done
 [ "$(ls headers | wc -l)" = 50 ]
+rsync -a headers/ synced && diff -r headers synced && [ -z "$(rsync -ain headers/ synced)" ]
+echo changed >headers/7 && rsync -a --delete headers/ synced && [ "$(cat synced/7)" = changed ] && rm -r synced
 echo 3 >/proc/sys/vm/drop_caches
 [ "$(sha256sum <folder/moved)" = "$(sed 's/ .*/  -/' /run/large.sum)" ]
 [ "$(cat f)" = "mine
 more" ]
 truncate -s 3 f && [ "$(cat f)" = min ]
 rm -r headers
+# The markers of SeaweedFS keep nothing.
+mkdir -m 750 made && chown 5:6 made && setfattr -n user.color -v blue made && touch -d 2001-01-01 made && mv made kept
+[ "$(stat -c %a:%u:%g:%Y kept)" = 750:5:6:978307200 ] && [ "$(getfattr --only-values -n user.color kept)" = blue ]
+rmdir kept
 mv /run/mnt/lake/folder /run/mnt/lake/elsewhere
 [ "$(sha256sum <elsewhere/moved)" = "$(sed 's/ .*/  -/' /run/large.sum)" ]
 "#;

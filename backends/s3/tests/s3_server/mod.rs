@@ -71,6 +71,7 @@ pub struct Bucket {
     uploads: BTreeMap<String, Uploading>,
     counter: u64,
     lies: bool,
+    bare_markers: bool,
     awaited: Vec<Awaited>,
     asked: Vec<String>,
 }
@@ -131,6 +132,11 @@ impl S3Server {
     /// From now on conditions of writes are ignored.
     pub fn lie(&self) {
         self.bucket.lock().lies = true;
+    }
+
+    /// From now on the metadata of keys that end in a slash is dropped, without a word, and none of them can be copied.
+    pub fn drop_metadata_of_markers(&self) {
+        self.bucket.lock().bare_markers = true;
     }
 
     /// The next requests of that kind fail so.

@@ -47,9 +47,12 @@ impl Bucket {
         if asked.key.len() > 1024 {
             return refusal(400, "KeyTooLongError");
         }
-        let meta = asked.meta();
+        let mut meta = asked.meta();
         if too_large(&meta) {
             return refusal(400, "MetadataTooLarge");
+        }
+        if self.bare_markers && asked.key.ends_with('/') {
+            meta.clear();
         }
         if let Some(refusal) = self.unmet(asked) {
             return refusal;
@@ -70,7 +73,8 @@ impl Bucket {
     fn source(&self, asked: &Asked) -> Result<Stored, (u16, &'static str)> {
         let source = unescape(asked.header("x-amz-copy-source").unwrap_or_default());
         let key = source.split_once('/').map_or("", |(_, key)| key);
-        let Some(stored) = self.objects.get(key) else {
+        let is_there = !(self.bare_markers && key.ends_with('/'));
+        let Some(stored) = self.objects.get(key).filter(|_| is_there) else {
             return Err((404, "NoSuchKey"));
         };
         match asked.header("x-amz-copy-source-if-match") {

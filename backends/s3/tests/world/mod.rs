@@ -105,6 +105,13 @@ impl World {
         Self::with(|_| {}).await
     }
 
+    /// Of a server in memory that is like SeaweedFS: a folder's marker keeps no metadata.
+    pub async fn with_bare_markers() -> Self {
+        let world = Self::with(|options| options.prefix = "below".into()).await;
+        world.server().drop_metadata_of_markers();
+        world
+    }
+
     pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let server = S3Server::start().await;
         let state = tempfile::tempdir().expect("a folder");
