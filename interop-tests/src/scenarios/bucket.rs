@@ -86,7 +86,7 @@ done
 "#;
 
 /// Another version, while the first one is open.
-const OVERWRITE: &str = r#"
+const OVERWRITE: &str = r"
 set -e
 cd /run/mnt/lake
 exec 7<elsewhere/moved
@@ -96,7 +96,7 @@ cat /run/new >elsewhere/moved
 exec 7<&-
 echo 3 >/proc/sys/vm/drop_caches
 cmp /run/new elsewhere/moved
-"#;
+";
 
 const MIB: f64 = 1048576.0;
 const LARGE_BYTES: f64 = 20.0 * MIB;
