@@ -23,6 +23,9 @@ const DRAWN: u64 = 4096;
 /// Places that nothing has any more and that are kept, for listings that are under way.
 const PLACES_KEPT: usize = 1_000_000;
 
+/// Of what was changed in a keyspace, in memory, before it is written in order. Six keyspaces have some each.
+const UNORDERED_BYTES: u64 = 8 << 20;
+
 const LIVE: u8 = 0;
 const LEFT: u8 = 1;
 
@@ -98,6 +101,10 @@ fn name_key(parent: u64, kind: Kind, component: &str) -> Vec<u8> {
     key
 }
 
+fn space_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(UNORDERED_BYTES)
+}
+
 struct Draw {
     next: u64,
     ceiling: u64,
@@ -122,10 +129,10 @@ pub(crate) struct Ids {
 impl Ids {
     pub(crate) fn open(path: &Path) -> Result<Self, IdsError> {
         let database = Database::builder(path).cache_size(32 << 20).open()?;
-        let space = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default);
+        let space = |name: &str| database.keyspace(name, space_options);
         let (nodes, names, places) = (space("nodes")?, space("names")?, space("places")?);
-        let (facts, intents) = (space("facts")?, space("intents")?);
-        let attributes = space("attributes")?;
+        let (facts, intents, attributes) =
+            (space("facts")?, space("intents")?, space("attributes")?);
         let fact = |name: &str| -> Result<Option<u64>, IdsError> {
             let value = facts.get(name)?;
             let read =
@@ -176,8 +183,7 @@ impl Ids {
 
     /// A keyspace of the same store, for rows of somebody else's.
     pub(crate) fn keyspace(&self, name: &str) -> Result<Keyspace, IdsError> {
-        let options = KeyspaceCreateOptions::default;
-        Ok(self.database.keyspace(name, options)?)
+        Ok(self.database.keyspace(name, space_options)?)
     }
 
     /// A batch that is durable once [`Ids::sync`] has answered.
