@@ -6,9 +6,14 @@
 //!
 //! Never here: requests.
 
+mod row;
+
+pub(crate) use row::Row;
+use row::{kind_of, letter};
+
 use crate::key::Kind;
 use crate::meta;
-use crate::rows::{join, number, split, text};
+use crate::rows::{number, text};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use parking_lot::Mutex;
 use std::collections::hash_map::RandomState;
@@ -22,7 +27,6 @@ const DEEPEST: usize = 1100;
 const DRAWN: u64 = 4096;
 /// Places that nothing has any more and that are kept, for listings that are under way.
 const PLACES_KEPT: usize = 1_000_000;
-
 /// Of what was changed in a keyspace, in memory, before it is written in order. Six keyspaces have some each.
 const UNORDERED_BYTES: u64 = 8 << 20;
 
@@ -35,63 +39,6 @@ pub(crate) enum IdsError {
     Store(#[from] fjall::Error),
     #[error("the state folder is damaged: {0}")]
     Damaged(&'static str),
-}
-
-/// A node as it is remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub parent: u64,
-    pub kind: Kind,
-    pub component: String,
-    pub place: u64,
-    /// Of a folder: when its names or attributes last changed, nanoseconds; 0 if it wasn't looked at yet.
-    pub changed: u64,
-    /// Of a folder: when its names last changed.
-    pub named: u64,
-    /// Of a folder: what it looked like then.
-    pub looks: u64,
-}
-
-impl Row {
-    fn to_bytes(&self) -> Vec<u8> {
-        join(&[
-            &self.parent.to_be_bytes(),
-            &[letter(self.kind)],
-            self.component.as_bytes(),
-            &self.place.to_be_bytes(),
-            &self.changed.to_be_bytes(),
-            &self.named.to_be_bytes(),
-            &self.looks.to_be_bytes(),
-        ])
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let [parent, kind, component, place, changed, named, looks] = split(bytes)?;
-        Some(Self {
-            parent: number(parent)?,
-            kind: kind_of(kind)?,
-            component: text(component)?,
-            place: number(place)?,
-            changed: number(changed)?,
-            named: number(named)?,
-            looks: number(looks)?,
-        })
-    }
-}
-
-fn letter(kind: Kind) -> u8 {
-    match kind {
-        Kind::File => b'f',
-        Kind::Folder => b'd',
-    }
-}
-
-fn kind_of(field: &[u8]) -> Option<Kind> {
-    match field {
-        b"f" => Some(Kind::File),
-        b"d" => Some(Kind::Folder),
-        _ => None,
-    }
 }
 
 fn name_key(parent: u64, kind: Kind, component: &str) -> Vec<u8> {
