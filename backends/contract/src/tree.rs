@@ -183,6 +183,8 @@ pub struct TreeEntry {
     pub name: Bytes,
     /// At least [`FIRST_COOKIE`]. To go on behind this entry.
     pub cookie: u64,
+    /// Of its node, where the keeper knows it without a look.
+    pub fileid: Option<u64>,
     /// `None` where the keeper had it not at hand, or it is gone.
     pub node: Option<Node>,
 }
@@ -322,6 +324,19 @@ pub trait Tree: Send + Sync + 'static {
         verifier: [u8; 8],
         most: usize,
     ) -> Result<Listing, TreeError>;
+
+    /// The same for who needs names, cookies and fileids alone: a keeper that would have to ask for each node leaves
+    /// them away.
+    async fn list_names(
+        &self,
+        caller: &Caller,
+        folder: &Bytes,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        self.list(caller, folder, after, verifier, most).await
+    }
 
     async fn read_link(&self, caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError>;
 

@@ -58,6 +58,18 @@ impl Mirror {
         Ok(Some(folder.inner(kind, &component)))
     }
 
+    /// Names and fileids: no object is looked at.
+    pub(crate) async fn list_names(
+        &self,
+        folder: &At,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        let (listing, _) = self.list_page(folder, after, verifier, most).await?;
+        Ok(listing)
+    }
+
     pub(crate) async fn list(
         &self,
         folder: &At,
@@ -65,6 +77,27 @@ impl Mirror {
         verifier: [u8; 8],
         most: usize,
     ) -> Result<Listing, TreeError> {
+        let (mut listing, found) = self.list_page(folder, after, verifier, most).await?;
+        let looks = Looks::default();
+        let nodes = found
+            .into_iter()
+            .map(|(at, told)| self.node_if_there(at, told, &looks));
+        let nodes: Vec<Option<Node>> = stream::iter(nodes).buffered(LOOKS).try_collect().await?;
+        self.keep_looks(looks).await?;
+        for (entry, node) in listing.entries.iter_mut().zip(nodes) {
+            entry.node = node;
+        }
+        Ok(listing)
+    }
+
+    /// Entries without nodes, and where those of each are to be looked for.
+    async fn list_page(
+        &self,
+        folder: &At,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<(Listing, Vec<(At, Option<Told>)>), TreeError> {
         let position = self.position(folder, after, verifier)?;
         let most = most.clamp(1, PAGE as usize);
         let (seen, at_end) = self.see(folder, position, most).await?;
@@ -78,12 +111,12 @@ impl Mirror {
         let id = folder.id;
         let assigned = self.store(move |ids| ids.assign(id, &wanted)).await?;
         let mut entries = Vec::with_capacity(seen.len());
-        let looks = Looks::default();
-        let mut nodes = Vec::with_capacity(seen.len());
+        let mut found = Vec::with_capacity(seen.len());
         for (seen, (id, place)) in seen.into_iter().zip(assigned) {
             entries.push(TreeEntry {
                 name: key::show(seen.kind, &seen.component, seen.shaded).into(),
                 cookie: place,
+                fileid: Some(id),
                 node: None,
             });
             let key = folder.inner(seen.kind, &seen.component);
@@ -92,18 +125,14 @@ impl Mirror {
                 kind: seen.kind,
                 key,
             };
-            nodes.push(self.node_if_there(at, seen.told, &looks));
+            found.push((at, seen.told));
         }
-        let nodes: Vec<Option<Node>> = stream::iter(nodes).buffered(LOOKS).try_collect().await?;
-        self.keep_looks(looks).await?;
-        for (entry, node) in entries.iter_mut().zip(nodes) {
-            entry.node = node;
-        }
-        Ok(Listing {
+        let listing = Listing {
             entries,
             at_end,
             verifier: self.listing_verifier(),
-        })
+        };
+        Ok((listing, found))
     }
 
     async fn node_if_there(

@@ -161,6 +161,19 @@ impl Tree for S3Mirror {
         self.0.in_time(work).await
     }
 
+    async fn list_names(
+        &self,
+        _caller: &Caller,
+        folder: &Bytes,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        let folder = self.0.folder(folder)?;
+        let work = self.0.list_names(&folder, after, verifier, most);
+        self.0.in_time(work).await
+    }
+
     async fn read_link(&self, _caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError> {
         let at = self.0.at(handle)?;
         self.0.in_time(self.0.read_link(&at)).await

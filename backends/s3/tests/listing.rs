@@ -79,3 +79,22 @@ async fn a_server_that_moves_no_time_with_the_metadata_is_found_out_by_a_look() 
     assert_eq!(world.found(&key(3)).await.stat.mode, MODES[1].1);
     assert_eq!(listed(&world).await.0[3], MODES[1].1);
 }
+
+#[tokio::test]
+async fn names_alone_are_listed_without_a_look_at_any_object() {
+    let world = folder(OLD).await;
+    let folder = world.found("d").await.handle;
+    let before = world.server().asked().len();
+    let page = world
+        .front
+        .list_names(&world.caller, &folder, 0, [0; 8], 100);
+    let page = page.await.expect("a page");
+    assert!(page.at_end && page.entries.len() == FILES);
+    let asked = world.server().asked().split_off(before);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    for entry in page.entries {
+        let name = String::from_utf8(entry.name.to_vec()).expect("it is text");
+        let found = world.found(&format!("d/{name}")).await;
+        assert_eq!(entry.fileid, Some(found.stat.fileid));
+    }
+}

@@ -354,6 +354,14 @@ async fn a_listing_of_many_entries_in_a_junction_shows_each_once() -> Result<()>
     }
     let entries = client.readdir(&shelf, &[Attr::Fileid]).await?;
     assert_eq!(entries.len(), 1000);
+    // With what a name alone doesn't tell, it is the same listing.
+    let whole = client.readdir(&shelf, &[Attr::Fileid, Attr::Type]).await?;
+    let places = |entries: &[Entry4]| -> Vec<_> {
+        let place = |entry: &Entry4| (entry.cookie, entry.name.clone(), entry.attrs.fileid);
+        entries.iter().map(place).collect()
+    };
+    assert!(whole.iter().all(|entry| entry.attrs.fileid.is_some()));
+    assert_eq!(places(&entries), places(&whole));
     let names: BTreeSet<Bytes> = entries.into_iter().map(|entry| entry.name).collect();
     assert_eq!(names, expected);
     Ok(())

@@ -212,6 +212,22 @@ impl Tree for LateTree {
         call.ended(call.tree.list(caller, folder, after, verifier, most).await)
     }
 
+    async fn list_names(
+        &self,
+        caller: &Caller,
+        folder: &Bytes,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        let call = self.call().await?;
+        let listed = call
+            .tree
+            .list_names(caller, folder, after, verifier, most)
+            .await;
+        call.ended(listed)
+    }
+
     async fn read_link(&self, caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError> {
         let call = self.call().await?;
         call.ended(call.tree.read_link(caller, handle).await)

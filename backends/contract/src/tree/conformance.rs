@@ -80,6 +80,7 @@ macro_rules! tree_conformance_tests {
             every_cookie_goes_on_behind_its_entry,
             an_empty_folder_lists_nothing,
             listed_nodes_are_what_a_lookup_finds,
+            names_alone_are_listed_as_with_their_nodes,
             a_second_name_is_the_same_file,
             a_second_name_is_never_one_that_is_taken,
             a_rename_of_one_name_to_another_of_the_same_file_changes_nothing,

@@ -110,6 +110,23 @@ impl Tree for FaultyTree {
         self.reply(&fate, answer)
     }
 
+    async fn list_names(
+        &self,
+        caller: &Caller,
+        folder: &Bytes,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        let fate = self.fates.next().await?;
+        let most = fate.of(most as u64) as usize;
+        let answer = self
+            .inner
+            .list_names(caller, folder, after, verifier, most)
+            .await;
+        self.reply(&fate, answer)
+    }
+
     async fn read_link(&self, caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError> {
         let fate = self.fates.next().await?;
         let answer = self.inner.read_link(caller, handle).await;

@@ -280,10 +280,12 @@ impl Tree for MemoryTree {
             while entries.len() < most.max(1)
                 && let Some((cookie, name, fileid)) = rest.next()
             {
+                let node = self.node(inner, fileid).ok();
                 entries.push(TreeEntry {
                     name: name.clone(),
                     cookie,
-                    node: self.node(inner, fileid).ok(),
+                    fileid: Some(fileid),
+                    node,
                 });
             }
             Ok(Listing {
@@ -292,6 +294,21 @@ impl Tree for MemoryTree {
                 verifier: self.identity.to_be_bytes(),
             })
         })
+    }
+
+    async fn list_names(
+        &self,
+        caller: &Caller,
+        folder: &Bytes,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        let mut listed = self.list(caller, folder, after, verifier, most).await?;
+        for entry in &mut listed.entries {
+            entry.node = None;
+        }
+        Ok(listed)
     }
 
     async fn read_link(&self, _caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError> {

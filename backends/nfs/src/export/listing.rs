@@ -100,7 +100,12 @@ impl NfsExport {
                 }),
                 _ => None,
             };
-            entries.push(TreeEntry { name, cookie, node });
+            entries.push(TreeEntry {
+                name,
+                cookie,
+                fileid: node.as_ref().map(|node| node.stat.fileid),
+                node,
+            });
         }
         Ok(entries)
     }

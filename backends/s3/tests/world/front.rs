@@ -87,6 +87,19 @@ impl Tree for Front {
             .await
     }
 
+    async fn list_names(
+        &self,
+        caller: &Caller,
+        folder: &Bytes,
+        after: u64,
+        verifier: [u8; 8],
+        most: usize,
+    ) -> Result<Listing, TreeError> {
+        self.mirror()
+            .list_names(caller, folder, after, verifier, most)
+            .await
+    }
+
     async fn read_link(&self, caller: &Caller, handle: &Bytes) -> Result<Bytes, TreeError> {
         self.mirror().read_link(caller, handle).await
     }

@@ -172,3 +172,33 @@ pub async fn listed_nodes_are_what_a_lookup_finds(subject: &dyn Subject) {
         }
     }
 }
+
+pub async fn names_alone_are_listed_as_with_their_nodes(subject: &dyn Subject) {
+    let work = Work::begin(subject).await;
+    for name in names("file", 10) {
+        work.file(&name).await;
+    }
+    work.subfolder("folder").await;
+    let whole = Pages::of(&work, 1000).await;
+    let (mut after, mut verifier, mut places) = (0, [0; 8], Vec::new());
+    loop {
+        let (tree, caller) = (&work.tree, &work.caller);
+        let page = tree.list_names(caller, &work.folder, after, verifier, 4);
+        let page = page.await.expect("names are listed");
+        verifier = page.verifier;
+        for entry in page.entries {
+            let found = tree.lookup(caller, &work.folder, &entry.name);
+            let found = found.await.expect("what is listed is found");
+            let is_its = |fileid| fileid == found.stat.fileid;
+            assert!(entry.fileid.is_none_or(is_its));
+            after = entry.cookie;
+            places.push((entry.name, entry.cookie));
+        }
+        if page.at_end {
+            break;
+        }
+    }
+    let expected = whole.entries.into_iter();
+    let expected: Vec<_> = expected.map(|entry| (entry.name, entry.cookie)).collect();
+    assert_eq!(places, expected);
+}

@@ -14,6 +14,10 @@ use wire::nfs4::{
 
 /// Entries that are asked for at once.
 const BATCH: usize = 256;
+/// The same of names alone: what a bucket gives in one answer.
+const NAMES_BATCH: usize = 1000;
+/// What is known of an entry that nobody looked at. Linux asks for no more where it lists without attributes.
+const OF_NAMES: &[Attr] = &[Attr::RdattrError, Attr::Fileid, Attr::MountedOnFileid];
 
 pub(super) async fn readdir(
     args: Readdir4Args,
@@ -27,16 +31,26 @@ pub(super) async fn readdir(
     }
     let asked = cx.readable(&folder, args.attr_request)?;
     let mut page = Page::new(&args, cx.room)?;
+    let of_names = OF_NAMES.iter().copied().collect();
+    let names = asked.difference(of_names).is_empty();
     let (mut after, mut verifier) = (args.cookie, args.cookieverf.0);
     'full: loop {
-        let listed = place
-            .tree()
-            .list(&place.caller, &place.handle, after, verifier, BATCH);
-        let listed = place.heard(listed.await)?;
+        let (tree, caller, handle) = (place.tree(), &place.caller, &place.handle);
+        let listed = if names {
+            tree.list_names(caller, handle, after, verifier, NAMES_BATCH)
+                .await
+        } else {
+            tree.list(caller, handle, after, verifier, BATCH).await
+        };
+        let listed = place.heard(listed)?;
         verifier = listed.verifier;
         for entry in listed.entries {
             after = entry.cookie;
-            let Some(entry) = shown(&place, entry, asked, cx).await? else {
+            let entry = match entry.fileid {
+                Some(fileid) if names => Some(named(entry, fileid, asked)),
+                _ => shown(&place, entry, asked, cx).await?,
+            };
+            let Some(entry) = entry else {
                 continue;
             };
             if !page.push(entry) {
@@ -56,6 +70,20 @@ pub(super) async fn readdir(
         entries: page.entries,
         eof: page.eof,
     })
+}
+
+fn named(entry: TreeEntry, fileid: u64, asked: Bitmap4) -> Entry4 {
+    let told = Attributes {
+        rdattr_error: asked.contains(Attr::RdattrError).then_some(Nfsstat4::Ok),
+        fileid: asked.contains(Attr::Fileid).then_some(fileid),
+        mounted_on_fileid: asked.contains(Attr::MountedOnFileid).then_some(fileid),
+        ..Attributes::default()
+    };
+    Entry4 {
+        cookie: entry.cookie,
+        name: entry.name,
+        attrs: Box::new(told),
+    }
 }
 
 /// `None`: it went while the listing was under way.
