@@ -11,7 +11,7 @@ use crate::bucket::{If, Object};
 use crate::failure::{come_again, of_disk};
 use crate::key::Kind;
 use crate::meta::{self, Metadata, TOKEN};
-use crate::mirror::{At, Mirror, died, gone, looks_of_marker};
+use crate::mirror::{At, Mirror, died, gone, looks_of_marker, says_something};
 use crate::parts;
 use crate::spool::{Spool, Turn, later_than};
 use crate::uploads::Upload;
@@ -430,7 +430,14 @@ impl Mirror {
             };
             match self.put_marker(&at.key, meta.clone(), condition).await {
                 Ok(()) => {
-                    let there = self.bucket.head(&at.key).await?;
+                    let there = match marker {
+                        // A bucket that kept what it said before keeps this too.
+                        Some(before) if says_something(&before.meta) => Some(Object {
+                            meta: meta.clone(),
+                            ..before
+                        }),
+                        _ => self.bucket.head(&at.key).await?,
+                    };
                     self.keep_folder_meta(at.id, &meta, there.as_ref()).await?;
                     let looks = was ^ looks_of_marker(there.as_ref().map(|there| &there.meta));
                     let id = at.id;

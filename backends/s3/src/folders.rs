@@ -81,10 +81,13 @@ impl Mirror {
         put: &Metadata,
         sight: &Sight,
     ) -> Result<(), TreeError> {
+        let marker = sight.marker.as_ref();
+        if marker.is_some_and(|marker| says_something(&marker.meta)) {
+            return Ok(());
+        }
         let wanted = (Kind::Folder, component);
         let assigned = self.store(move |ids| ids.assign(parent, &[wanted])).await?;
-        self.keep_folder_meta(assigned[0].0, put, sight.marker.as_ref())
-            .await
+        self.keep_folder_meta(assigned[0].0, put, marker).await
     }
 
     /// Keeps what a marker was put with, where the marker that is there doesn't.
