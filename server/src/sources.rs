@@ -185,6 +185,11 @@ impl Source for MetadataSource {
                 ),
             ],
             gauges: vec![
+                Gauge::new(
+                    "objects_to_delete",
+                    "Data objects of removed files that their data servers still have",
+                    self.objects.to_delete().unwrap_or_default(),
+                ),
                 Gauge::new("clients", "Clients", held.clients),
                 Gauge::new(
                     "courtesy_clients",

@@ -84,6 +84,7 @@ async fn after_real_work_every_promised_number_is_there_and_sane() -> Result<()>
     }
     for there in [
         "headrace_locks",
+        "headrace_objects_to_delete",
         "headrace_recalls_pending",
         "headrace_recalls_total",
         "headrace_recalls_timed_out_total",

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Format of the keys and records as a whole. Records have versions of their own besides.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// A transaction gives up after losing so often.
 pub(crate) const ATTEMPTS: u32 = 200;
 /// The same for the transaction that opens the catalog.
@@ -235,7 +235,7 @@ async fn boot(
         writes.insert(static_key(keys::INODE_CEILING), Write::Max(first_number));
         writes.insert(
             static_key(keys::COUNTS),
-            Write::Set(crate::hot::packed([1, 1])),
+            Write::Set(crate::hot::packed([1, 1, 0])),
         );
         let root = ColdInode {
             inode: root(options),

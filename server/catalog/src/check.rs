@@ -60,6 +60,7 @@ struct Scan {
     /// Where each object was found.
     objects: BTreeMap<DeadObject, &'static str>,
     counts: Counts,
+    dead_objects: u64,
     ceiling: u64,
 }
 
@@ -128,7 +129,10 @@ impl Scan {
                 }
                 self.object(object, "in the pool");
             }
-            Kind::Dead(object) => self.object(object, "in the delete queue"),
+            Kind::Dead(object) => {
+                self.dead_objects += 1;
+                self.object(object, "in the delete queue");
+            }
             Kind::Found(object) => drop(self.found.insert(object, Found::decode(value)?)),
             Kind::Linked(object) => drop(self.further.insert(object)),
             Kind::Further(object) => {
@@ -412,7 +416,10 @@ impl Scan {
     fn check_inodes(&mut self) {
         let mut faults = Vec::new();
         let mut expected_index = BTreeSet::new();
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            dead_objects: self.dead_objects,
+            ..Counts::default()
+        };
         for seen in self.inodes.values() {
             let inode = &seen.inode;
             let id = inode.id;

@@ -207,4 +207,6 @@ pub struct Counts {
     /// All inodes, directories and orphans too.
     pub inodes: u64,
     pub directories: u64,
+    /// Objects in the delete queue.
+    pub dead_objects: u64,
 }

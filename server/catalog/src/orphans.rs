@@ -42,6 +42,7 @@ impl Tx {
         for object in objects {
             self.set(keys::dead(object.into()), Bytes::new());
         }
+        self.count_dead(objects.len() as i64);
     }
 
     /// Takes objects off the delete queue: their data servers have removed them.
@@ -50,6 +51,7 @@ impl Tx {
             self.delete(keys::dead(*object));
             self.forget_found(*object);
         }
+        self.count_dead(-(objects.len() as i64));
     }
 }
 

@@ -32,6 +32,7 @@ impl Tx {
             self.delete(keys::pool(object.server, object.object));
             self.set(keys::dead(*object), Bytes::new());
         }
+        self.count_dead(objects.len() as i64);
     }
 }
 

@@ -125,8 +125,13 @@ impl Tx {
     pub(crate) fn count(&mut self, inodes: i64, directories: i64) {
         self.add(
             Bytes::from_static(keys::COUNTS),
-            packed([inodes, directories]),
+            packed([inodes, directories, 0]),
         );
+    }
+
+    /// Objects that came to the delete queue, or left it.
+    pub(crate) fn count_dead(&mut self, objects: i64) {
+        self.add(Bytes::from_static(keys::COUNTS), packed([0, 0, objects]));
     }
 
     /// The transaction as a value for the store, and what is needed to read its answer.

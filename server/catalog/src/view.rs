@@ -364,11 +364,12 @@ impl Reader {
 pub(crate) fn counts_of(value: Option<&Bytes>) -> Result<Counts, Error> {
     match value.map_or((&[][..], &[][..]), |value| value.as_chunks::<8>()) {
         ([], []) => Ok(Counts::default()),
-        ([inodes, directories], []) => Ok(Counts {
+        ([inodes, directories, dead_objects], []) => Ok(Counts {
             inodes: u64::from_le_bytes(*inodes),
             directories: u64::from_le_bytes(*directories),
+            dead_objects: u64::from_le_bytes(*dead_objects),
         }),
-        _ => Err(Error::Corrupt("the totals are not 16 bytes".into())),
+        _ => Err(Error::Corrupt("the totals are not 24 bytes".into())),
     }
 }
 

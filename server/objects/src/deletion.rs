@@ -6,6 +6,7 @@
 use crate::member::{Desk, Health};
 use crate::{Error, Objects};
 use catalog::DeadObject;
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use layout::ObjectId;
 use std::sync::Arc;
@@ -17,6 +18,12 @@ const BATCH: usize = 128;
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 impl Objects {
+    /// Objects in the delete queue, as far as that is known without a wait.
+    pub fn to_delete(&self) -> Option<u64> {
+        let counts = self.catalog.counts().now_or_never()?;
+        Some(counts.ok()?.dead_objects)
+    }
+
     /// Something was added to the delete queue.
     pub fn nudge_deletes(&self) {
         for desk in self.desks() {

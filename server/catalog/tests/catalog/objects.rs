@@ -91,6 +91,7 @@ fn an_object_goes_from_announcement_to_pool_to_file_to_delete_queue() {
         assert!(catalog.reap(at(1), id).await.unwrap());
         let dead = DeadObject::from(&made);
         assert_eq!(catalog.delete_queue(None, 10).await.unwrap(), [dead]);
+        assert_eq!(catalog.counts().await.unwrap().dead_objects, 1);
         assert_eq!(
             catalog.extents_on(DataServerId(1), None, 10).await.unwrap(),
             []
@@ -98,6 +99,8 @@ fn an_object_goes_from_announcement_to_pool_to_file_to_delete_queue() {
         assert_sound(&catalog).await;
         catalog.delete_done(at(1), &[dead]).await.unwrap();
         assert_eq!(catalog.delete_queue(None, 10).await.unwrap(), []);
+        assert_eq!(catalog.counts().await.unwrap().dead_objects, 0);
+        assert_sound(&catalog).await;
     });
 }
 
@@ -135,6 +138,8 @@ fn an_announced_object_that_was_never_confirmed_can_be_abandoned() {
         catalog.pool_abandon(at(1), &[lost]).await.unwrap();
         assert_eq!(catalog.pool_list().await.unwrap(), []);
         assert_eq!(catalog.delete_queue(None, 10).await.unwrap(), [lost]);
+        assert_eq!(catalog.counts().await.unwrap().dead_objects, 1);
+        assert_sound(&catalog).await;
     });
 }
 
