@@ -47,7 +47,8 @@ impl Server {
             }
             let size = observed.size.max(inode.size);
             // Invariant 8: a size that anyone can see is backed by every object.
-            let stamp = if written {
+            let is_backed = observed.is_padded && observed.size == size;
+            let stamp = if written && !is_backed {
                 self.objects.pad(&inode.extents, size).await?
             } else {
                 observed.stamp

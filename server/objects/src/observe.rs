@@ -21,6 +21,8 @@ pub struct Observed {
     pub stamp: DataStamp,
     /// Bytes on disk.
     pub used: u64,
+    /// Every object is as long as `size` wants it, so that it may be shown as it is (invariant 8).
+    pub is_padded: bool,
 }
 
 impl Observed {
@@ -70,12 +72,15 @@ impl Objects {
             .buffer_unordered(CALLS_AT_ONCE)
             .try_collect()
             .await?;
+        let lengths = || {
+            stats
+                .iter()
+                .map(|(place, _, stat)| (&extents[*place], stat.size))
+        };
+        let size = written_end(lengths());
         Ok(Observed {
-            size: written_end(
-                stats
-                    .iter()
-                    .map(|(place, _, stat)| (&extents[*place], stat.size)),
-            ),
+            size,
+            is_padded: lengths().all(|(extent, length)| length >= object_size_for(extent, size)),
             stamp: stamp_of(stats.iter().map(|(_, object, stat)| (*object, stat))),
             used: stats.iter().map(|(_, _, stat)| stat.used).sum(),
         })

@@ -127,6 +127,36 @@ async fn objects_of_a_create_that_was_cancelled_are_cleaned_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_a_size_that_every_object_has_counts_as_padded() {
+    let world = world(4).await;
+    let file = world.create("f").await;
+    let observed = async || {
+        let observed = world.objects.observe(&file.extents).await;
+        let observed = observed.expect("the servers are there");
+        (observed.size, observed.is_padded)
+    };
+    assert_eq!(observed().await, (0, true));
+    // By a client, past everybody.
+    let stripe = objects_of(&file.extents).nth(1).expect("a second stripe");
+    let memory = &world.servers.memory[stripe.server.0 as usize - 1];
+    memory
+        .client_write(
+            stripe.owner,
+            &stripe.handle,
+            4096,
+            Bytes::from_static(b"second stripe"),
+        )
+        .expect("its owner may write");
+    assert_eq!(observed().await, (4096 + 13, false));
+    world
+        .objects
+        .pad(&file.extents, 4096 + 13)
+        .await
+        .expect("it can be padded");
+    assert_eq!(observed().await, (4096 + 13, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_file_leaves_no_object_though_its_data_server_was_away() {
     let world = world(4).await;
     let file = world.create("doomed").await;
@@ -146,17 +176,12 @@ async fn a_removed_file_leaves_no_object_though_its_data_server_was_away() {
     world.objects.nudge_deletes();
     world
         .until("the other servers' objects are gone", async || {
-            world
-                .catalog
-                .delete_queue(None, 10)
-                .await
-                .expect("the queue can be read")
-                .len()
-                == 1
+            world.objects.to_delete() == Some(1)
         })
         .await;
     front.set_away(false);
     world.nothing_leaks().await;
+    assert_eq!(world.objects.to_delete(), Some(0));
 }
 
 #[tokio::test(start_paused = true)]
