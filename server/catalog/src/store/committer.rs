@@ -1,9 +1,10 @@
-//! The one thread that commits: gathers all transactions that wait, makes them durable by one sync if any of them
+//! The thread that commits: gathers all transactions that wait, makes them durable by one sync if any of them
 //! needs it, then answers each. Never adds a wait of its own: while one batch syncs, the next gathers.
 
 use super::failpoint::{Armed, Failpoint, Step};
 use super::fjall_store::Disk;
 use super::{BATCH_BOUNDS, Durability, Outcome, StoreError, Transaction, batch_bucket};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 const BATCH_TRANSACTIONS: usize = 4096;
 /// A batch takes no further transaction beyond this.
 const BATCH_BYTES: usize = 16 << 20;
+
+/// Of each transaction; an error is everybody's answer.
+pub(crate) type Outcomes = Result<Vec<Outcome>, Result<Outcome, StoreError>>;
 
 /// A transaction whose caller waits.
 pub(crate) struct Waiting {
@@ -28,8 +32,27 @@ pub(crate) struct Counters {
     pub conflicts: AtomicU64,
 }
 
+impl Counters {
+    pub(crate) fn count(&self, outcomes: &Outcomes, durability: Durability) {
+        let Ok(outcomes) = outcomes else { return };
+        let committed = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Committed(_)))
+            .count() as u64;
+        self.conflicts
+            .fetch_add(outcomes.len() as u64 - committed, Ordering::Relaxed);
+        if committed > 0 {
+            self.commits.fetch_add(committed, Ordering::Relaxed);
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            let synced = durability == Durability::Synced;
+            self.syncs.fetch_add(synced.into(), Ordering::Relaxed);
+            self.batch_sizes[batch_bucket(committed)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 pub(crate) struct Committer {
-    pub disk: Disk,
+    pub disk: Arc<Mutex<Disk>>,
     pub queue: mpsc::Receiver<Waiting>,
     pub counters: Arc<Counters>,
     pub failpoint: Option<Failpoint>,
@@ -57,8 +80,11 @@ impl Committer {
             } else {
                 Durability::Ordered
             };
-            let outcomes = self.disk.commit(together(), durability, armed.as_mut());
-            self.count(&outcomes, durability);
+            let outcomes = self
+                .disk
+                .lock()
+                .commit(together(), durability, armed.as_mut());
+            self.counters.count(&outcomes, durability);
             if let Some(armed) = &mut armed {
                 armed.pass(Step::BeforeAnswer);
             }
@@ -76,29 +102,6 @@ impl Committer {
                 }
             }
         }
-        self.disk.close();
-    }
-
-    fn count(
-        &self,
-        outcomes: &Result<Vec<Outcome>, Result<Outcome, StoreError>>,
-        durability: Durability,
-    ) {
-        let Ok(outcomes) = outcomes else { return };
-        let committed = outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, Outcome::Committed(_)))
-            .count() as u64;
-        let counters = &self.counters;
-        counters
-            .conflicts
-            .fetch_add(outcomes.len() as u64 - committed, Ordering::Relaxed);
-        if committed > 0 {
-            counters.commits.fetch_add(committed, Ordering::Relaxed);
-            counters.batches.fetch_add(1, Ordering::Relaxed);
-            let synced = durability == Durability::Synced;
-            counters.syncs.fetch_add(synced.into(), Ordering::Relaxed);
-            counters.batch_sizes[batch_bucket(committed)].fetch_add(1, Ordering::Relaxed);
-        }
+        self.disk.lock().close();
     }
 }

@@ -143,6 +143,38 @@ fn what_needs_no_sync_is_seen_at_once_and_syncs_nothing() {
 }
 
 #[test]
+fn what_needs_no_sync_and_what_does_are_committed_beside_each_other() {
+    const CALLERS: u128 = 4;
+    const EACH: u128 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let open = || FjallStore::open(folder.path(), &FjallOptions::default()).unwrap();
+    let store = open();
+    let callers = (0..CALLERS).map(async |caller| {
+        for turn in 0..EACH {
+            let durability = if caller % 2 == 0 {
+                Durability::Ordered
+            } else {
+                Durability::Synced
+            };
+            let add = Transaction {
+                durability,
+                ..add_one(1 + turn * CALLERS + caller)
+            };
+            committed(&store, add).await;
+        }
+    });
+    run(futures_util::future::join_all(callers));
+    let all = u32::try_from(CALLERS * EACH).unwrap();
+    assert_eq!(store.stats().commits, u64::from(all));
+    drop(store);
+    run(async {
+        let last = committed(&open(), add_one(1 + CALLERS * EACH)).await;
+        let before = last.merged[0].before.clone().unwrap();
+        assert_eq!(before, Bytes::copy_from_slice(&all.to_le_bytes()));
+    });
+}
+
+#[test]
 fn a_stop_keeps_what_needed_no_sync() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
