@@ -4,6 +4,7 @@ pub mod clients;
 mod data;
 mod disk;
 mod held;
+mod large;
 mod loopback;
 mod many;
 mod memory;
@@ -32,6 +33,8 @@ pub struct Place<'a> {
     pub disk: &'a Path,
     pub span: Span,
     pub size: Size,
+    /// What the case `large` grows to where it is full.
+    pub large_files: usize,
     /// What boots kernels as clients.
     pub kernels: Option<&'a clients::Kernels>,
 }
@@ -162,6 +165,7 @@ enum Kind {
     Memory,
     Disk,
     Held,
+    Large,
     Synced(Synced),
     Clients,
     /// By the name of its scenario.
@@ -181,7 +185,7 @@ impl Case {
             (Kind::Names(Work::Layout { .. }) | Kind::Held, SideKind::Ganesha(_)) => Some(
                 Absent::Because("its back end for local folders gives no layouts"),
             ),
-            (Kind::Disk, SideKind::Ganesha(_)) => Some(Absent::Because(
+            (Kind::Disk | Kind::Large, SideKind::Ganesha(_)) => Some(Absent::Because(
                 "its names are the file system's own, and what they take can't be told apart",
             )),
             _ => None,
@@ -204,6 +208,7 @@ impl Case {
             Kind::Memory => Box::pin(memory::run(place)),
             Kind::Disk => Box::pin(disk::run(place)),
             Kind::Held => Box::pin(held::run(place)),
+            Kind::Large => Box::pin(large::run(place)),
             Kind::Synced(work) => Box::pin(synced::run(*work, place)),
             Kind::Clients => Box::pin(clients::run(place)),
             Kind::Elsewhere(scenario) => Box::pin(clients::elsewhere(scenario, place)),
@@ -218,9 +223,12 @@ impl Case {
                 None => Ok(Vec::new()),
             },
             Kind::Data(transfer) => data::bounds(*transfer, place),
-            Kind::Memory | Kind::Disk | Kind::Held | Kind::Synced(_) | Kind::Elsewhere(_) => {
-                Ok(Vec::new())
-            }
+            Kind::Memory
+            | Kind::Disk
+            | Kind::Held
+            | Kind::Large
+            | Kind::Synced(_)
+            | Kind::Elsewhere(_) => Ok(Vec::new()),
             Kind::Clients => clients::bounds(place).await,
         }
     }
@@ -328,6 +336,11 @@ pub const ALL: &[Case] = &[
         name: "disk",
         what: "what 100,000 durable creates take of the catalog's disk, and what they write",
         kind: Kind::Disk,
+    },
+    Case {
+        name: "large",
+        what: "a catalog of 1,000,000 files and of many more: restart, LOOKUP of any name, durable creates, a folder of a million listed with attributes, disk",
+        kind: Kind::Large,
     },
     Case {
         name: "clients",

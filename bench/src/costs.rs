@@ -7,6 +7,8 @@ use crate::rounds::Figure;
 use anyhow::{Context, Result};
 use energy::Energy;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Of `/proc`, whatever the kernel's own tick is.
@@ -114,6 +116,24 @@ pub fn written_bytes(pid: u32) -> Result<u64> {
     bytes.context("the kernel tells no write_bytes")
 }
 
+/// Blocks of all files below a folder.
+pub fn on_disk(folder: &Path) -> Result<u64> {
+    const BLOCK: u64 = 512;
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        // A file that went meanwhile takes nothing.
+        let Ok(known) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        bytes += known.blocks() * BLOCK;
+        if known.is_dir() {
+            bytes += on_disk(&path)?;
+        }
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +174,15 @@ mod tests {
             ]
         );
         assert_eq!(figures.len(), 8);
+    }
+
+    #[test]
+    fn what_lies_in_folders_of_folders_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        let empty = on_disk(folder.path()).unwrap();
+        fs::write(inner.join("c"), vec![1; 64 << 10]).unwrap();
+        assert!(on_disk(folder.path()).unwrap() >= empty + (64 << 10));
     }
 }

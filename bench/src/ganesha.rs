@@ -87,8 +87,11 @@ impl Ganesha {
     }
 
     /// Kills it, and starts it on what lies in its folder.
-    pub fn restart(&mut self) -> Result<()> {
+    pub fn stop(&mut self) {
         self.process = None;
+    }
+
+    pub fn start_again(&mut self) -> Result<()> {
         self.begin()
     }
 

@@ -51,6 +51,9 @@ pub struct Options {
     /// Measure although something isn't as durable as by default; the report tells what
     #[arg(long)]
     not_default: bool,
+    /// Files of the catalog that the case `large` grows to
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000_000)]
+    large_files: usize,
     /// Folder that `cargo xtask provision` filled: kernels and an S3 server, for the cases `clients`, `filer` and `bucket`
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -216,6 +219,7 @@ async fn measure(
         disk: &options.disk,
         span,
         kernels,
+        large_files: options.large_files,
         size: if options.quick {
             Size::Quick
         } else {

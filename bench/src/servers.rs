@@ -84,9 +84,13 @@ impl Servers {
         })
     }
 
-    /// Kills the metadata server, and starts it on what it has on its disk.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Kills the metadata server.
+    pub fn stop(&mut self) {
         self.mds.end();
+    }
+
+    /// Starts the metadata server that was stopped, on what it has on its disk.
+    pub fn start_again(&mut self) -> Result<()> {
         let mut process = begin(&self.program, "mds", &self.config)?;
         until_it_listens(&mut process, self.address)?;
         self.mds = Ended(process);

@@ -105,11 +105,19 @@ impl DataEnd {
 }
 
 impl NamesEnd {
-    /// Kills the server that is asked, and starts it on what it has on its disk.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Kills the server that is asked.
+    pub fn stop(&mut self) {
         match &mut self.running {
-            Metadata::Headrace(servers) => servers.restart(),
-            Metadata::Ganesha(server) => server.restart(),
+            Metadata::Headrace(servers) => servers.stop(),
+            Metadata::Ganesha(server) => server.stop(),
+        }
+    }
+
+    /// Starts the one that was stopped, on what it has on its disk.
+    pub fn start_again(&mut self) -> Result<()> {
+        match &mut self.running {
+            Metadata::Headrace(servers) => servers.start_again(),
+            Metadata::Ganesha(server) => server.start_again(),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Options {
     /// How long each is measured
     #[arg(long, conflicts_with = "quick")]
     seconds: Option<u64>,
+    /// Files of the catalog that the case `large` grows to
+    #[arg(long, value_name = "COUNT", conflicts_with = "quick")]
+    large_files: Option<u64>,
     /// Leave NFS-Ganesha out; then nothing runs as root
     #[arg(long)]
     alone: bool,
@@ -110,6 +113,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     }
     if let Some(seconds) = options.seconds {
         command.args(["--seconds", &seconds.to_string()]);
+    }
+    if let Some(files) = options.large_files {
+        command.args(["--large-files", &files.to_string()]);
     }
     for line in &options.set {
         command.args(["--set", line]);

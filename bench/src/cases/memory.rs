@@ -60,7 +60,8 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
         bound.lay_out(&bound.open().await?).await?;
     }
     // Whatever the making left in memory goes.
-    server.restart()?;
+    server.stop();
+    server.start_again()?;
     let mut many = Many::of(server.address, CLIENTS, files).await?;
     let mut memory = Memory::of(server.processes()).await?;
     let count = many.files.len();

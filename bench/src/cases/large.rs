@@ -1,0 +1,313 @@
+//! Catalogs of very many files: loaded past the server, then asked through it. Whatever is told of the many stands
+//! beside the same of the few, of one run.
+
+use super::{Place, Size, names};
+use crate::costs;
+use crate::load::{self, Pace};
+use crate::rounds::{Figure, Sample};
+use crate::servers::until_they_rest;
+use crate::session::{LATER, Session, at, close, create, make_folder};
+use crate::sides::NamesEnd;
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use catalog::{Catalog, Error, FileKind, NewInode, Options, Timestamp, transact};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use layout::{DataServerId, Extent, ExtentState, Mirror, ObjectId, ObjectRef, Owner};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use wire::nfs4::*;
+
+const NOW: Timestamp = Timestamp {
+    seconds: 1,
+    nanos: 0,
+};
+
+/// Of one transaction.
+const AT_ONCE: usize = 500;
+const LOADERS: usize = 4;
+const CLIENTS: usize = 4;
+const SLOTS: usize = 16;
+/// A filehandle of our data servers.
+const HANDLE_BYTES: usize = 40;
+
+/// How many there are first, of which a folder has as many.
+const fn few(size: Size) -> usize {
+    match size {
+        Size::Full => 1_000_000,
+        Size::Quick => 20_000,
+    }
+}
+
+pub async fn run(place: Place<'_>) -> Result<Sample> {
+    let few = few(place.size);
+    let many = match place.size {
+        Size::Full => place.large_files.max(few),
+        Size::Quick => 5 * few,
+    };
+    let mut server = place.side.metadata_server(place.disk, "")?;
+    let mut figures = Vec::new();
+    let mut before = None;
+    let mut loaded = 0;
+    for count in [few, many] {
+        server.stop();
+        let folder = server.catalog().context("a catalog of ours")?;
+        let began = Instant::now();
+        load(&folder.join("catalog"), few, loaded..count).await?;
+        let each = (count - loaded) as f64 / began.elapsed().as_secs_f64();
+        loaded = count;
+        let mut tell = |what: &str, unit, value| {
+            figures.push(Figure::new(format!("{what}, of {count}"), unit, value));
+        };
+        tell("loaded past the server", "a second", each);
+        let disk = costs::on_disk(&folder)? as f64 / count as f64;
+        tell("the catalog's disk, a file", "bytes", disk);
+
+        let now = asked(&mut server, few, count, place).await?;
+        tell("restart to the first answer", "s", now.restart_seconds);
+        tell("LOOKUP of any name", "a second", now.lookups);
+        tell("durable creates in a new folder", "a second", now.creates);
+        let listed = format!("READDIR of {few} names with attributes");
+        tell(&listed, "s", now.listing_seconds);
+        tell("memory of the server", "MB", now.memory_bytes as f64 / 1e6);
+        if let Some(Asked {
+            lookups, creates, ..
+        }) = before.replace(now)
+        {
+            let now = before.as_ref().context("what was put there")?;
+            let ratios = [
+                ("LOOKUP", now.lookups / lookups),
+                ("creates", now.creates / creates),
+            ];
+            for (what, ratio) in ratios {
+                let what = format!("{what}, of {count} to of {few}");
+                figures.push(Figure::new(what, "times", ratio));
+            }
+        }
+    }
+    Ok(Sample {
+        rate: None,
+        figures,
+    })
+}
+
+fn folder_of(number: usize, few: usize) -> String {
+    format!("folder{}", number / few)
+}
+
+/// Files with these numbers, each with the place of its bytes, as if it had been written.
+async fn load(path: &Path, few: usize, numbers: std::ops::Range<usize>) -> Result<()> {
+    let catalog = Catalog::open(path, Options::new([3; 16], NOW)).await?;
+    for first in numbers.clone().step_by(few) {
+        let name = folder_of(first, few);
+        let made = transact!(catalog, NOW, |tx| -> Result<_, Error> {
+            let new = NewInode::plain(FileKind::Directory, 0o755, 0, 0);
+            tx.create(catalog::InodeId::ROOT, name.as_bytes(), new)
+                .await
+        })?;
+        let folder = made.value.id;
+        let last = (first + few).min(numbers.end);
+        stream::iter((first..last).step_by(AT_ONCE))
+            .map(|begin| {
+                let catalog = Arc::clone(&catalog);
+                tokio::spawn(async move {
+                    transact!(catalog, NOW, |tx| -> Result<_, Error> {
+                        for number in begin..(begin + AT_ONCE).min(last) {
+                            let name = names::name_of(number);
+                            tx.create(folder, name.as_bytes(), written(number)).await?;
+                        }
+                        // Whoever is killed here begins anew.
+                        tx.needs_no_sync();
+                        Ok(())
+                    })
+                })
+            })
+            .buffer_unordered(LOADERS)
+            .map(|ended| anyhow::Ok(ended??))
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+    }
+    Ok(())
+}
+
+fn written(number: usize) -> NewInode {
+    let object = ObjectId(number as u128);
+    // As hard to compress as a real one.
+    let mut handle = Vec::with_capacity(HANDLE_BYTES);
+    let mut state = number as u64;
+    while handle.len() < HANDLE_BYTES {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        handle.extend_from_slice(&state.to_be_bytes());
+    }
+    let stripe = ObjectRef {
+        server: DataServerId(1),
+        object,
+        handle: handle.into(),
+        owner: Owner { uid: 1, gid: 1 },
+        generation: 0,
+    };
+    let mirror = Mirror {
+        stripes: vec![stripe],
+        stale: false,
+    };
+    NewInode {
+        extents: vec![Extent {
+            offset: 0,
+            length: u64::MAX,
+            stripe_unit: 0,
+            mirrors: vec![mirror],
+            state: ExtentState::Bound,
+        }],
+        ..NewInode::plain(FileKind::Regular, 0o644, 1000, 1000)
+    }
+}
+
+/// What a server told of one catalog.
+struct Asked {
+    restart_seconds: f64,
+    lookups: f64,
+    creates: f64,
+    listing_seconds: f64,
+    memory_bytes: u64,
+}
+
+async fn asked(server: &mut NamesEnd, few: usize, count: usize, place: Place<'_>) -> Result<Asked> {
+    let began = Instant::now();
+    server.start_again()?;
+    let first = Session::mount(server.address, "first", 1, 1).await?;
+    let folders = folders(&first, few, count).await?;
+    let restart_seconds = began.elapsed().as_secs_f64();
+
+    let processes = server.processes();
+    let mut sessions = Vec::new();
+    for client in 0..CLIENTS {
+        let name = format!("client {client}");
+        sessions.push(Session::mount(server.address, &name, 1, SLOTS as u32).await?);
+    }
+    let made = make_folder(&first, &format!("made beside {count}")).await?;
+    until_they_rest(&processes).await?;
+    let world = Arc::new(World {
+        sessions,
+        folders,
+        made,
+        few,
+        count,
+    });
+    let rate = async |work: Work| -> Result<f64> {
+        let world = Arc::clone(&world);
+        let one = move |caller, turn| {
+            let world = Arc::clone(&world);
+            async move { world.one(work, caller, turn).await }
+        };
+        let parts = place.span.parts();
+        let measured = load::run(CLIENTS * SLOTS, Pace::Closed, parts, one).await?;
+        Ok(measured.per_second())
+    };
+    let lookups = rate(Work::Lookup).await?;
+    let creates = rate(Work::Create).await?;
+    let began = Instant::now();
+    let listed = list(&first, &world.folders[0]).await?;
+    anyhow::ensure!(listed == few, "{listed} names of {few}");
+    Ok(Asked {
+        restart_seconds,
+        lookups,
+        creates,
+        listing_seconds: began.elapsed().as_secs_f64(),
+        memory_bytes: costs::resident_bytes(processes[0].pid)?,
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Lookup,
+    Create,
+}
+
+struct World {
+    sessions: Vec<Session>,
+    folders: Vec<Fh4>,
+    made: Fh4,
+    few: usize,
+    count: usize,
+}
+
+fn lookup(name: &str) -> ArgOp {
+    ArgOp::Lookup(Lookup4Args {
+        objname: Bytes::copy_from_slice(name.as_bytes()),
+    })
+}
+
+/// The folders that were loaded, by name: what the first answers after a restart tell.
+async fn folders(session: &Session, few: usize, count: usize) -> Result<Vec<Fh4>> {
+    let mut folders = Vec::new();
+    for first in (0..count).step_by(few) {
+        let name = folder_of(first, few);
+        let ops = vec![ArgOp::Putrootfh, lookup(&name), ArgOp::Getfh];
+        match session.call(0, ops).await?.pop() {
+            Some(ResOp::Getfh(Ok(got))) => folders.push(got.object),
+            other => bail!("{name}: {other:?}"),
+        }
+    }
+    Ok(folders)
+}
+
+impl World {
+    async fn one(&self, work: Work, caller: usize, turn: u64) -> Result<()> {
+        let (session, slot) = (&self.sessions[caller / SLOTS], caller % SLOTS);
+        let ops = match work {
+            Work::Lookup => {
+                // Spread over all of them, and never twice in a row.
+                let spread = (turn * (CLIENTS * SLOTS) as u64 + caller as u64)
+                    .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let number = ((u128::from(spread) * self.count as u128) >> 64) as usize;
+                let folder = at(&self.folders[number / self.few]);
+                let name = names::name_of(number);
+                vec![folder, lookup(&name), ArgOp::Getfh, names::looked_at()]
+            }
+            Work::Create => {
+                let name = format!("c{caller}-{turn}");
+                vec![at(&self.made), create(session.client, &name), close()]
+            }
+        };
+        loop {
+            let results = session.call(slot, ops.clone()).await?;
+            match results.last().map(ResOp::status) {
+                Some(Nfsstat4::Ok) => return Ok(()),
+                Some(Nfsstat4::Delay | Nfsstat4::Grace) => {
+                    tokio::time::sleep(LATER).await;
+                }
+                other => bail!("{work:?}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// All names of a folder with what Linux asks for, page by page; how many there are.
+async fn list(session: &Session, folder: &Fh4) -> Result<usize> {
+    const PAGE_BYTES: u32 = 60 << 10;
+    let ArgOp::Getattr(Getattr4Args { attr_request }) = names::looked_at() else {
+        bail!("a GETATTR");
+    };
+    let (mut cookie, mut cookieverf, mut listed) = (0, Verifier4([0; 8]), 0);
+    loop {
+        let readdir = ArgOp::Readdir(Readdir4Args {
+            cookie,
+            cookieverf,
+            dircount: PAGE_BYTES,
+            maxcount: PAGE_BYTES,
+            attr_request,
+        });
+        let page = match session.call(0, vec![at(folder), readdir]).await?.pop() {
+            Some(ResOp::Readdir(Ok(page))) => page,
+            other => bail!("READDIR: {other:?}"),
+        };
+        listed += page.entries.len();
+        if page.eof {
+            return Ok(listed);
+        }
+        cookieverf = page.cookieverf;
+        cookie = page.entries.last().context("a page without names")?.cookie;
+    }
+}
