@@ -13,6 +13,7 @@ use bytes::Bytes;
 use catalog::{Catalog, Error, FileKind, NewInode, Options, Timestamp, transact};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use layout::{DataServerId, Extent, ExtentState, Mirror, ObjectId, ObjectRef, Owner};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,7 +50,7 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
     let mut figures = Vec::new();
     let mut before = None;
     let mut loaded = 0;
-    for count in [few, many] {
+    for count in BTreeSet::from([few, many]) {
         server.stop();
         let folder = server.catalog().context("a catalog of ours")?;
         let began = Instant::now();

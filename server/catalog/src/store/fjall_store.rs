@@ -24,6 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 /// Transactions that may wait for the committer; a caller beyond waits to get in.
 const QUEUE_TRANSACTIONS: usize = 8192;
 
+/// A start reads all journals again. They are kept until the tables of both keyspaces are written, of which one fills
+/// up slowly; beyond this it is written as it is.
+const JOURNALS_MAX_BYTES: u64 = 128 << 20;
+
 #[derive(Debug, Clone)]
 pub struct FjallOptions {
     /// Memory for blocks read from disk.
@@ -307,6 +311,7 @@ impl FjallStore {
     pub fn open(path: &Path, options: &FjallOptions) -> Result<FjallStore, StoreError> {
         let database = Database::builder(path)
             .cache_size(options.cache_bytes)
+            .max_journaling_size(JOURNALS_MAX_BYTES)
             .open()
             .map_err(failed)?;
         let rows = database

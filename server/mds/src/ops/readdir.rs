@@ -17,8 +17,10 @@ use wire::nfs4::{
 };
 use wire::xdr::Encoder;
 
-/// Entries read from the catalog at once.
+/// Entries read from the catalog at once, at most.
 const BATCH: usize = 256;
+/// Of an entry on the wire, before there is one that tells.
+const ENTRY_BYTES: usize = 160;
 /// Files that are being written, of which the data servers are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 /// Cookies 1 and 2 are "." and "..", which NFSv4 doesn't list.
@@ -67,7 +69,8 @@ pub(crate) async fn readdir(
 pub(super) struct Page {
     pub entries: Vec<Entry4>,
     pub eof: bool,
-    /// Bytes left of `maxcount`, which counts the whole READDIR4resok.
+    /// Bytes for entries, and those left of them: `maxcount` counts the whole READDIR4resok.
+    whole: usize,
     left: usize,
     /// Bytes left of `dircount`; a hint, 0 is none.
     names_left: Option<usize>,
@@ -85,10 +88,19 @@ impl Page {
         Ok(Self {
             entries: Vec::new(),
             eof: false,
+            whole: left,
             left,
             names_left,
             scratch: Encoder::new(),
         })
+    }
+
+    /// About so many more have room, and at least one: what is read beyond is read in vain.
+    fn more(&self) -> usize {
+        let each = (self.whole - self.left)
+            .checked_div(self.entries.len())
+            .unwrap_or(ENTRY_BYTES);
+        (self.left / each.max(1) + 1).min(BATCH)
     }
 
     /// Whether there was room for it.
@@ -121,7 +133,9 @@ impl Page {
         let reader = cx.server.catalog.read();
         let mut after = cookie;
         loop {
-            let (batch, more) = reader.readdir_plus(directory.id, after, BATCH).await?;
+            let (batch, more) = reader
+                .readdir_plus(directory.id, after, self.more())
+                .await?;
             let written = |inode: &Inode| {
                 asked.contains(Attr::Size)
                     && cx.server.writing.suspicion(inode.id) != Suspicion::Nobody
