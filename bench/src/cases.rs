@@ -11,6 +11,7 @@ mod memory;
 mod names;
 mod store;
 mod synced;
+mod terabyte;
 
 use crate::costs::{self, Process, Spent};
 use crate::ganesha::Names;
@@ -167,6 +168,7 @@ enum Kind {
     Held,
     Large,
     Synced(Synced),
+    Terabyte,
     Clients,
     /// By the name of its scenario.
     Elsewhere(&'static str),
@@ -182,9 +184,12 @@ impl Case {
                 "the case has what it is measured beside in itself",
             )),
             (_, SideKind::Ganesha(Names::Durable)) => Some(Absent::AsTheOther),
-            (Kind::Names(Work::Layout { .. }) | Kind::Held, SideKind::Ganesha(_)) => Some(
-                Absent::Because("its back end for local folders gives no layouts"),
-            ),
+            (
+                Kind::Names(Work::Layout { .. }) | Kind::Held | Kind::Terabyte,
+                SideKind::Ganesha(_),
+            ) => Some(Absent::Because(
+                "its back end for local folders gives no layouts",
+            )),
             (Kind::Disk | Kind::Large, SideKind::Ganesha(_)) => Some(Absent::Because(
                 "its names are the file system's own, and what they take can't be told apart",
             )),
@@ -208,6 +213,7 @@ impl Case {
             Kind::Memory => Box::pin(memory::run(place)),
             Kind::Disk => Box::pin(disk::run(place)),
             Kind::Held => Box::pin(held::run(place)),
+            Kind::Terabyte => Box::pin(terabyte::run(place)),
             Kind::Large => Box::pin(large::run(place)),
             Kind::Synced(work) => Box::pin(synced::run(*work, place)),
             Kind::Clients => Box::pin(clients::run(place)),
@@ -228,6 +234,7 @@ impl Case {
             | Kind::Held
             | Kind::Large
             | Kind::Synced(_)
+            | Kind::Terabyte
             | Kind::Elsewhere(_) => Ok(Vec::new()),
             Kind::Clients => clients::bounds(place).await,
         }
@@ -304,7 +311,7 @@ pub const ALL: &[Case] = &[
     ),
     Case {
         name: "layout-held",
-        what: "LAYOUTGET to read of one of 1,000,000 layouts that 64 clients hold, by all of them",
+        what: "LAYOUTGET to read of one of 1,000,000 layouts that 64 clients hold, by 64 callers of four of them",
         kind: Kind::Held,
     },
     Case {
@@ -341,6 +348,11 @@ pub const ALL: &[Case] = &[
         name: "large",
         what: "a catalog of 1,000,000 files and of many more: restart, LOOKUP of any name, durable creates, a folder of a million listed with attributes, disk",
         kind: Kind::Large,
+    },
+    Case {
+        name: "terabyte",
+        what: "REMOVE of a file of 1 TiB on three data servers, and SETATTR of its size while 1,000 clients have layouts to read it",
+        kind: Kind::Terabyte,
     },
     Case {
         name: "clients",

@@ -141,6 +141,11 @@ impl DataServer {
         })
     }
 
+    /// The folder of what it holds.
+    pub fn objects(&self) -> PathBuf {
+        self.folder.path().join("ds")
+    }
+
     pub fn process(&self) -> Process {
         Process {
             name: "data server",

@@ -53,6 +53,18 @@ fn root() -> Credential {
     })
 }
 
+/// A kernel that takes stripes says so.
+fn linux() -> NfsImplId4 {
+    NfsImplId4 {
+        domain: Bytes::from_static(b"kernel.org"),
+        name: Bytes::from_static(b"Linux 6.18.0 #1 SMP x86_64"),
+        date: Nfstime4 {
+            seconds: 0,
+            nseconds: 0,
+        },
+    }
+}
+
 fn channel(slots: u32) -> ChannelAttrs4 {
     ChannelAttrs4 {
         headerpadsize: 0,
@@ -88,7 +100,7 @@ impl Session {
             },
             flags: EXCHGID4_FLAG_USE_PNFS_MDS,
             state_protect: StateProtect4A::None,
-            client_impl_id: None,
+            client_impl_id: Some(linux()),
         };
         let exchanged = match session.ask(vec![ArgOp::ExchangeId(exchange)]).await?.pop() {
             Some(ResOp::ExchangeId(Ok(exchanged))) => exchanged,
@@ -188,6 +200,18 @@ async fn read_replies(mut stream: OwnedReadHalf, pending: Pending) {
         }
     }
     pending.lock().clear();
+}
+
+/// As a client that is told to come again later, in a grace period too.
+pub async fn done(session: &Session, slot: usize, ops: Vec<ArgOp>) -> Result<Vec<ResOp>> {
+    loop {
+        let results = session.call(slot, ops.clone()).await?;
+        match results.last().map(ResOp::status) {
+            Some(Nfsstat4::Ok) => return Ok(results),
+            Some(Nfsstat4::Delay | Nfsstat4::Grace) => tokio::time::sleep(LATER).await,
+            _ => bail!("{:?}", results.last()),
+        }
+    }
 }
 
 /// PUTFH.

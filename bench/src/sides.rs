@@ -129,6 +129,14 @@ impl NamesEnd {
         }
     }
 
+    /// Of a metadata server that has one.
+    pub fn data_server(&self) -> Option<&DataServer> {
+        match &self.running {
+            Metadata::Headrace(servers) => Some(&servers.data),
+            Metadata::Ganesha(_) => None,
+        }
+    }
+
     /// The one that is asked first.
     pub fn processes(&self) -> Vec<Process> {
         match &self.running {

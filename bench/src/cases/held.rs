@@ -1,6 +1,6 @@
 //! Layouts where very many are held already: whoever asks again gets the answer as if there were few.
 
-use super::many::{self, Many};
+use super::many::{self, Many, SLOTS};
 use super::{Place, Size, full_and_half};
 use crate::rounds::Sample;
 use crate::servers::until_they_rest;
@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use wire::nfs4::*;
 
-/// Each is a caller too.
 const CLIENTS: usize = 64;
+/// Of them, those who ask, on all of their slots.
+const ASKERS: usize = 4;
 
 /// That each of the clients has a layout of.
 const fn files(size: Size) -> usize {
@@ -44,19 +45,22 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
         let world = Arc::clone(&world);
         async move { world.one(caller, turn).await }
     };
-    full_and_half(CLIENTS, place, &processes, one).await
+    full_and_half(ASKERS * SLOTS, place, &processes, one).await
 }
 
 impl World {
     async fn one(&self, caller: usize, turn: u64) -> Result<()> {
-        let files = self.layouts.len() / CLIENTS;
-        let which = (caller * 157 + turn as usize) % files * CLIENTS + caller;
-        let session = &self.many.sessions[caller];
+        let (client, slot) = (caller / SLOTS, caller % SLOTS);
+        // No two slots of a client ask for the same: the layout's stateid moves with each answer.
+        let files = self.layouts.len() / CLIENTS / SLOTS;
+        let file = (client * 157 + turn as usize) % files * SLOTS + slot;
+        let which = file * CLIENTS + client;
+        let session = &self.many.sessions[client];
         loop {
             let held = *self.layouts[which].lock();
             let again = layoutget(Layoutiomode4::Read, false, held);
             let results = session
-                .call(0, vec![at(&self.many.files[which]), again])
+                .call(slot, vec![at(&self.many.files[which]), again])
                 .await?;
             let result = results.last().context("no result")?;
             if result.status() == Nfsstat4::Delay {

@@ -1,14 +1,14 @@
 //! Many files, and a few clients that do the same with each of them.
 
 use super::Place;
-use crate::session::{LATER, Session, at, close, create, layoutget, make_folder, open};
+use crate::session::{Session, at, close, create, done, layoutget, make_folder, open};
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use std::net::SocketAddr;
 use wire::nfs4::*;
 
 const MAKERS: usize = 4;
-const SLOTS: usize = 16;
+pub const SLOTS: usize = 16;
 /// Files of one COMPOUND.
 const AT_ONCE: usize = 15;
 
@@ -39,7 +39,7 @@ pub async fn make(address: SocketAddr, files: usize) -> Result<Vec<Fh4>> {
             for number in (caller..files).step_by(callers) {
                 let make = create(session.client, &format!("file{number}"));
                 let ops = vec![at(folder), make, ArgOp::Getfh, close()];
-                let results = until_it_is_done(session, caller % SLOTS, ops).await?;
+                let results = done(session, caller % SLOTS, ops).await?;
                 match &results[2] {
                     ResOp::Getfh(Ok(got)) => made.push(got.object.clone()),
                     other => bail!("GETFH: {other:?}"),
@@ -51,18 +51,6 @@ pub async fn make(address: SocketAddr, files: usize) -> Result<Vec<Fh4>> {
     Ok(try_join_all(makers).await?.concat())
 }
 
-/// As a client that is told to come again later, in a grace period too.
-async fn until_it_is_done(session: &Session, slot: usize, ops: Vec<ArgOp>) -> Result<Vec<ResOp>> {
-    loop {
-        let results = session.call(slot, ops.clone()).await?;
-        match results.last().map(ResOp::status) {
-            Some(Nfsstat4::Ok) => return Ok(results),
-            Some(Nfsstat4::Delay | Nfsstat4::Grace) => tokio::time::sleep(LATER).await,
-            _ => bail!("{:?}", results.last()),
-        }
-    }
-}
-
 pub struct Many {
     pub sessions: Vec<Session>,
     pub files: Vec<Fh4>,
@@ -71,7 +59,8 @@ pub struct Many {
 impl Many {
     /// By clients who were there before and have started anew.
     pub async fn of(address: SocketAddr, clients: usize, files: Vec<Fh4>) -> Result<Self> {
-        let mount = |number| async move { Session::mount(address, &client(number), 2, 1).await };
+        let mount =
+            |number| async move { Session::mount(address, &client(number), 2, SLOTS as u32).await };
         Ok(Self {
             sessions: try_join_all((0..clients).map(mount)).await?,
             files,
@@ -111,7 +100,7 @@ impl Many {
                     let ops = some
                         .iter()
                         .flat_map(|file| [at(&self.files[*file]), op(session, *file)]);
-                    let results = until_it_is_done(session, 0, ops.collect()).await?;
+                    let results = done(session, 0, ops.collect()).await?;
                     for (file, result) in some.iter().zip(results.iter().skip(1).step_by(2)) {
                         let of_it = take(result).with_context(|| format!("{result:?}"))?;
                         taken.push((*file, of_it));

@@ -34,7 +34,7 @@ const RESERVE: usize = 8_000;
 const MOST_DESCRIPTORS: u64 = 1_000_000;
 
 /// As many as we may have, for us and for the servers that we start.
-fn raise_descriptors() -> u64 {
+pub(super) fn raise_descriptors() -> u64 {
     let limits = |current| Rlimit {
         current: Some(current),
         maximum: Some(current),

@@ -238,7 +238,8 @@ impl World {
     }
 }
 
-fn layoutreturn() -> ArgOp {
+/// Of the whole file, by the current stateid.
+pub fn layoutreturn() -> ArgOp {
     let nothing = flex::LayoutReturn {
         ioerr_report: Vec::new(),
         iostats_report: Vec::new(),
