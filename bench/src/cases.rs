@@ -181,7 +181,7 @@ impl Case {
             (Kind::Names(work), SideKind::Ganesha(Names::Durable)) if work.changes_names() => None,
             (Kind::Clients | Kind::Synced(Synced::NewFile), _) => None,
             (Kind::Elsewhere(_), SideKind::Ganesha(_)) => Some(Absent::Because(
-                "the case has what it is measured beside in itself",
+                "the case brings what it is measured beside, if anything",
             )),
             (_, SideKind::Ganesha(Names::Durable)) => Some(Absent::AsTheOther),
             (
@@ -358,6 +358,11 @@ pub const ALL: &[Case] = &[
         name: "clients",
         what: "fio on one and two real kernels as clients, beside a plain NFSv3 mount of a data server and three data servers",
         kind: Kind::Clients,
+    },
+    Case {
+        name: "listing",
+        what: "ls -U and ls -l of a folder of a million files, one real kernel",
+        kind: Kind::Elsewhere("measure-listing"),
     },
     Case {
         name: "filer",

@@ -2,6 +2,7 @@
 //! down rates and judges none.
 
 pub mod elsewhere;
+pub mod listing;
 
 use std::fs;
 use std::path::Path;

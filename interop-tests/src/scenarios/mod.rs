@@ -208,6 +208,16 @@ pub const ALL: &[Scenario] = &[
             measure::elsewhere::bucket,
         )
     },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-listing",
+            "how fast a folder of a million files is listed, by name and as ls -l does",
+            Kernels::Newest,
+            30,
+            measure::listing::run,
+        )
+    },
     // Minutes of making names: more than each run should take.
     Scenario {
         only_by_name: true,
