@@ -4,12 +4,15 @@ use anyhow::Result;
 use backend_s3::{S3Objects, S3Upstream};
 use bytes::Bytes;
 use headrace::metadata::{GivenServer, ManagedSpec, Storage};
-use interop_tests::nfs41::{Client, OpenFile, StatusOf, name, putfh};
+use interop_tests::nfs41::{CallbackAnswer, Client, OpenFile, StatusOf, name, putfh};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use wire::nfs3::Nfsstat3;
 use wire::nfs4::*;
 
 use crate::cached_buckets::{CHUNK, Late, pattern, read};
+use crate::copies::{copy, copy_args};
+use crate::crossings::cloned;
 use crate::direct::Held;
 use crate::s3_server::S3Server;
 use crate::world::{World, at_last, until};
@@ -67,6 +70,12 @@ impl Lake {
             self.world.to_read(client, file).await
         })
         .await
+    }
+
+    /// Layouts that were asked back so far.
+    fn recalls(&self) -> u64 {
+        let metrics = &self.world.running().server.metrics;
+        metrics.recalls.load(Relaxed)
     }
 
     async fn has_none(&self, client: &Client, file: &OpenFile) {
@@ -141,6 +150,99 @@ async fn a_managed_file_is_read_by_nobody_as_it_was_once_a_change_is_answered() 
     return_it(&held).await?;
     lake.has_none(&client, &file).await;
     writer.close(&its).await?;
+    Ok(())
+}
+
+/// Waits for the recall of what a reader holds, and gives it back.
+async fn gives_back(reader: &Client, file: &OpenFile, held: &Held) -> Result<()> {
+    let CbArgOp::Layoutrecall(recall) = reader.callbacks.next().await? else {
+        panic!("a recall");
+    };
+    let Layoutrecall4::File(recall) = recall.recall else {
+        panic!("of the file");
+    };
+    assert_eq!(recall.fh, file.fh);
+    let iomode = Layoutiomode4::Read;
+    reader.layoutreturn(&file.fh, held.stateid, iomode).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_reads_a_managed_file_where_it_is_cached_is_told_that_it_changes() -> Result<()> {
+    let lake = lake().await?;
+    let old = pattern(1, 2 * CHUNK);
+    let (client, writer) = (lake.world.client("a").await?, lake.world.client("b").await?);
+    let folder = writer.walk("/lake").await?;
+    let file = lake.file(&client, "a", &old).await?;
+    let source = lake.file(&writer, "source", &old).await?;
+    let its = writer.open(&folder, "a").await?;
+    let again = async || {
+        writer.commit(&its.fh, 0, 0).await?;
+        let held = lake.layout(&client, &file).await?;
+        assert_eq!(
+            read(&held, CHUNK as u64, 3).await,
+            Ok(old[CHUNK..CHUNK + 3].to_vec())
+        );
+        anyhow::Ok(held)
+    };
+
+    let held = again().await?;
+    write(&writer, &its, 0, b"new").await?;
+    gives_back(&client, &file, &held).await?;
+    let held = again().await?;
+    let hole = Deallocate4Args {
+        stateid: its.stateid,
+        offset: 0,
+        length: 10,
+    };
+    writer.ok([putfh(&its.fh), ArgOp::Deallocate(hole)]).await?;
+    gives_back(&client, &file, &held).await?;
+    let held = again().await?;
+    let some = copy_args(&source, &its, (0, 0, 100));
+    assert_eq!(copy(&writer, &source, &its, some).await?.count, 100);
+    gives_back(&client, &file, &held).await?;
+    let held = again().await?;
+    // It waits until they are back.
+    let (cloned, given) = tokio::join!(
+        cloned(&writer, &source, &its, CHUNK as u64),
+        gives_back(&client, &file, &held)
+    );
+    cloned?;
+    given?;
+    let held = again().await?;
+    writer
+        .truncate(&its.fh, its.stateid, 2 * CHUNK as u64 - 1)
+        .await?;
+    gives_back(&client, &file, &held).await?;
+    assert_eq!(lake.recalls(), 5);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_writer_of_a_managed_file_waits_for_no_reader_and_asks_each_once() -> Result<()> {
+    let lake = lake().await?;
+    let old = pattern(1, 2 * CHUNK);
+    let (client, writer) = (lake.world.client("a").await?, lake.world.client("b").await?);
+    let file = lake.file(&client, "a", &old).await?;
+    let held = lake.layout(&client, &file).await?;
+    let folder = writer.walk("/lake").await?;
+    let its = writer.open(&folder, "a").await?;
+    let busy = CallbackAnswer::Status(Nfsstat4::Delay);
+    client.callbacks.answer_all(busy);
+    for at in 0..20 {
+        write(&writer, &its, at, b"new").await?;
+    }
+    writer.commit(&its.fh, 0, 0).await?;
+    assert_eq!(lake.recalls(), 1);
+    assert_eq!(read(&held, 0, 3).await, Err(Nfsstat3::Stale));
+    gives_back(&client, &file, &held).await?;
+    // Nobody is left who could be told.
+    for at in 0..20 {
+        write(&writer, &its, at, b"new").await?;
+    }
+    writer.commit(&its.fh, 0, 0).await?;
+    assert_eq!(lake.recalls(), 1);
+    lake.layout(&client, &file).await?;
     Ok(())
 }
 

@@ -93,6 +93,7 @@ impl Server {
         })?;
         if let Some(truncating) = truncating {
             truncating.done();
+            self.recall_what_was(&inode);
         }
         self.writing.settled(id, doubt);
         Ok(())

@@ -5,7 +5,7 @@ use crate::junction;
 use crate::server::Server;
 use crate::state::{ClientId, GateMode, RecallWhat};
 use crate::status::Refusal;
-use catalog::{InodeId, transact};
+use catalog::{Inode, InodeId, transact};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::nfs4::Nfsstat4;
@@ -42,6 +42,24 @@ impl Server {
         let patience = self.settings().recall_timeout + SLACK;
         self.layouts_until(patience, || !self.state.lock().recalls_pending(id, except))
             .await
+    }
+
+    /// Where clients read a version of the file that nobody changes, at a data server that caches it: asks for the
+    /// layouts of the one that was. It is withdrawn there by now, so nobody waits, and a client that misses the recall
+    /// reads nothing by what it holds.
+    pub(crate) fn recall_what_was(self: &Arc<Self>, inode: &Inode) {
+        if self.objects.is_direct(inode) {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let orders = self
+            .state
+            .lock()
+            .recall(now, inode.id, RecallWhat::All, None);
+        // As a rule nobody has one, and writers come often.
+        if !orders.is_empty() {
+            self.send_recalls(orders);
+        }
     }
 
     /// Ends when `holds` of layouts that come back or are fenced; DELAY if it doesn't in time.

@@ -168,6 +168,15 @@ impl Writing {
         self.0.lock().tell(inode);
     }
 
+    /// When it became doubtful last. The same before and after: nobody wrote through this server meanwhile.
+    pub fn last_doubted(&self, inode: InodeId) -> u64 {
+        let writing = self.0.lock();
+        writing
+            .files
+            .get(&inode)
+            .map_or(0, |writers| writers.doubted)
+    }
+
     /// To be taken before the data servers are asked.
     pub fn doubt(&self, inode: InodeId) -> Doubt {
         let writing = self.0.lock();

@@ -170,6 +170,7 @@ impl Writer {
     /// Bytes are on their way to the disks: size and times must be asked for.
     pub async fn wrote(&self, inode: &Inode) -> Result<(), Refusal> {
         self.server.writing.wrote(inode.id);
+        self.server.recall_what_was(inode);
         if !self.privileged && inode.mode != without_set_id(inode.mode) {
             let now = self.server.clock.wall();
             self.server.drop_set_id(inode.id, now).await?;

@@ -1,8 +1,9 @@
 //! LAYOUTGET of a file on a server that clients don't reach: to read, at a data server that caches it, as it
 //! is now. All else passes this server, for which the answer is LAYOUTUNAVAILABLE.
 //!
-//! State, gate: as ever. Nothing is recalled when the file changes: what it was is withdrawn at the cache
-//! before that is answered, and Linux, told STALE there, asks for another layout.
+//! State, gate: as ever. When the file changes, what it was is withdrawn at the cache before that is answered,
+//! and the layout is recalled (`Server::recall_what_was`).
+//! Linux: told STALE there, it asks for another layout, as it does after a recall.
 
 use super::{PATIENCE, granted_while_open, one_data_server, reserve};
 use crate::compound::Compound;
@@ -37,6 +38,7 @@ pub(super) async fn layoutget(
     if inode.kind != FileKind::Regular {
         return Err(Nfsstat4::WrongType.into());
     }
+    let written = cx.server.writing.last_doubted(file.id);
     let cached = cx.server.objects.cached(&inode).await;
     // Through this server the client hears what is wrong.
     let cached = cached.map_err(|error| through_this_server(error.to_string()))?;
@@ -61,7 +63,8 @@ pub(super) async fn layoutget(
         tag: file.export.number,
     };
     let reservation = reserve(&request, args.signal_layout_avail, cx)?;
-    if !cx.server.are_current(&[device]) {
+    // From the reservation on, the recall that goes with a change or with another address reaches it.
+    if cx.server.writing.last_doubted(file.id) != written || !cx.server.are_current(&[device]) {
         cx.server.state.lock().layout_rollback(reservation);
         return Err(Nfsstat4::Delay.into());
     }
