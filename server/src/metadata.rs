@@ -3,6 +3,7 @@
 
 mod accounts;
 mod assimilated;
+mod cache_at;
 mod census;
 mod comeback;
 mod data_servers;
@@ -15,11 +16,12 @@ mod stand_in;
 
 pub use accounts::{AccountsSource, IdentitySpec};
 pub use assimilated::{Assimilated, AssimilatedShown, AssimilatedSpec};
+pub use cache_at::CacheAt;
 pub use census::{Absence, Census};
 pub use data_servers::{DataServerSpec, Watch};
 pub use exports::{ExportSpec, ReferralSpec};
 pub use junctions::{
-    BackendSpec, Backends, CacheAt, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown,
+    BackendSpec, Backends, GivenTree, JunctionSpec, Keeper, NfsSpec, S3Spec, Shown,
 };
 pub use managed::{GivenServer, Managed, ManagedShown, ManagedSpec, Storage};
 
@@ -47,7 +49,8 @@ use tokio_util::sync::CancellationToken;
 /// Within the state folder: one for each backend that must keep something on this host.
 pub const BACKENDS: &str = "backends";
 
-/// How long a graceful stop waits for work in the background, after the last request was answered.
+/// How long a graceful stop waits: for requests that wait for a bucket or a filer, for work in the background once the
+/// last of them was answered, and for what backends have under way then.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Everything that a metadata server needs to be told, from a file or from a command line.
@@ -334,10 +337,18 @@ impl Running {
     }
 
     /// Takes no more requests, ends those under way, and what they left to do.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         self.assimilated.stop();
-        if let Err(error) = self.serving.await {
+        let answered = tokio::time::timeout(DRAIN, &mut self.serving).await;
+        let served = if let Ok(served) = answered {
+            served
+        } else {
+            tracing::info!("requests that wait for what others keep are told to come again");
+            self.finish(Duration::ZERO).await;
+            (&mut self.serving).await
+        };
+        if let Err(error) = served {
             tracing::error!(%error, "a connection's task died");
         }
         if tokio::time::timeout(DRAIN, self.server.drained())
@@ -346,8 +357,18 @@ impl Running {
         {
             tracing::info!("what is left to do in the background is done at the next start");
         }
+        self.objects.stop();
+        self.finish(DRAIN).await;
         self.house.abort();
         self.arrivals.abort();
         self.comebacks.abort();
+    }
+
+    /// What backends have under way comes to its end, for so long, or is ended.
+    async fn finish(&self, patience: Duration) {
+        tokio::join!(
+            self.managed.finish(patience),
+            self.backends.finish(patience)
+        );
     }
 }

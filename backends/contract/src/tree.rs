@@ -425,6 +425,10 @@ pub trait Tree: Send + Sync + 'static {
         Unsent::default()
     }
 
+    /// Before the end: what was asked for may go on for so long, and then ends where it is. Calls may be refused
+    /// after that.
+    async fn finish(&self, _patience: Duration) {}
+
     async fn xattr(
         &self,
         _caller: &Caller,

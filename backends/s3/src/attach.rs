@@ -18,6 +18,7 @@ use crate::rename::{Intent, Renames};
 use crate::spool::Remains;
 use crate::untold::Untold;
 use crate::uploads::{Left, Uploads};
+use crate::work::Work;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -32,8 +33,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Keys that are put for a moment, to see what the bucket makes of conditions.
 pub(crate) const PROBE: &str = ".headrace-probe-";
@@ -215,7 +214,7 @@ impl S3Mirror {
 
     /// Ends what is under way, where it is: the next attachment puts it in order.
     pub async fn stop(self) {
-        self.0.end().await;
+        self.0.end(Duration::ZERO).await;
     }
 }
 
@@ -311,8 +310,7 @@ impl Mirror {
             untold: Untold::default(),
             denial_told: Mutex::default(),
             names: Arc::default(),
-            tasks: TaskTracker::new(),
-            stopped: CancellationToken::new(),
+            work: Work::default(),
             pins: quick_cache::sync::Cache::new(PINS),
             offered,
             looked,
@@ -326,12 +324,6 @@ impl Mirror {
             aborted,
         };
         Ok((mirror, attached))
-    }
-
-    pub(crate) async fn end(&self) {
-        self.stopped.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
     }
 }
 
@@ -446,7 +438,7 @@ impl Mirror {
         }
         let alone = Arc::clone(&self.names).write_owned().await;
         let mirror = Arc::clone(self);
-        drop(self.task(async move {
+        self.in_the_background(async move {
             let _alone = alone;
             for (number, intent) in renames {
                 let mut pause = FIRST_PAUSE;
@@ -457,7 +449,7 @@ impl Mirror {
                 }
             }
             Ok(())
-        }));
+        });
         Ok(aborted)
     }
 }

@@ -33,6 +33,7 @@ mod untold;
 mod upload;
 mod uploads;
 mod upstream;
+mod work;
 mod xattrs;
 
 pub use attach::{AttachError, Attached, Keys, Options, S3Mirror, Writers};

@@ -21,6 +21,7 @@ use crate::rename::Renames;
 use crate::spool::{Fill, Spool};
 use crate::untold::Untold;
 use crate::uploads::Uploads;
+use crate::work::{Work, died};
 use backend::tree::{Node, NodeKind, NodeStat, TreeError, TreeErrorKind};
 use backend::{Nanos, WriteVerifier};
 use bytes::Bytes;
@@ -32,8 +33,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 const HANDLE_VERSION: u8 = 1;
 /// After this, a folder too large to be looked at whole counts as changed.
@@ -78,8 +77,7 @@ pub(crate) struct Mirror {
     pub denial_told: Mutex<Option<Instant>>,
     /// Held alone while a folder is renamed, shared by every other change.
     pub names: Arc<tokio::sync::RwLock<()>>,
-    pub tasks: TaskTracker,
-    pub stopped: CancellationToken,
+    pub work: Work,
     /// The version of each file that anybody was told of last, or that was put here.
     pub pins: quick_cache::sync::Cache<u64, Arc<str>>,
     /// What clients read at a data server, where one caches.
@@ -182,10 +180,6 @@ pub(crate) fn is_blank(key: &str) -> bool {
     key.trim().is_empty()
 }
 
-pub(crate) fn died(error: &tokio::task::JoinError) -> TreeError {
-    TreeError::new(TreeErrorKind::Broken, format!("the work died: {error}"))
-}
-
 pub(crate) fn gone() -> TreeError {
     TreeError::new(TreeErrorKind::Gone, "it isn't there any more")
 }
@@ -224,27 +218,6 @@ impl Mirror {
             *told = Some(Instant::now());
             tracing::warn!("{error}");
         }
-    }
-
-    /// Runs to its end, whether or not the caller waits, unless the mirror is stopped. Boxed by whoever
-    /// calls: such work is large.
-    pub(crate) async fn carried_out<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, TreeError>> + Send + 'static,
-    ) -> Result<T, TreeError> {
-        let done = self.task(work).await;
-        done.unwrap_or_else(|error| Err(died(&error)))
-    }
-
-    pub(crate) fn task<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, TreeError>> + Send + 'static,
-    ) -> tokio::task::JoinHandle<Result<T, TreeError>> {
-        let stopped = self.stopped.clone();
-        self.tasks.spawn(async move {
-            let done = stopped.run_until_cancelled(work).await;
-            done.unwrap_or_else(|| Err(come_again("the server is being stopped")))
-        })
     }
 
     /// A change of the local store, off the runtime's own threads.

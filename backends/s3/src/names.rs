@@ -421,7 +421,7 @@ impl Mirror {
                 continue;
             };
             let (folder, component) = (folder.id, component.clone());
-            drop(self.task(async move {
+            self.in_the_background(async move {
                 let Some(_alone) = mirror.alone_soon().await else {
                     return Ok(());
                 };
@@ -439,7 +439,7 @@ impl Mirror {
                     return Ok(());
                 }
                 mirror.forget(folder, kind, &component).await
-            }));
+            });
         }
         Ok(())
     }

@@ -59,12 +59,17 @@ impl S3Objects {
 
     /// Ends what is under way, where it is: the next attachment puts it in order.
     pub async fn stop(self) {
-        self.0.end().await;
+        self.0.end(Duration::ZERO).await;
+    }
+
+    /// Lets what is under way come to its end, for so long, and ends it then. All calls are refused after that.
+    pub async fn finish(&self, patience: Duration) {
+        self.0.end(patience).await;
     }
 
     /// Ends, and gives the bucket back, in which nothing lies any more.
     pub async fn leave(self) -> Result<(), TreeError> {
-        self.0.end().await;
+        self.0.end(Duration::ZERO).await;
         mark::disclaim(&self.0.bucket, &self.0.prefix).await
     }
 

@@ -320,13 +320,13 @@ impl Mirror {
             return;
         };
         if self.offered.as_ref().is_some_and(is_out) {
-            drop(self.task(async move {
+            self.in_the_background(async move {
                 while let Err(error) = mirror.withdraw_in_turn(id).await {
                     tracing::debug!(%error, "what is cached of a file that is gone stays for now");
                     tokio::time::sleep(PAUSE).await;
                 }
                 Ok(())
-            }));
+            });
         }
     }
 }

@@ -10,10 +10,11 @@
 use crate::bucket::{If, Listed, Object, PAGE};
 use crate::failure::{come_again, of_state};
 use crate::key::Kind;
-use crate::mirror::{At, Mirror, died, gone, looks_of_name, no_entry};
+use crate::mirror::{At, Mirror, gone, looks_of_name, no_entry};
 use crate::parts;
 use crate::rows::{join, number, split, text};
 use crate::spool::Turn;
+use crate::work::died;
 use aws_sdk_s3::primitives::ByteStream;
 use backend::tree::{FolderChange, TreeError, TreeErrorKind};
 use bytes::Bytes;

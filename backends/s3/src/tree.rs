@@ -16,6 +16,7 @@ use backend::tree::{
 };
 use backend::{Fetched, Space, Stability, WriteVerifier, Written};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// A bucket has no end: what is shown for one.
 pub(crate) const SPACE: Space = Space {
@@ -277,6 +278,10 @@ impl Tree for S3Mirror {
 
     fn unsent(&self) -> Unsent {
         self.0.unsent()
+    }
+
+    async fn finish(&self, patience: Duration) {
+        self.0.end(patience).await;
     }
 
     async fn xattr(

@@ -183,7 +183,7 @@ impl Mirror {
         let Some(mirror) = self.this.upgrade() else {
             return;
         };
-        drop(self.task(async move {
+        self.in_the_background(async move {
             let mut pause = PAUSE;
             while let Err(error) = mirror.end_left(intent, &left).await {
                 tracing::debug!(%error, "what is left of an upload stays for now");
@@ -191,7 +191,7 @@ impl Mirror {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             Ok(())
-        }));
+        });
     }
 
     /// Aborts what is left of an upload; how many there were.

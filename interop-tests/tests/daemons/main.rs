@@ -2,10 +2,13 @@
 //! over HTTP after real work.
 
 mod asked;
+mod buckets;
 #[path = "../server_rules/filer.rs"]
 mod filer;
 mod outage;
 mod process;
+#[path = "../../../backends/s3/tests/s3_server/mod.rs"]
+mod s3_server;
 mod seen;
 mod signals;
 

@@ -48,6 +48,8 @@ impl Process {
             .args(["--nocapture", "--test-threads=1"])
             .env(WORDS, words.join("\n"))
             .env_remove("HEADRACE_LOG")
+            .env("AWS_ACCESS_KEY_ID", "key")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

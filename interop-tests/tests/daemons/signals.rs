@@ -25,7 +25,7 @@ async fn read(address: std::net::SocketAddr, name: &str) -> Result<String> {
     Ok(String::from_utf8(got.data.to_vec())?)
 }
 
-async fn at_last<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T> {
+pub async fn at_last<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T> {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
         match ask().await {

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use async_trait::async_trait;
-use backend::tree::Direct;
+use backend::tree::{Caller, Direct, Make, NodeChanges, Tree};
 use backend::upstream::{ChunkCache, Upstream, Version};
 use backend::{Error, ErrorKind, Nanos};
 use backend_s3::{Options, S3Mirror, S3Upstream};
@@ -89,6 +89,7 @@ async fn cache_of(world: &World, backend: &str) -> Result<CacheAt> {
 struct Lake {
     world: World,
     bucket: S3Server,
+    mirror: Arc<S3Mirror>,
     _state: tempfile::TempDir,
 }
 
@@ -105,10 +106,11 @@ async fn lake() -> Result<Lake> {
     let options = late.options(&bucket, state.path());
     let upstream = S3Upstream::new(&options).await;
     let (mirror, _) = S3Mirror::attach(options).await?;
+    let mirror = Arc::new(mirror);
     let mut world = World::with(1, |spec| {
         spec.backends = vec![BackendSpec {
             name: "lake".into(),
-            keeper: Keeper::Given(GivenTree(Arc::new(mirror))),
+            keeper: Keeper::Given(GivenTree(Arc::clone(&mirror) as _)),
             cache: Some("ds0".into()),
         }];
         spec.junctions = vec![JunctionSpec {
@@ -123,6 +125,7 @@ async fn lake() -> Result<Lake> {
     Ok(Lake {
         world,
         bucket,
+        mirror,
         _state: state,
     })
 }
@@ -367,5 +370,23 @@ async fn a_bucket_that_is_away_makes_readers_wait_and_no_more() -> Result<()> {
     assert_eq!(refused, Err(Some(Nfsstat3::Jukebox)));
     lake.bucket.recover();
     assert!(read(&held, 0, CHUNK).await == Ok(data));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_was_stopped_asks_a_bucket_for_no_change() -> Result<()> {
+    let mut lake = lake().await?;
+    let root = lake.mirror.root().await?.handle;
+    let make = async |name: &'static str| {
+        let name = Bytes::from_static(name.as_bytes());
+        let (caller, born) = (Caller::root(), NodeChanges::default());
+        let made = lake.mirror.make(&caller, &root, &name, Make::Folder, &born);
+        made.await.map(drop)
+    };
+    make("before").await?;
+    lake.world.stop().await?;
+    let refused = make("after").await.expect_err("it is over");
+    assert!(refused.is_passing(), "{refused}");
+    assert_eq!(lake.bucket.keys(), ["before/"]);
     Ok(())
 }

@@ -3,19 +3,18 @@
 //!
 //! Never here: what a tree is asked.
 
+use super::cache_at::CacheAt;
 use super::data_servers::address_of;
 use super::late_tree::LateTree;
 use crate::clock::wall;
 use crate::observe::Latency;
 use anyhow::Context;
-use async_trait::async_trait;
-use backend::Nanos;
-use backend::tree::{Direct, Tree, TreeAbilities};
-use backend::upstream::{ChunkCache, Demand, Version};
+use backend::tree::{Tree, TreeAbilities};
 use backend_nfs::{Address, ExportOptions, NfsExport};
 use backend_s3::{Attached, Defaults, S3Mirror, Writers};
 use bytes::Bytes;
 use catalog::{Catalog, DataServerRecord};
+use futures_util::future::join_all;
 use layout::{DataServerId, Device};
 use mds::{Access, Junction, Server};
 use objects::Objects;
@@ -221,6 +220,16 @@ impl Backends {
         shown
     }
 
+    /// What they have under way comes to its end, for so long, or is ended.
+    pub(super) async fn finish(&self, patience: Duration) {
+        let kept: Vec<Arc<Kept>> = self.kept.lock().values().cloned().collect();
+        let finished = kept.iter().map(|kept| {
+            kept.reaching.abort();
+            kept.tree.finish(patience)
+        });
+        join_all(finished).await;
+    }
+
     async fn begin(&self, backend: &BackendSpec, spec: &JunctionSpec) -> anyhow::Result<Kept> {
         let cache = match &backend.cache {
             Some(name) => {
@@ -230,7 +239,7 @@ impl Backends {
             None => None,
         };
         let number = match &cache {
-            Some(cache) => cache.server,
+            Some(cache) => cache.server(),
             None => number(&self.catalog, &backend.name).await?.id,
         };
         let tree = Arc::new(LateTree::new(
@@ -258,86 +267,6 @@ impl Backends {
             cache,
             reaching: tokio::spawn(reach.run()).abort_handle(),
         })
-    }
-}
-
-/// A data server as the cache of one backend.
-#[derive(Clone)]
-pub struct CacheAt {
-    objects: Arc<Objects>,
-    server: DataServerId,
-    backend: String,
-}
-
-impl CacheAt {
-    pub fn new(objects: Arc<Objects>, server: DataServerId, backend: impl Into<String>) -> Self {
-        Self {
-            objects,
-            server,
-            backend: backend.into(),
-        }
-    }
-
-    /// By that data server's name.
-    pub(super) async fn find(
-        catalog: &Catalog,
-        objects: &Arc<Objects>,
-        name: &str,
-        backend: &str,
-    ) -> anyhow::Result<Self> {
-        let known = catalog.data_servers().await?;
-        let record = known.iter().find(|record| record.name == name);
-        let record =
-            record.with_context(|| format!("backend {backend}: there is no data server {name}"))?;
-        Ok(Self::new(Arc::clone(objects), record.id, backend))
-    }
-
-    pub(super) fn server(&self) -> DataServerId {
-        self.server
-    }
-
-    /// The name of that data server.
-    pub fn name(&self) -> String {
-        self.objects.name_of(self.server).unwrap_or_default()
-    }
-
-    /// What readers have asked of this backend there.
-    pub async fn demand(&self) -> Result<Demand, backend::Error> {
-        let told = self.objects.demand(self.server, &self.backend).await;
-        told.map_err(|error| self.explained(error))
-    }
-
-    fn explained(&self, error: backend::Error) -> backend::Error {
-        if error.kind != backend::ErrorKind::Unsupported {
-            return error;
-        }
-        let name = self.name();
-        let detail = format!(
-            "data server {name} doesn't cache backend {backend}. It must be `headrace ds` with a \
-             [[backend]] in its own configuration whose name is {backend}, too",
-            backend = self.backend
-        );
-        backend::Error::new(error.kind, detail)
-    }
-}
-
-#[async_trait]
-impl ChunkCache for CacheAt {
-    async fn offer(&self, version: &Version, mtime: Nanos) -> Result<Direct, backend::Error> {
-        let (handle, reader) = self
-            .objects
-            .offer(self.server, &self.backend, version, mtime)
-            .await
-            .map_err(|error| self.explained(error))?;
-        Ok(Direct {
-            handle,
-            reader,
-            of_this_version: true,
-        })
-    }
-
-    async fn withdraw(&self, handle: &Bytes) -> Result<(), backend::Error> {
-        self.objects.withdraw(self.server, handle).await
     }
 }
 

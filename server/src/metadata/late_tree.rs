@@ -376,6 +376,12 @@ impl Tree for LateTree {
         self.now().map(|tree| tree.unsent()).unwrap_or_default()
     }
 
+    async fn finish(&self, patience: Duration) {
+        if let Some(tree) = self.now() {
+            tree.finish(patience).await;
+        }
+    }
+
     fn device(&self) -> Option<Device> {
         self.now()?.device()
     }

@@ -4,8 +4,9 @@
 //! Never here: how a backend keeps an object, and which files lie on it.
 
 use super::assimilated::record_name;
+use super::cache_at::CacheAt;
 use super::exports;
-use super::junctions::{CacheAt, S3Spec, number};
+use super::junctions::{S3Spec, number};
 use super::stand_in::StandIn;
 use crate::clock::wall;
 use anyhow::Context;
@@ -14,6 +15,7 @@ use backend::tree::Unsent;
 use backend_s3::S3Objects;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use catalog::{Catalog, Error, InodeId, transact};
+use futures_util::future::join_all;
 use layout::DataServerId;
 use objects::{Health, Holds, Member, Objects};
 use parking_lot::Mutex;
@@ -296,6 +298,16 @@ impl Managed {
             cache: at.cache.lock().clone(),
         });
         shown.collect()
+    }
+
+    /// What they have under way comes to its end, for so long, or is ended.
+    pub(super) async fn finish(&self, patience: Duration) {
+        let buckets = self.each.iter().filter_map(|One { at, working }| {
+            working.abort();
+            at.bucket.lock().clone()
+        });
+        let buckets: Vec<_> = buckets.collect();
+        join_all(buckets.iter().map(|bucket| bucket.finish(patience))).await;
     }
 }
 

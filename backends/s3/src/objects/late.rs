@@ -53,7 +53,7 @@ impl Mirror {
     pub(crate) fn delete_late(self: &Arc<Self>, intent: u64, late: Late) {
         self.awaited.0.lock().insert(late.object);
         let mirror = Arc::clone(self);
-        drop(self.task(async move {
+        self.in_the_background(async move {
             for wait in [Duration::ZERO, COMES_WITHIN] {
                 tokio::time::sleep(wait).await;
                 while let Err(error) = mirror.bucket.delete(&late.key).await {
@@ -64,7 +64,7 @@ impl Mirror {
             mirror.store(move |ids| ids.end_intent(intent)).await?;
             mirror.awaited.0.lock().remove(&late.object);
             Ok(())
-        }));
+        });
     }
 }
 

@@ -4,8 +4,8 @@
 
 use crate::failure::of_state;
 use crate::ids::{Ids, IdsError};
-use crate::mirror::died;
 use crate::rows::{join, number, split, text};
+use crate::work::died;
 use backend::tree::TreeError;
 use backend::upstream::Version;
 use fjall::{Keyspace, OwnedWriteBatch};

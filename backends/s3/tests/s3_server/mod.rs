@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
 
 pub const BUCKET: &str = "photos";
 
@@ -55,6 +56,8 @@ pub enum Fault {
     Half,
     /// It is never answered.
     Silence,
+    /// It waits for [`S3Server::go_on`].
+    Held,
 }
 
 struct Awaited {
@@ -74,6 +77,7 @@ pub struct Bucket {
     bare_markers: bool,
     awaited: Vec<Awaited>,
     asked: Vec<String>,
+    go_on: Arc<Notify>,
 }
 
 /// Runs until it is dropped.
@@ -147,6 +151,11 @@ impl S3Server {
             times,
             fault,
         });
+    }
+
+    /// One request that was held, or will be, is carried out.
+    pub fn go_on(&self) {
+        self.bucket.lock().go_on.notify_one();
     }
 
     /// No request fails any more.
@@ -257,6 +266,11 @@ async fn answer(State(bucket): State<Arc<Mutex<Bucket>>>, request: Request) -> R
             Response::from_parts(head, Body::from_stream(stream))
         }
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Held) => {
+            let go_on = Arc::clone(&bucket.lock().go_on);
+            go_on.notified().await;
+            bucket.lock().answer(&asked)
+        }
     }
 }
 
