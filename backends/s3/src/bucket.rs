@@ -4,6 +4,7 @@
 //!
 //! Never here: folders, ids, what is under change.
 
+use crate::body::{gather, read_file};
 use crate::failure::failure;
 use crate::looked::Dated;
 use crate::meta::Metadata;
@@ -12,7 +13,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::{ByteStream, DateTime, Length};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective,
     ObjectIdentifier, StorageClass,
@@ -214,23 +215,24 @@ impl Bucket {
         let whole = got
             .content_range()
             .and_then(|range| range.rsplit_once('/')?.1.parse().ok());
-        let sent = got.content_length().unwrap_or(0).unsigned_abs();
+        let asked = range.end - range.start;
+        let sent = got.content_length().map_or(asked, i64::unsigned_abs);
         let etag = got.e_tag.unwrap_or_default();
         let meta = got.metadata.unwrap_or_default();
-        if sent > range.end - range.start {
+        if sent > asked {
             // A server that knows no ranges: to take its answer were to hold a whole object.
             return Err(TreeError::new(
                 TreeErrorKind::Broken,
                 format!("{what}: asked for a part, and got more"),
             ));
         }
-        let body = got.body.collect().await.map_err(|error| {
+        let body = gather(got.body, sent as usize).await.map_err(|error| {
             crate::failure::come_again(format!("{what}: the answer broke off ({error})"))
         })?;
         Ok(Some(Got {
-            data: body.into_bytes(),
             etag,
-            size: whole.unwrap_or(sent),
+            size: whole.unwrap_or(body.len() as u64),
+            data: body,
             meta,
         }))
     }
@@ -565,23 +567,6 @@ impl Bucket {
             }
         }
     }
-}
-
-/// A stream of a file's range, that can be read again for a retry.
-pub(crate) async fn read_file(file: &Path, range: Range<u64>) -> Result<ByteStream, TreeError> {
-    ByteStream::read_from()
-        .path(file)
-        .offset(range.start)
-        .length(Length::Exact(range.end - range.start))
-        .buffer_size(256 << 10)
-        .build()
-        .await
-        .map_err(|error| {
-            TreeError::new(
-                TreeErrorKind::Broken,
-                format!("{}: {error}", file.display()),
-            )
-        })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! Never here: NFS, the metadata server, the catalog.
 
 mod attach;
+mod body;
 mod bucket;
 mod change;
 mod failure;

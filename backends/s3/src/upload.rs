@@ -5,7 +5,8 @@
 //!
 //! Never here: when something is sent up.
 
-use crate::bucket::{If, Part, read_file};
+use crate::body::read_file;
+use crate::bucket::{If, Part};
 use crate::failure::{come_again, of_disk};
 use crate::lost;
 use crate::meta::{CTIME, TOKEN};
