@@ -374,4 +374,9 @@ pub const ALL: &[Case] = &[
         what: "READ of 1 MiB of a bucket's object at the data server that caches it: cached, and for the first time; beside a file of its own, and the SDK's GETs",
         kind: Kind::Elsewhere("measure-bucket"),
     },
+    Case {
+        name: "bucket-far",
+        what: "READ of 1 MiB of a bucket's object for the first time, as a stream, beside the SDK's GETs; the bucket is 20 ms and 200 MiB/s away",
+        kind: Kind::Elsewhere("measure-bucket-far"),
+    },
 ];

@@ -5,6 +5,7 @@ pub mod bytes;
 pub mod client;
 pub mod clock;
 pub mod command;
+pub mod far;
 pub mod ganesha;
 pub mod guest;
 pub mod headrace;

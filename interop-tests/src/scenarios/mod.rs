@@ -211,6 +211,16 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         only_by_name: true,
         ..scenario(
+            "measure-bucket-far",
+            "rate of a stream at the data server that caches a bucket, which is a slow way off, beside the SDK's",
+            Kernels::Newest,
+            20,
+            measure::elsewhere::bucket_far,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
             "measure-listing",
             "how fast a folder of a million files is listed, by name and as ls -l does",
             Kernels::Newest,

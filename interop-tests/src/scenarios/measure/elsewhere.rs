@@ -20,10 +20,11 @@ use wire::nfs4::{Fh4, Layoutiomode4, Nfsstat4};
 use super::{rate_in, seconds, tell};
 use crate::harness::bytes::MIB;
 use crate::harness::clock::say;
-use crate::harness::headrace::{self, SplitOptions};
+use crate::harness::far::{Far, Line};
+use crate::harness::headrace::{self, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount};
 use crate::harness::net::{self, DS_PORT, MDS, MDS_PORT};
-use crate::harness::seaweed::Seaweed;
+use crate::harness::seaweed::{S3Client, Seaweed};
 use crate::scenarios::Verdict;
 use crate::scenarios::bucket::{BUCKET, EXPORT_OF_ALL, Lake};
 use crate::scenarios::junction::{Filer, LARGE_MIB, beside};
@@ -77,65 +78,127 @@ const GET_BYTES: u64 = 8 * MIB;
 /// Before asking for a layout again.
 const LATER: Duration = Duration::from_millis(100);
 
-/// An object that was never read there, one that was, a file of the data server's own; and the SDK alone.
-pub fn bucket(lab: &mut Lab) -> Result<Verdict> {
-    let lake = Lake::start(lab, MDS)?;
-    let object: Vec<u8> = (0..OBJECT_MIB * MIB / 8)
-        .flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
-        .collect();
-    for turn in 0..TURNS {
-        lake.s3.put(BUCKET, &format!("streamed-{turn}"), &object)?;
-        lake.s3.put(BUCKET, &format!("gotten-{turn}"), &object)?;
+/// A bucket that is cached, and what its objects are read by.
+struct Cold {
+    /// To the bucket by the same way as the data server.
+    sdk: S3Client,
+    object: Bytes,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+    _split: Split,
+    _s3: Seaweed,
+}
+
+impl Cold {
+    /// `way`: where the data server and the SDK reach the bucket, once it is there.
+    fn start(lab: &Lab, way: impl FnOnce(SocketAddrV4) -> Result<SocketAddrV4>) -> Result<Self> {
+        let lake = Lake::start(lab, MDS)?;
+        let object: Vec<u8> = (0..OBJECT_MIB * MIB / 8)
+            .flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
+        for turn in 0..TURNS {
+            lake.s3.put(BUCKET, &format!("streamed-{turn}"), &object)?;
+            lake.s3.put(BUCKET, &format!("gotten-{turn}"), &object)?;
+        }
+        let at = way(lake.s3.address())?;
+        let split = headrace::split(
+            &lab.headrace,
+            &lab.state,
+            &SplitOptions {
+                own_data_servers: 1,
+                exports: format!("{EXPORT_OF_ALL}{}", lake.tables()),
+                // Nobody renews it while others are measured.
+                lease_seconds: 300,
+                grace_seconds: 300,
+                cached: Seaweed::backend_at(at, "lake", BUCKET),
+                environment: Seaweed::environment().to_vec(),
+                ..SplitOptions::default()
+            },
+        )?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let mds = SocketAddr::V4(SocketAddrV4::new(MDS, MDS_PORT));
+        let client = runtime.block_on(Client::mount(mds, "measure"))?;
+        Ok(Self {
+            sdk: S3Client::of(at)?,
+            object: object.into(),
+            client,
+            runtime,
+            _split: split,
+            _s3: lake.s3,
+        })
     }
-    let _split = headrace::split(
-        &lab.headrace,
-        &lab.state,
-        &SplitOptions {
-            own_data_servers: 1,
-            exports: format!("{EXPORT_OF_ALL}{}", lake.tables()),
-            // Nobody renews it while others are measured.
-            lease_seconds: 300,
-            grace_seconds: 300,
-            cached: lake.cached(),
-            environment: Seaweed::environment().to_vec(),
-            ..SplitOptions::default()
-        },
-    )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let mds = SocketAddr::V4(SocketAddrV4::new(MDS, MDS_PORT));
-    let client = runtime.block_on(Client::mount(mds, "measure"))?;
-    let own = runtime.block_on(own_file(&client, object.into()))?;
-    let (mut cold, mut gotten, mut warm, mut plain) = (vec![], vec![], vec![], vec![]);
-    let time = Duration::from_secs(seconds()?);
-    for turn in 0..TURNS {
-        let opened = runtime.block_on(opened(&client, "/lake", &format!("streamed-{turn}")))?;
-        let streamed = runtime.block_on(Object::of(&client, &opened))?;
-        let stream = || -> Result<f64> { runtime.block_on(streamed.once(STREAM)) };
-        let get = || {
-            lake.s3
-                .get_in_parts(BUCKET, &format!("gotten-{turn}"), GETS, GET_BYTES)
+
+    /// MiB a second of a stream, and of the SDK's GETs of an object like it; and the object that was read.
+    fn turn(&self, lab: &Lab, turn: usize) -> Result<(f64, f64, Object)> {
+        let key = format!("streamed-{turn}");
+        let opened = self.runtime.block_on(opened(&self.client, "/lake", &key))?;
+        let streamed = self.runtime.block_on(Object::of(&self.client, &opened))?;
+        let stream = || -> Result<f64> { self.runtime.block_on(streamed.once(STREAM)) };
+        let get = || -> Result<f64> {
+            let key = format!("gotten-{turn}");
+            let (bytes, time) = self.sdk.get_in_parts(BUCKET, &key, GETS, GET_BYTES)?;
+            Ok(bytes as f64 / MIB as f64 / time.as_secs_f64())
         };
         memory_is_there(&lab.state)?;
-        let took = |got: (u64, Duration)| got.0 as f64 / MIB as f64 / got.1.as_secs_f64();
-        if turn % 2 == 0 {
-            cold.push(stream()?);
-            gotten.push(took(get()?));
+        let (cold, gotten) = if turn.is_multiple_of(2) {
+            (stream()?, get()?)
         } else {
-            gotten.push(took(get()?));
-            cold.push(stream()?);
-        }
-        warm.push(runtime.block_on(streamed.over(MANY, time))?);
-        plain.push(runtime.block_on(own.over(MANY, time))?);
+            let gotten = get()?;
+            (stream()?, gotten)
+        };
+        Ok((cold, gotten, streamed))
+    }
+}
+
+const FIRST_TIME: &str = "an object read for the first time, as a stream";
+const SDK_ALONE: &str = "the SDK alone, eight ranges at once";
+
+/// An object that was never read there, one that was, a file of the data server's own; and the SDK alone.
+pub fn bucket(lab: &mut Lab) -> Result<Verdict> {
+    let cold = Cold::start(lab, Ok)?;
+    let own = own_file(&cold.client, cold.object.clone());
+    let own = cold.runtime.block_on(own)?;
+    let (mut first, mut gotten, mut warm, mut plain) = (vec![], vec![], vec![], vec![]);
+    let time = Duration::from_secs(seconds()?);
+    for turn in 0..TURNS {
+        let (stream, get, streamed) = cold.turn(lab, turn)?;
+        first.push(stream);
+        gotten.push(get);
+        warm.push(cold.runtime.block_on(streamed.over(MANY, time))?);
+        plain.push(cold.runtime.block_on(own.over(MANY, time))?);
     }
     told(&[
-        ("an object read for the first time, as a stream", cold),
-        ("the SDK alone, eight ranges at once", gotten),
+        (FIRST_TIME, first),
+        (SDK_ALONE, gotten),
         ("an object that is cached", warm),
         ("a file of the data server's own", plain),
     ])
+}
+
+const FAR: SocketAddrV4 = SocketAddrV4::new(MDS, 8334);
+/// As to a bucket in the same region.
+const LINE: Line = Line {
+    round_trip: Duration::from_millis(20),
+    bytes_per_second: 200 * MIB,
+};
+
+/// What is read for the first time and the SDK alone, where the way to the bucket is what bounds both.
+pub fn bucket_far(lab: &mut Lab) -> Result<Verdict> {
+    let mut far = None;
+    let cold = Cold::start(lab, |server| {
+        let way = far.insert(Far::start(FAR, server, LINE)?);
+        Ok(way.address())
+    })?;
+    let (mut first, mut gotten) = (vec![], vec![]);
+    for turn in 0..TURNS {
+        let (stream, get, _) = cold.turn(lab, turn)?;
+        first.push(stream);
+        gotten.push(get);
+    }
+    told(&[(FIRST_TIME, first), (SDK_ALONE, gotten)])
 }
 
 /// A virtual machine may get its memory from its host only as it touches it, at a tenth of the rate of a disk: what the
