@@ -9,7 +9,7 @@ mod flights;
 use crate::disk::{self, Folder, Key};
 use crate::ledger::{Ledger, ObjectId, Offer};
 use crate::shelf::Shelf;
-use crate::streams::Streams;
+use crate::streams::{Ahead, Streams};
 use backend::upstream::Upstream;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// Files of chunks that are kept open.
 const OPEN_FILES: usize = 1024;
+/// Of all that may be held, one stream has this part at most ahead of it: less than newcomers have.
+const AHEAD_SHARE: u64 = 16;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -33,9 +35,11 @@ pub struct Options {
     /// What the chunks' files may take.
     pub bytes: u64,
     pub chunk_bytes: u32,
-    /// Chunks fetched ahead of one stream at most.
+    /// Chunks fetched ahead of one stream, as a rule.
     pub ahead: u32,
-    /// Fetches that readers wait for, at a time; as many again are under way ahead of streams.
+    /// Fetched ahead where a reader is faster than the keeper: of one stream, and of all together at a time.
+    pub ahead_bytes: u64,
+    /// Fetches that readers wait for, at a time.
     pub fetches: usize,
     /// Whoever waits longer is told to come again; the fetch goes on.
     pub patience: Duration,
@@ -50,9 +54,21 @@ impl Options {
             bytes,
             chunk_bytes: 4 << 20,
             ahead: 8,
+            ahead_bytes: 128 << 20,
             fetches: 16,
             patience: Duration::from_secs(4),
             deadline: Duration::from_secs(30),
+        }
+    }
+
+    fn ahead(&self) -> Ahead {
+        let usual = u64::from(self.ahead);
+        // What is fetched ahead must not go again before it is read.
+        let bytes = self.ahead_bytes.min(self.bytes / AHEAD_SHARE);
+        let most = bytes / u64::from(self.chunk_bytes);
+        Ahead {
+            usual,
+            most: if usual == 0 { 0 } else { most.max(usual) },
         }
     }
 }
@@ -253,7 +269,7 @@ impl Store {
         let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
         Ok(Self(Arc::new(Shared {
             places: places(options.fetches),
-            places_ahead: places(options.fetches),
+            places_ahead: places(options.fetches.max(options.ahead().most as usize)),
             folder,
             keepers,
             runtime,
@@ -356,13 +372,13 @@ impl Store {
             }
             if let Some(file) = shared.open_file(key).await? {
                 object.demand.hits.fetch_add(1, Relaxed);
-                self.go_ahead(object, index);
+                self.go_ahead(object, index, false);
                 return Ok(Chunk::OnDisk(file));
             }
             // Somebody took it away: it is fetched again.
             shared.forget(&key);
         };
-        self.go_ahead(object, index);
+        self.go_ahead(object, index, true);
         match progress
             .wait_for(|now| !matches!(now, Progress::Waiting))
             .await
@@ -379,10 +395,11 @@ impl Store {
         self.0.discard(&object.key(index));
     }
 
-    fn go_ahead(&self, object: &Arc<Held>, index: u64) {
+    /// `late`: its reader waits for the chunk.
+    fn go_ahead(&self, object: &Arc<Held>, index: u64, late: bool) {
         let shared = &self.0;
-        let most = u64::from(shared.options.ahead);
-        let ahead = object.streams.lock().step(index, most);
+        let ahead = shared.options.ahead();
+        let ahead = object.streams.lock().step(index, late, ahead);
         for next in ahead.start..ahead.end.min(object.chunks()) {
             if shared.is_here_or_coming(&object.key(next)) {
                 continue;
