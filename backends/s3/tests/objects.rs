@@ -104,6 +104,24 @@ async fn committed_bytes_lie_in_the_bucket_and_a_removal_leaves_nothing() {
     nothing_is_left(&keeper).await;
 }
 
+#[tokio::test]
+async fn a_hole_lies_in_the_bucket_as_zeros() {
+    let keeper = Keeper::new().await;
+    // By one request, and by parts, of which one is nothing but hole.
+    for (number, size) in [(1, MIB), (2, 40 * MIB)] {
+        let handle = keeper.object(number).await;
+        keeper.put(&handle, 0, "first").await;
+        keeper.put(&handle, size as u64 - 4, "last").await;
+        keeper.commit(&handle).await.expect("a COMMIT");
+        let mut whole = vec![0; size];
+        whole[..5].copy_from_slice(b"first");
+        whole[size - 4..].copy_from_slice(b"last");
+        let there = keeper.server().object(&key(number));
+        assert!(there.expect("it is there").body == whole);
+        assert!(keeper.whole(&handle).await == whole);
+    }
+}
+
 /// But the bucket's mark.
 async fn nothing_is_left(keeper: &Keeper) {
     assert_eq!(keeper.server().keys(), [MARK]);
