@@ -170,6 +170,7 @@ enum Kind {
     Synced(Synced),
     Terabyte,
     Clients,
+    Training,
     /// By the name of its scenario.
     Elsewhere(&'static str),
 }
@@ -203,7 +204,10 @@ impl Case {
     }
 
     pub fn wants_kernels(&self) -> bool {
-        matches!(self.kind, Kind::Clients | Kind::Elsewhere(_))
+        matches!(
+            self.kind,
+            Kind::Clients | Kind::Training | Kind::Elsewhere(_)
+        )
     }
 
     pub fn run<'a>(&'a self, place: Place<'a>) -> BoxFuture<'a, Result<Sample>> {
@@ -217,6 +221,7 @@ impl Case {
             Kind::Large => Box::pin(large::run(place)),
             Kind::Synced(work) => Box::pin(synced::run(*work, place)),
             Kind::Clients => Box::pin(clients::run(place)),
+            Kind::Training => Box::pin(clients::training(place)),
             Kind::Elsewhere(scenario) => Box::pin(clients::elsewhere(scenario, place)),
         }
     }
@@ -235,6 +240,7 @@ impl Case {
             | Kind::Large
             | Kind::Synced(_)
             | Kind::Terabyte
+            | Kind::Training
             | Kind::Elsewhere(_) => Ok(Vec::new()),
             Kind::Clients => clients::bounds(place).await,
         }
@@ -358,6 +364,11 @@ pub const ALL: &[Case] = &[
         name: "clients",
         what: "fio on one and two real kernels as clients, beside a plain NFSv3 mount of a data server and three data servers",
         kind: Kind::Clients,
+    },
+    Case {
+        name: "training",
+        what: "how many simulated accelerators are busy for 90 % of the time: samples, batches and times of MLPerf Storage's unet3d on an H100, an 80th of their size, one real kernel",
+        kind: Kind::Training,
     },
     Case {
         name: "listing",

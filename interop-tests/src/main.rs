@@ -7,6 +7,7 @@ mod history;
 mod load;
 mod runner;
 mod scenarios;
+mod train;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -123,6 +124,17 @@ enum Verb {
         worker: u64,
         #[arg(long, default_value_t = 0)]
         steps: usize,
+    },
+    /// Makes the samples of a training; called inside a guest
+    #[command(hide = true)]
+    Samples { folder: PathBuf, count: u64 },
+    /// Trains on them, and says for which part of the time the accelerators were busy; called inside a guest
+    #[command(hide = true)]
+    Train {
+        folder: PathBuf,
+        samples: u64,
+        accelerators: u64,
+        seconds: u64,
     },
     /// Compares a folder with what a load wrote down; called inside a guest
     #[command(hide = true)]
@@ -277,6 +289,20 @@ fn obey(verb: Verb) -> Result<ExitCode> {
                 Part::Work => begun.work(&plan)?,
                 Part::Look => begun.look()?,
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Samples { folder, count } => {
+            train::make(&folder, count)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Train {
+            folder,
+            samples,
+            accelerators,
+            seconds,
+        } => {
+            let time = Duration::from_secs(seconds);
+            println!("{}", train::busy(&folder, samples, accelerators, time)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Verify { folder, manifest } => {

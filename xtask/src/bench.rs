@@ -47,8 +47,12 @@ pub struct Options {
 impl Options {
     /// Whether a case is asked for that wants kernels, or what is provided with them: by its name, or among all.
     fn boots_kernels(&self) -> bool {
-        let named =
-            |name: &String| matches!(name.as_str(), "clients" | "listing" | "filer" | "bucket");
+        let named = |name: &String| {
+            matches!(
+                name.as_str(),
+                "clients" | "training" | "listing" | "filer" | "bucket"
+            )
+        };
         let asked = self.names.is_empty() || self.names.iter().any(named);
         asked && !self.quick && !self.alone && !self.list
     }

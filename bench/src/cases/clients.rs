@@ -29,6 +29,14 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
     }
 }
 
+/// A training, by the side's own mount.
+pub async fn training(place: Place<'_>) -> Result<Sample> {
+    match &place.side.kind {
+        Kind::Headrace { program, .. } => scenario("measure-training", program, place).await,
+        Kind::Ganesha(_) => scenario("measure-training-ganesha", Path::new("/none"), place).await,
+    }
+}
+
 /// What else a client could mount.
 pub async fn bounds(place: Place<'_>) -> Result<Vec<(&'static str, Sample)>> {
     let Kind::Headrace { program, .. } = &place.side.kind else {
@@ -89,7 +97,11 @@ fn last_of(told: &str) -> String {
 
 fn figures(result: &Value) -> Option<Vec<Figure>> {
     let one = |measured: &Value| {
-        let (job, rate) = (measured["job"].as_str()?, measured["per_second"].as_f64()?);
+        let job = measured["job"].as_str()?;
+        if let Some(count) = measured["count"].as_f64() {
+            return Some(Figure::new(job, "of them", count));
+        }
+        let rate = measured["per_second"].as_f64()?;
         let (bytes, clients) = (measured["bytes"].as_f64()?, measured["clients"].as_u64()?);
         let who = if clients == 1 {
             "1 client"
@@ -116,6 +128,7 @@ mod tests {
         let told = json!([
             { "job": "write", "clients": 2, "bytes": 1 << 20, "per_second": 5.0 },
             { "job": "small", "clients": 1, "bytes": 4096, "per_second": 7.0 },
+            { "job": "things", "count": 3 },
         ]);
         let figures = figures(&told).unwrap();
         let shown: Vec<_> = figures
@@ -126,7 +139,8 @@ mod tests {
             shown,
             [
                 ("write, 2 clients", "MiB/s", 5.0),
-                ("small, 1 client", "a second", 7.0)
+                ("small, 1 client", "a second", 7.0),
+                ("things", "of them", 3.0)
             ]
         );
         assert!(super::figures(&json!([{ "job": 1 }])).is_none());

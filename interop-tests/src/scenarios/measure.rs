@@ -3,6 +3,7 @@
 
 pub mod elsewhere;
 pub mod listing;
+pub mod training;
 
 use std::fs;
 use std::path::Path;

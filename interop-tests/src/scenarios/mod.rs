@@ -221,6 +221,26 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         only_by_name: true,
         ..scenario(
+            "measure-training",
+            "how many accelerators of a training are kept busy, one data server",
+            Kernels::Newest,
+            30,
+            measure::training::headrace,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-training-ganesha",
+            "the same on NFS-Ganesha by NFSv4.2",
+            Kernels::Newest,
+            30,
+            measure::training::ganesha,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
             "measure-listing",
             "how fast a folder of a million files is listed, by name and as ls -l does",
             Kernels::Newest,
