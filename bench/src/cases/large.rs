@@ -1,15 +1,15 @@
 //! Catalogs of very many files: loaded past the server, then asked through it. Whatever is told of the many stands
 //! beside the same of the few, of one run.
 
-use super::{Place, Size, names};
+use super::names::{self, CALLERS, CLIENTS, SLOTS, lookup};
+use super::{Place, Size};
 use crate::costs;
 use crate::load::{self, Pace};
 use crate::rounds::{Figure, Sample};
 use crate::servers::until_they_rest;
-use crate::session::{LATER, Session, at, close, create, make_folder};
+use crate::session::{Session, at, close, create, done, make_folder};
 use crate::sides::NamesEnd;
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use catalog::{Catalog, Error, FileKind, NewInode, Options, Timestamp, transact};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use layout::{DataServerId, Extent, ExtentState, Mirror, ObjectId, ObjectRef, Owner};
@@ -27,8 +27,6 @@ const NOW: Timestamp = Timestamp {
 /// Of one transaction.
 const AT_ONCE: usize = 500;
 const LOADERS: usize = 4;
-const CLIENTS: usize = 4;
-const SLOTS: usize = 16;
 /// A filehandle of our data servers.
 const HANDLE_BYTES: usize = 40;
 
@@ -48,7 +46,7 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
     };
     let mut server = place.side.metadata_server(place.disk, "")?;
     let mut figures = Vec::new();
-    let mut before = None;
+    let mut before: Option<Asked> = None;
     let mut loaded = 0;
     for count in BTreeSet::from([few, many]) {
         server.stop();
@@ -71,20 +69,17 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
         let listed = format!("READDIR of {few} names with attributes");
         tell(&listed, "s", now.listing_seconds);
         tell("memory of the server", "MB", now.memory_bytes as f64 / 1e6);
-        if let Some(Asked {
-            lookups, creates, ..
-        }) = before.replace(now)
-        {
-            let now = before.as_ref().context("what was put there")?;
+        if let Some(before) = &before {
             let ratios = [
-                ("LOOKUP", now.lookups / lookups),
-                ("creates", now.creates / creates),
+                ("LOOKUP", now.lookups / before.lookups),
+                ("creates", now.creates / before.creates),
             ];
             for (what, ratio) in ratios {
                 let what = format!("{what}, of {count} to of {few}");
                 figures.push(Figure::new(what, "times", ratio));
             }
         }
+        before = Some(now);
     }
     Ok(Sample {
         rate: None,
@@ -203,7 +198,7 @@ async fn asked(server: &mut NamesEnd, few: usize, count: usize, place: Place<'_>
             async move { world.one(work, caller, turn).await }
         };
         let parts = place.span.parts();
-        let measured = load::run(CLIENTS * SLOTS, Pace::Closed, parts, one).await?;
+        let measured = load::run(CALLERS, Pace::Closed, parts, one).await?;
         Ok(measured.per_second())
     };
     let lookups = rate(Work::Lookup).await?;
@@ -234,12 +229,6 @@ struct World {
     count: usize,
 }
 
-fn lookup(name: &str) -> ArgOp {
-    ArgOp::Lookup(Lookup4Args {
-        objname: Bytes::copy_from_slice(name.as_bytes()),
-    })
-}
-
 /// The folders that were loaded, by name: what the first answers after a restart tell.
 async fn folders(session: &Session, few: usize, count: usize) -> Result<Vec<Fh4>> {
     let mut folders = Vec::new();
@@ -260,8 +249,8 @@ impl World {
         let ops = match work {
             Work::Lookup => {
                 // Spread over all of them, and never twice in a row.
-                let spread = (turn * (CLIENTS * SLOTS) as u64 + caller as u64)
-                    .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let spread =
+                    (turn * CALLERS as u64 + caller as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let number = ((u128::from(spread) * self.count as u128) >> 64) as usize;
                 let folder = at(&self.folders[number / self.few]);
                 let name = names::name_of(number);
@@ -272,16 +261,10 @@ impl World {
                 vec![at(&self.made), create(session.client, &name), close()]
             }
         };
-        loop {
-            let results = session.call(slot, ops.clone()).await?;
-            match results.last().map(ResOp::status) {
-                Some(Nfsstat4::Ok) => return Ok(()),
-                Some(Nfsstat4::Delay | Nfsstat4::Grace) => {
-                    tokio::time::sleep(LATER).await;
-                }
-                other => bail!("{work:?}: {other:?}"),
-            }
-        }
+        done(session, slot, ops)
+            .await
+            .with_context(|| format!("{work:?}"))?;
+        Ok(())
     }
 }
 

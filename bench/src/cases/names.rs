@@ -23,8 +23,8 @@ pub enum Work {
     Unlink,
 }
 
-const CLIENTS: usize = 4;
-const SLOTS: usize = 16;
+pub const CLIENTS: usize = 4;
+pub const SLOTS: usize = 16;
 pub const CALLERS: usize = CLIENTS * SLOTS;
 
 struct World {
@@ -159,6 +159,12 @@ fn component(name: &str) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
 }
 
+pub fn lookup(name: &str) -> ArgOp {
+    ArgOp::Lookup(Lookup4Args {
+        objname: component(name),
+    })
+}
+
 impl World {
     async fn one(&self, work: Work, caller: usize) -> Result<()> {
         let turn = self.turns[caller].fetch_add(1, Relaxed);
@@ -194,9 +200,7 @@ impl World {
             Work::Stat => vec![mine(), looked_at()],
             Work::Lookup => {
                 let number = (caller * 157 + turn as usize) % self.files.len();
-                let lookup = ArgOp::Lookup(Lookup4Args {
-                    objname: component(&name_of(number)),
-                });
+                let lookup = lookup(&name_of(number));
                 vec![at(folder), lookup, ArgOp::Getfh, looked_at()]
             }
             Work::Access => {
