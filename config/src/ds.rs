@@ -60,7 +60,8 @@ section! {
         };
         /// Bytes that chunks of buckets may take up besides, in `data_dir`. Each `[[backend]]` of kind
         /// `s3` in this file is a bucket that the metadata server may name this data server for, as
-        /// `cache`; the names must be the same there.
+        /// `cache`; the names must be the same there. Chunks that are just being fetched or came a
+        /// moment ago take up to 400 MiB of memory besides.
         cache_capacity: Option<Bytes> = {
             default: Unset("a tenth of the file system"),
             range: (16 << 20, u64::MAX),

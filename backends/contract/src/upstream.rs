@@ -22,12 +22,24 @@ pub struct Version {
     pub size: u64,
 }
 
+/// Where the bytes of a fetch go, in their order, as they come.
+pub trait Sink: Send {
+    /// Refuses what is more than was asked for.
+    fn put(&mut self, piece: &[u8]) -> Result<(), Error>;
+}
+
 /// The keeper of the objects.
 #[async_trait]
 pub trait Upstream: Send + Sync + 'static {
-    /// All bytes of a range that ends within the version, and of no other version.
+    /// All bytes of a range that ends within the version, and of no other version: readers see each as soon as it is
+    /// put. A fetch that fails may have put the first of them.
     /// [`ErrorKind::Gone`]: it isn't there any more, also where another one took its place.
-    async fn fetch(&self, version: &Version, range: Range<u64>) -> Result<Bytes, Error>;
+    async fn fetch(
+        &self,
+        version: &Version,
+        range: Range<u64>,
+        into: &mut dyn Sink,
+    ) -> Result<(), Error>;
 }
 
 /// What readers asked of one keeper's objects where chunks of them are kept, since that server started.
@@ -68,6 +80,7 @@ pub struct MemoryUpstream(Arc<Shelves>);
 struct Shelves {
     inner: Mutex<Inner>,
     open: watch::Sender<bool>,
+    stopped_after: watch::Sender<Option<usize>>,
 }
 
 #[derive(Default)]
@@ -76,6 +89,7 @@ struct Inner {
     versions: u64,
     fetches: u64,
     refusals: u32,
+    breaks: bool,
 }
 
 impl Default for MemoryUpstream {
@@ -83,6 +97,7 @@ impl Default for MemoryUpstream {
         Self(Arc::new(Shelves {
             inner: Mutex::default(),
             open: watch::Sender::new(true),
+            stopped_after: watch::Sender::new(None),
         }))
     }
 }
@@ -122,19 +137,22 @@ impl MemoryUpstream {
     pub fn hold(&self, held: bool) {
         self.0.open.send_replace(!held);
     }
-}
 
-#[async_trait]
-impl Upstream for MemoryUpstream {
-    async fn fetch(&self, version: &Version, range: Range<u64>) -> Result<Bytes, Error> {
-        self.0.inner.lock().fetches += 1;
-        // The sender is this object's own.
-        let _ = self.0.open.subscribe().wait_for(|open| *open).await;
+    /// Fetches give so many bytes, and the rest when this is taken back.
+    pub fn stop_after(&self, bytes: Option<usize>) {
+        self.0.stopped_after.send_replace(bytes);
+    }
+
+    /// The next fetch breaks off where it is stopped, and otherwise at its end.
+    pub fn break_off(&self) {
+        self.0.inner.lock().breaks = true;
+    }
+
+    fn part_of(&self, version: &Version, range: Range<u64>) -> Result<Bytes, Error> {
         let mut inner = self.0.inner.lock();
         if inner.refusals > 0 {
             inner.refusals -= 1;
-            let after = Duration::from_millis(1);
-            return Err(Error::new(ErrorKind::Retry { after }, "it is busy"));
+            return Err(busy("it is busy"));
         }
         let gone = || Error::new(ErrorKind::Gone, "this version isn't there any more");
         let (etag, data) = inner.objects.get(&version.key).ok_or_else(gone)?;
@@ -143,4 +161,35 @@ impl Upstream for MemoryUpstream {
         }
         Ok(data.slice(range.start as usize..range.end as usize))
     }
+}
+
+#[async_trait]
+impl Upstream for MemoryUpstream {
+    async fn fetch(
+        &self,
+        version: &Version,
+        range: Range<u64>,
+        into: &mut dyn Sink,
+    ) -> Result<(), Error> {
+        self.0.inner.lock().fetches += 1;
+        // The senders are this object's own.
+        let _ = self.0.open.subscribe().wait_for(|open| *open).await;
+        let data = self.part_of(version, range)?;
+        let stopped = *self.0.stopped_after.borrow();
+        let (first, rest) = data.split_at(stopped.unwrap_or(data.len()).min(data.len()));
+        into.put(first)?;
+        let mut stopped = self.0.stopped_after.subscribe();
+        let _ = stopped
+            .wait_for(|after| rest.is_empty() || after.is_none())
+            .await;
+        if std::mem::take(&mut self.0.inner.lock().breaks) {
+            return Err(busy("the answer broke off"));
+        }
+        into.put(rest)
+    }
+}
+
+fn busy(why: &str) -> Error {
+    let after = Duration::from_millis(1);
+    Error::new(ErrorKind::Retry { after }, why)
 }

@@ -21,6 +21,7 @@ use aws_sdk_s3::types::{
 use backend::Nanos;
 use backend::tree::{TreeError, TreeErrorKind};
 use bytes::Bytes;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -54,6 +55,17 @@ pub(crate) struct Dress {
     pub content_encoding: Option<String>,
     pub content_language: Option<String>,
     pub storage_class: Option<StorageClass>,
+}
+
+/// An answer whose body is still to come.
+pub(crate) struct Coming {
+    pub etag: String,
+    /// Of the whole object, where it was said.
+    pub size: Option<u64>,
+    /// The most that the body has.
+    pub length: u64,
+    pub meta: Metadata,
+    pub body: ByteStream,
 }
 
 pub(crate) struct Got {
@@ -193,6 +205,33 @@ impl Bucket {
         range: Range<u64>,
         etag: Option<&str>,
     ) -> Result<Option<Got>, TreeError> {
+        let Some(coming) = self.begin_get(key, range, etag).await? else {
+            return Ok(None);
+        };
+        let body = gather(coming.body, coming.length as usize)
+            .await
+            .map_err(|error| self.broke_off(key, &error))?;
+        Ok(Some(Got {
+            etag: coming.etag,
+            size: coming.size.unwrap_or(body.len() as u64),
+            data: body,
+            meta: coming.meta,
+        }))
+    }
+
+    /// What came of an answer isn't all of it.
+    pub(crate) fn broke_off(&self, key: &str, error: &io::Error) -> TreeError {
+        let what = self.what("getting", key);
+        crate::failure::come_again(format!("{what}: the answer broke off ({error})"))
+    }
+
+    /// The same, with the body still to come.
+    pub(crate) async fn begin_get(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Option<Coming>, TreeError> {
         let what = self.what("getting", key);
         let request = self
             .client
@@ -216,9 +255,8 @@ impl Bucket {
             .content_range()
             .and_then(|range| range.rsplit_once('/')?.1.parse().ok());
         let asked = range.end - range.start;
-        let sent = got.content_length().map_or(asked, i64::unsigned_abs);
-        let etag = got.e_tag.unwrap_or_default();
-        let meta = got.metadata.unwrap_or_default();
+        let said = got.content_length().map(i64::unsigned_abs);
+        let sent = said.unwrap_or(asked);
         if sent > asked {
             // A server that knows no ranges: to take its answer were to hold a whole object.
             return Err(TreeError::new(
@@ -226,14 +264,12 @@ impl Bucket {
                 format!("{what}: asked for a part, and got more"),
             ));
         }
-        let body = gather(got.body, sent as usize).await.map_err(|error| {
-            crate::failure::come_again(format!("{what}: the answer broke off ({error})"))
-        })?;
-        Ok(Some(Got {
-            etag,
-            size: whole.unwrap_or(body.len() as u64),
-            data: body,
-            meta,
+        Ok(Some(Coming {
+            etag: got.e_tag.unwrap_or_default(),
+            size: whole.or(said),
+            length: sent,
+            meta: got.metadata.unwrap_or_default(),
+            body: got.body,
         }))
     }
 

@@ -3,12 +3,12 @@
 //! Never here: names as clients see them, changes.
 
 use crate::attach::Options;
-use crate::bucket::{Bucket, Got};
+use crate::bucket::Bucket;
 use async_trait::async_trait;
-use backend::tree::TreeErrorKind;
-use backend::upstream::{Upstream, Version};
+use backend::tree::{TreeError, TreeErrorKind};
+use backend::upstream::{Sink, Upstream, Version};
 use backend::{Error, ErrorKind};
-use bytes::Bytes;
+use std::io;
 use std::ops::Range;
 
 pub struct S3Upstream(Bucket);
@@ -22,7 +22,12 @@ impl S3Upstream {
 
 #[async_trait]
 impl Upstream for S3Upstream {
-    async fn fetch(&self, version: &Version, range: Range<u64>) -> Result<Bytes, Error> {
+    async fn fetch(
+        &self,
+        version: &Version,
+        range: Range<u64>,
+        into: &mut dyn Sink,
+    ) -> Result<(), Error> {
         let another = || {
             let detail = format!(
                 "{}: {:?} is another version by now",
@@ -30,19 +35,29 @@ impl Upstream for S3Upstream {
             );
             Error::new(ErrorKind::Gone, detail)
         };
-        match self.0.get(&version.key, range, Some(&version.etag)).await {
-            // Also of a server that doesn't honour the condition of a read.
-            Ok(Some(Got {
-                data, etag, size, ..
-            })) if etag == version.etag && size == version.size => Ok(data),
-            Ok(_) => Err(another()),
-            Err(error) => Err(match error.kind {
-                TreeErrorKind::Conflict | TreeErrorKind::NoEntry | TreeErrorKind::Gone => another(),
-                TreeErrorKind::Retry { after } => {
-                    Error::new(ErrorKind::Retry { after }, error.detail)
+        let failed = |error: TreeError| match error.kind {
+            TreeErrorKind::Conflict | TreeErrorKind::NoEntry | TreeErrorKind::Gone => another(),
+            TreeErrorKind::Retry { after } => Error::new(ErrorKind::Retry { after }, error.detail),
+            _ => Error::new(ErrorKind::Broken, error.detail),
+        };
+        let begun = self
+            .0
+            .begin_get(&version.key, range, Some(&version.etag))
+            .await;
+        let mut coming = begun.map_err(failed)?.ok_or_else(another)?;
+        // Also of a server that doesn't honour the condition of a read.
+        if coming.etag != version.etag || coming.size.is_some_and(|size| size != version.size) {
+            return Err(another());
+        }
+        loop {
+            match coming.body.try_next().await {
+                Ok(Some(piece)) => into.put(&piece)?,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    let error = io::Error::other(error);
+                    return Err(failed(self.0.broke_off(&version.key, &error)));
                 }
-                _ => Error::new(ErrorKind::Broken, error.detail),
-            }),
+            }
         }
     }
 }

@@ -1,19 +1,24 @@
-//! A chunk's file: its bytes, and behind them a note of which chunk they are, how many, and their
-//! checksum. Renamed into place when it is written, and never synced: what a crash tore doesn't fit
-//! its note.
+//! A chunk's file: its bytes, and at the file's end a note of which chunk they are, how many, and their checksum.
+//! Written past the page cache, which is left to what is read again; renamed into place when it is written, and never
+//! synced: what a crash tore doesn't fit its note.
 //!
 //! Never here: which chunks are wanted.
 
 use crate::ledger::ObjectId;
+use buffers::{Buffer, PAGE_BYTES, Pool};
+use bytes::Bytes;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-const MAGIC: [u8; 8] = *b"hrchunk1";
+const MAGIC: [u8; 8] = *b"hrchunk2";
 /// Magic, object, index, length, checksum of the bytes, checksum of the note.
 const NOTE_BYTES: usize = 8 + 16 + 8 + 8 + 4 + 4;
-const PIECE_BYTES: usize = 1 << 20;
+/// Read at a time, where a chunk is checked.
+const CHECKED_BYTES: usize = 1 << 20;
 const UNFINISHED: &str = "part";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,9 +27,21 @@ pub struct Key {
     pub index: u64,
 }
 
-/// What a chunk of so many bytes takes.
+/// What a chunk of so many bytes takes: whole pages, as a file must have that is written past the page cache.
 pub fn file_bytes(length: u64) -> u64 {
-    length + NOTE_BYTES as u64
+    (length + NOTE_BYTES as u64).next_multiple_of(PAGE_BYTES as u64)
+}
+
+/// How many of a chunk's last bytes are written together with its note.
+fn odd_bytes(length: u64) -> usize {
+    (length % PAGE_BYTES as u64) as usize
+}
+
+/// Room for the end of a chunk's file: the bytes that fill no page, and the note.
+pub async fn room_for_end(pool: &Arc<Pool>, length: u64) -> Buffer {
+    let whole_pages = length - odd_bytes(length) as u64;
+    pool.acquire((file_bytes(length) - whole_pages) as usize)
+        .await
 }
 
 /// The folder of all chunks.
@@ -62,8 +79,9 @@ impl Folder {
         Ok(found)
     }
 
-    /// Writes the chunk, in place of what is there. Opened for reading, if that was possible.
-    pub fn write(&self, key: &Key, bytes: &[u8]) -> io::Result<File> {
+    /// Writes the chunk, in place of what is there; every piece but the last is whole pages of a [`Pool`], and `end` is
+    /// what [`room_for_end`] gave. Opened for reading by way of the page cache.
+    pub fn write(&self, key: &Key, pieces: &[Bytes], end: &mut Buffer) -> io::Result<File> {
         let (folder, name) = self.place(key);
         let path = folder.join(&name);
         let unfinished = path.with_extension(UNFINISHED);
@@ -74,10 +92,9 @@ impl Folder {
             }
             created => created?,
         };
-        let note = note(key, bytes.len() as u64, crc32c::crc32c(bytes));
-        let written = file
-            .write_all_at(bytes, 0)
-            .and_then(|()| file.write_all_at(&note, bytes.len() as u64))
+        let parts = laid_out(key, pieces, end);
+        let written = write_all(&file, &parts)
+            .and_then(|()| set_direct(&file, false))
             .and_then(|()| fs::rename(&unfinished, &path));
         if let Err(error) = written {
             // Whatever is in the way, its space is wanted back; a start removes it as well.
@@ -108,13 +125,70 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Past the page cache, where the file system can.
 fn create(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
+    let create = |flags: OFlags| {
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(flags.bits() as i32)
+            .open(path)
+    };
+    match create(OFlags::DIRECT) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => create(OFlags::empty()),
+        created => created,
+    }
+}
+
+fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(fcntl_setfl(file, flags)?)
+}
+
+/// The chunk's file from its beginning to its end.
+fn laid_out<'a>(key: &Key, pieces: &'a [Bytes], end: &'a mut Buffer) -> Vec<&'a [u8]> {
+    let sum = |sum, piece: &Bytes| crc32c::crc32c_append(sum, piece);
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let note = note(key, length as u64, pieces.iter().fold(0, sum));
+    let odd = odd_bytes(length as u64);
+    let mut parts: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+    let room = end.bytes_mut();
+    room.fill(0);
+    if let Some(last) = parts.last_mut() {
+        let (whole, rest) = last.split_at(last.len() - odd);
+        room[..odd].copy_from_slice(rest);
+        *last = whole;
+    }
+    let at = room.len() - NOTE_BYTES;
+    room[at..].copy_from_slice(&note);
+    parts.push(end.bytes());
+    parts
+}
+
+fn write_all(file: &File, parts: &[&[u8]]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut left = &mut slices[..];
+    IoSlice::advance_slices(&mut left, 0);
+    let mut offset = 0;
+    while !left.is_empty() {
+        match rustix::io::pwritev(file, left, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                offset += count as u64;
+                IoSlice::advance_slices(&mut left, count);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            // A disk whose blocks are larger than a page.
+            Err(rustix::io::Errno::INVAL) if fcntl_getfl(file)?.contains(OFlags::DIRECT) => {
+                set_direct(file, false)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Whether the file holds that chunk, whole and undamaged.
@@ -123,7 +197,7 @@ pub fn fits(file: &File, key: &Key, length: u64) -> io::Result<bool> {
         return Ok(false);
     }
     let mut sum = 0;
-    let mut piece = vec![0; PIECE_BYTES.min(length as usize)];
+    let mut piece = vec![0; CHECKED_BYTES.min(length as usize)];
     let mut offset = 0;
     while offset < length {
         let count = piece.len().min((length - offset) as usize);
@@ -132,7 +206,7 @@ pub fn fits(file: &File, key: &Key, length: u64) -> io::Result<bool> {
         offset += count as u64;
     }
     let mut found = [0; NOTE_BYTES];
-    file.read_exact_at(&mut found, length)?;
+    file.read_exact_at(&mut found, file_bytes(length) - NOTE_BYTES as u64)?;
     Ok(found == note(key, length, sum))
 }
 
@@ -173,10 +247,25 @@ mod tests {
         (dir, folder)
     }
 
-    #[test]
-    fn a_chunk_fits_as_it_was_written_and_under_no_other_name() {
+    /// In pieces of as many bytes.
+    async fn write(folder: &Folder, bytes: &[u8], piece: usize) -> File {
+        let pool = Pool::new(8 << 20);
+        let mut pieces = Vec::new();
+        for part in bytes.chunks(piece) {
+            let mut buffer = pool.acquire(part.len()).await;
+            buffer.bytes_mut().copy_from_slice(part);
+            pieces.push(Bytes::from_owner(buffer));
+        }
+        let mut end = room_for_end(&pool, bytes.len() as u64).await;
+        folder
+            .write(&KEY, &pieces, &mut end)
+            .expect("it is written")
+    }
+
+    #[tokio::test]
+    async fn a_chunk_fits_as_it_was_written_and_under_no_other_name() {
         let (_dir, folder) = folder();
-        let file = folder.write(&KEY, b"some bytes").expect("it is written");
+        let file = write(&folder, b"some bytes", 4096).await;
         assert!(fits(&file, &KEY, 10).expect("it is read"));
         assert!(!fits(&file, &Key { index: 1, ..KEY }, 10).expect("it is read"));
         assert!(!fits(&file, &KEY, 9).expect("it is read"));
@@ -184,10 +273,25 @@ mod tests {
         assert_eq!(found, [(KEY, file_bytes(10))]);
     }
 
-    #[test]
-    fn one_turned_bit_and_a_torn_end_are_found() {
+    #[tokio::test]
+    async fn a_chunk_of_any_length_is_read_as_it_was_written() {
         let (_dir, folder) = folder();
-        let file = folder.write(&KEY, &[5; 4096]).expect("it is written");
+        for length in [1, 4047, 4048, 4049, 4096, 8191, 12288, 300_000, 1 << 20] {
+            let bytes: Vec<u8> = (0..length).map(|at| ((at * 31) >> 3) as u8).collect();
+            let file = write(&folder, &bytes, 64 << 10).await;
+            assert!(fits(&file, &KEY, length as u64).expect("it is read"));
+            let mut read = vec![0; length];
+            file.read_exact_at(&mut read, 0).expect("it is read");
+            assert!(read == bytes, "{length} bytes");
+            let found = folder.scan().expect("it is looked through");
+            assert_eq!(found, [(KEY, file_bytes(length as u64))]);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_turned_bit_and_a_torn_end_are_found() {
+        let (_dir, folder) = folder();
+        let file = write(&folder, &[5; 4096], 4096).await;
         file.write_all_at(&[4], 1000).expect("a bit is turned");
         assert!(!fits(&file, &KEY, 4096).expect("it is read"));
         file.write_all_at(&[5], 1000).expect("it is turned back");
@@ -198,10 +302,10 @@ mod tests {
         assert!(!fits(&file, &KEY, 4096).expect("it is read"));
     }
 
-    #[test]
-    fn what_was_not_finished_is_gone_after_a_start() {
+    #[tokio::test]
+    async fn what_was_not_finished_is_gone_after_a_start() {
         let (dir, folder) = folder();
-        folder.write(&KEY, b"whole").expect("it is written");
+        write(&folder, b"whole", 4096).await;
         let inner = dir.path().join("chunks/07");
         fs::write(inner.join("half.part"), b"ha").expect("it is left");
         assert_eq!(folder.scan().expect("it is looked through").len(), 1);

@@ -2,8 +2,8 @@
 //! of them are here, and how the others come.
 //!
 //! A version is *offered* and then served until it is *withdrawn*, over restarts. A chunk is fetched
-//! once for all who wait for it, answered from memory while it is written, and served from its file
-//! afterwards; a file is believed only when its checksum fits.
+//! once for all who wait for it, given to them piece by piece as it comes, answered from memory for a moment, and
+//! served from its file afterwards; a file is believed only when its checksum fits.
 //!
 //! Never here: NFS, a concrete keeper of objects.
 
@@ -14,4 +14,4 @@ mod store;
 mod streams;
 
 pub use ledger::{ObjectId, Offer};
-pub use store::{Chunk, Counters, Demand, Failed, Held, OpenError, Options, Store};
+pub use store::{Counters, Demand, Failed, Held, OpenError, Options, Part, Store};

@@ -4,18 +4,25 @@
 //!
 //! Never here: which chunks go (`shelf`), and what a chunk's file looks like (`disk`).
 
+mod arriving;
+mod flight;
 mod flights;
+mod recent;
 
 use crate::disk::{self, Folder, Key};
 use crate::ledger::{Ledger, ObjectId, Offer};
 use crate::shelf::Shelf;
 use crate::streams::{Ahead, Streams};
+use arriving::Progress;
 use backend::upstream::Upstream;
+use buffers::Pool;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use recent::Recent;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -25,6 +32,10 @@ use tokio::sync::{Semaphore, watch};
 
 /// Files of chunks that are kept open.
 const OPEN_FILES: usize = 1024;
+/// That a chunk's buffers may take besides its bytes.
+const ODDS_BYTES: u64 = 512 << 10;
+/// In memory, of chunks that came before and that readers are still being given.
+const GIVEN_BYTES: u64 = 64 << 20;
 /// Of all that may be held, one stream has this part at most ahead of it: less than newcomers have.
 const AHEAD_SHARE: u64 = 16;
 
@@ -39,6 +50,8 @@ pub struct Options {
     pub ahead: u32,
     /// Fetched ahead where a reader is faster than the keeper: of one stream, and of all together at a time.
     pub ahead_bytes: u64,
+    /// Of chunks that came a moment ago and stay in memory.
+    pub recent_bytes: u64,
     /// Fetches that readers wait for, at a time.
     pub fetches: usize,
     /// Whoever waits longer is told to come again; the fetch goes on.
@@ -55,6 +68,7 @@ impl Options {
             chunk_bytes: 4 << 20,
             ahead: 8,
             ahead_bytes: 128 << 20,
+            recent_bytes: 128 << 20,
             fetches: 16,
             patience: Duration::from_secs(4),
             deadline: Duration::from_secs(30),
@@ -70,6 +84,16 @@ impl Options {
             usual,
             most: if usual == 0 { 0 } else { most.max(usual) },
         }
+    }
+
+    fn fetches_ahead(&self) -> usize {
+        self.fetches.max(self.ahead().most as usize)
+    }
+
+    /// For every fetch that there may be, for what stays a moment, and for what readers are just being given.
+    fn memory_bytes(&self) -> u64 {
+        let fetches = (self.fetches + self.fetches_ahead()) as u64;
+        fetches * (u64::from(self.chunk_bytes) + ODDS_BYTES) + self.recent_bytes + GIVEN_BYTES
     }
 }
 
@@ -91,12 +115,13 @@ pub enum Failed {
     Broken,
 }
 
-/// A whole chunk; its bytes begin at 0.
+/// A range of a chunk.
 #[derive(Debug, Clone)]
-pub enum Chunk {
-    /// Something that isn't of the chunk lies behind its bytes.
+pub enum Part {
+    /// The chunk's file: its bytes begin at 0, and something that isn't of it lies behind them.
     OnDisk(Arc<File>),
-    InMemory(Bytes),
+    /// The range alone, one piece behind another.
+    InMemory(Vec<Bytes>),
 }
 
 /// What was asked of one keeper's versions, since the start.
@@ -161,20 +186,21 @@ impl Held {
     }
 }
 
-#[derive(Debug, Clone)]
-enum Progress {
-    Waiting,
-    /// It takes longer than anybody waits.
-    Slow,
-    Done(Result<Chunk, Failed>),
-}
-
 struct Index {
     shelf: Shelf<Key>,
     /// Left by an earlier start: to be checked before the first use.
     unchecked: HashSet<Key>,
+    /// Those on their way, and those that came a moment ago.
     flights: HashMap<Key, watch::Receiver<Progress>>,
+    recent: Recent<Key>,
     objects: HashMap<ObjectId, Arc<Held>>,
+}
+
+enum Whereabouts {
+    /// Or on its way there.
+    Memory(watch::Receiver<Progress>),
+    Disk,
+    Keeper,
 }
 
 struct Keeper {
@@ -192,6 +218,7 @@ struct Shared {
     open: quick_cache::sync::Cache<Key, Arc<File>>,
     places: Arc<Semaphore>,
     places_ahead: Arc<Semaphore>,
+    pool: Arc<Pool>,
     began: Instant,
     counters: Counters,
 }
@@ -243,6 +270,7 @@ impl Store {
             shelf: Shelf::new(options.bytes),
             unchecked: HashSet::new(),
             flights: HashMap::new(),
+            recent: Recent::new(options.recent_bytes),
             objects,
         };
         for (key, bytes) in folder.scan().map_err(fault)? {
@@ -269,7 +297,8 @@ impl Store {
         let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
         Ok(Self(Arc::new(Shared {
             places: places(options.fetches),
-            places_ahead: places(options.fetches.max(options.ahead().most as usize)),
+            places_ahead: places(options.fetches_ahead()),
+            pool: Pool::new(options.memory_bytes() as usize),
             folder,
             keepers,
             runtime,
@@ -353,39 +382,48 @@ impl Store {
         self.0.index.lock().objects.get(&id).cloned()
     }
 
-    /// The chunk, fetched if need be; and those that a stream will want next are begun.
-    pub async fn chunk(&self, object: &Arc<Held>, index: u64) -> Result<Chunk, Failed> {
+    /// A range of a chunk, fetched if need be; and those that a stream will want next are begun.
+    pub async fn part(
+        &self,
+        object: &Arc<Held>,
+        index: u64,
+        range: Range<u64>,
+    ) -> Result<Part, Failed> {
         let shared = &self.0;
         let key = object.key(index);
         let mut progress = loop {
             if object.is_gone() {
                 return Err(Failed::Gone);
             }
-            if !shared.is_ready(&key) {
-                let Some((progress, joined)) = shared.flight(object, index, None) else {
-                    continue;
-                };
-                if !joined {
-                    object.demand.misses.fetch_add(1, Relaxed);
+            match shared.look(&key) {
+                Whereabouts::Memory(progress) => break progress,
+                Whereabouts::Disk => {
+                    if let Some(file) = shared.open_file(key).await? {
+                        object.demand.hits.fetch_add(1, Relaxed);
+                        self.go_ahead(object, index, false);
+                        return Ok(Part::OnDisk(file));
+                    }
+                    // Somebody took it away: it is fetched again.
+                    shared.forget(&key);
                 }
-                break progress;
+                Whereabouts::Keeper => {
+                    if let Some((progress, joined)) = shared.flight(object, index, None) {
+                        if !joined {
+                            object.demand.misses.fetch_add(1, Relaxed);
+                        }
+                        break progress;
+                    }
+                }
             }
-            if let Some(file) = shared.open_file(key).await? {
-                object.demand.hits.fetch_add(1, Relaxed);
-                self.go_ahead(object, index, false);
-                return Ok(Chunk::OnDisk(file));
-            }
-            // Somebody took it away: it is fetched again.
-            shared.forget(&key);
         };
-        self.go_ahead(object, index, true);
-        match progress
-            .wait_for(|now| !matches!(now, Progress::Waiting))
-            .await
-            .as_deref()
-        {
-            Ok(Progress::Done(done)) => done.clone(),
-            Ok(Progress::Slow | Progress::Waiting) | Err(_) => Err(Failed::Later),
+        let late = !progress.borrow().can_answer(&range);
+        if !late {
+            object.demand.hits.fetch_add(1, Relaxed);
+        }
+        self.go_ahead(object, index, late);
+        match progress.wait_for(|now| now.can_answer(&range)).await {
+            Ok(progress) => progress.answer(&range),
+            Err(_) => Err(Failed::Later),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use backend::upstream::{MemoryUpstream, Upstream, Version};
 use bytes::Bytes;
-use chunks::{Chunk, Failed, Held, Offer, Options, Store};
+use chunks::{Failed, Held, Offer, Options, Part, Store};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 const CHUNK: u64 = 64;
-/// A chunk's file.
-const FILE: u64 = CHUNK + 48;
+/// A chunk's file: a page.
+const FILE: u64 = 4096;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -25,6 +25,7 @@ fn options(folder: &Path, bytes: u64) -> Options {
     Options {
         chunk_bytes: CHUNK as u32,
         ahead: 0,
+        recent_bytes: 0,
         ..Options::new(folder, bytes)
     }
 }
@@ -58,25 +59,29 @@ impl Bench {
     }
 
     async fn read(&self, held: &Arc<Held>, index: u64) -> Result<Vec<u8>, Failed> {
-        Ok(bytes_of(&self.store.chunk(held, index).await?, held, index))
+        read(&self.store, held, index).await
     }
 
     /// Waits until what was fetched is on disk.
     async fn written(&self, held: &Arc<Held>, index: u64) {
-        while !matches!(self.store.chunk(held, index).await, Ok(Chunk::OnDisk(_))) {
+        while !matches!(
+            self.store.part(held, index, 0..1).await,
+            Ok(Part::OnDisk(_))
+        ) {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn bytes_of(chunk: &Chunk, held: &Held, index: u64) -> Vec<u8> {
-    let length = held.chunk_length(index) as usize;
-    match chunk {
-        Chunk::InMemory(bytes) => bytes.to_vec(),
-        Chunk::OnDisk(file) => {
-            let mut bytes = vec![0; length];
+/// A whole chunk.
+async fn read(store: &Store, held: &Arc<Held>, index: u64) -> Result<Vec<u8>, Failed> {
+    let length = held.chunk_length(index);
+    match store.part(held, index, 0..length).await? {
+        Part::InMemory(slices) => Ok(slices.concat()),
+        Part::OnDisk(file) => {
+            let mut bytes = vec![0; length as usize];
             file.read_exact_at(&mut bytes, 0).expect("it is read");
-            bytes
+            Ok(bytes)
         }
     }
 }
@@ -93,7 +98,7 @@ async fn many_readers_of_a_chunk_make_one_fetch() {
     let readers: Vec<_> = (0..50)
         .map(|_| {
             let (store, held) = (bench.store.clone(), Arc::clone(&held));
-            tokio::spawn(async move { store.chunk(&held, 1).await.map(|c| bytes_of(&c, &held, 1)) })
+            tokio::spawn(async move { read(&store, &held, 1).await })
         })
         .collect();
     while bench.lake.fetches() == 0 {
@@ -133,12 +138,7 @@ async fn what_was_read_once_is_read_again_without_its_keeper_and_after_a_restart
 async fn a_chunk_that_was_damaged_while_nobody_looked_is_fetched_again() {
     let mut bench = bench(1 << 20);
     let held = bench.serve(&bench.lake.put("a", pattern(1, 64)));
-    let Chunk::OnDisk(_) = ({
-        bench.written(&held, 0).await;
-        bench.store.chunk(&held, 0).await.expect("it is read")
-    }) else {
-        panic!("it is on disk");
-    };
+    bench.written(&held, 0).await;
     let folder = bench.dir.path().join("chunks");
     let folder = folder.join(format!("{:02x}", held.id.0[0]));
     let entry = std::fs::read_dir(folder).expect("it is there").next();
@@ -218,9 +218,9 @@ async fn who_waits_too_long_is_told_to_come_again_and_finds_it_then() {
         .offer(offer(&lake.put("a", pattern(1, 64))))
         .expect("it is taken");
     lake.hold(true);
-    assert!(matches!(store.chunk(&held, 0).await, Err(Failed::Later)));
+    assert_eq!(read(&store, &held, 0).await, Err(Failed::Later));
     lake.hold(false);
-    while store.chunk(&held, 0).await.is_err() {
+    while read(&store, &held, 0).await.is_err() {
         tokio::task::yield_now().await;
     }
     assert_eq!(lake.fetches(), 1);
@@ -238,11 +238,11 @@ async fn a_stream_finds_what_comes_next_fetched() {
     let held = store
         .offer(offer(&lake.put("a", pattern(1, 64 * 20))))
         .expect("it is taken");
-    store.chunk(&held, 0).await.expect("it is read");
+    read(&store, &held, 0).await.expect("it is read");
     while lake.fetches() < 3 {
         tokio::task::yield_now().await;
     }
-    store.chunk(&held, 1).await.expect("it is read");
+    read(&store, &held, 1).await.expect("it is read");
     while lake.fetches() < 6 {
         tokio::task::yield_now().await;
     }
@@ -269,6 +269,84 @@ async fn a_disk_that_takes_nothing_costs_fetches_and_no_bytes() {
         }
     }
     assert_eq!(bench.store.held_bytes(), 0);
+}
+
+/// More than a piece of what readers are given.
+const PIECES: u32 = 600 << 10;
+
+fn of_pieces(dir: &Path, lake: &MemoryUpstream) -> Store {
+    let options = Options {
+        chunk_bytes: PIECES,
+        ..options(dir, 64 << 20)
+    };
+    open(options, lake)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_come_of_a_chunk_is_read_while_the_rest_is_still_to_come() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lake = MemoryUpstream::default();
+    let store = of_pieces(dir.path(), &lake);
+    let bytes = pattern(1, u64::from(PIECES));
+    let held = store.offer(offer(&lake.put("a", bytes.clone())));
+    let held = held.expect("it is taken");
+    lake.stop_after(Some(300 << 10));
+    let first = store.part(&held, 0, 1000..2000).await.expect("it is read");
+    let Part::InMemory(slices) = first else {
+        panic!("it isn't on disk yet");
+    };
+    assert_eq!(slices.concat(), bytes[1000..2000]);
+    lake.stop_after(None);
+    assert_eq!(read(&store, &held, 0).await.as_deref(), Ok(&bytes[..]));
+    assert_eq!(lake.fetches(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_costs_another_fetch_and_no_byte_that_came() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lake = MemoryUpstream::default();
+    let store = of_pieces(dir.path(), &lake);
+    let bytes = pattern(1, u64::from(PIECES));
+    let held = store.offer(offer(&lake.put("a", bytes.clone())));
+    let held = held.expect("it is taken");
+    lake.stop_after(Some(300 << 10));
+    store.part(&held, 0, 0..1000).await.expect("it is read");
+    lake.break_off();
+    lake.stop_after(None);
+    while read(&store, &held, 0).await != Ok(bytes.to_vec()) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lake.fetches(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_a_moment_ago_is_read_from_memory_and_no_more_than_that_stays_there() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lake = MemoryUpstream::default();
+    let options = Options {
+        // A buffer for each chunk is a page.
+        recent_bytes: 2 * 4096,
+        ..options(dir.path(), 1 << 20)
+    };
+    let store = open(options, &lake);
+    let held = store.offer(offer(&lake.put("a", pattern(1, 64 * 3))));
+    let held = held.expect("it is taken");
+    let in_memory = async |index| {
+        let part = store.part(&held, index, 0..64).await.expect("it is read");
+        matches!(part, Part::InMemory(_))
+    };
+    for index in 0..3 {
+        assert!(in_memory(index).await);
+        // Until it is written it would be there anyway.
+        while store.held_bytes() < (index + 1) * FILE {
+            tokio::task::yield_now().await;
+        }
+    }
+    while in_memory(0).await {
+        tokio::task::yield_now().await;
+    }
+    assert!(in_memory(2).await);
+    assert_eq!(lake.fetches(), 3);
 }
 
 fn on_disk(dir: &Path) -> u64 {

@@ -315,7 +315,7 @@ impl<E: Engine> Reader<E> {
     ) -> io::Result<()> {
         let service = &self.service;
         let peer = self.entry.connection.peer;
-        let payload_bytes = incoming.payload.as_ref().map(crate::buffers::Buffer::len);
+        let payload_bytes = incoming.payload.as_ref().map(buffers::Buffer::len);
         let parsed = call::parse(incoming.head, payload_bytes, peer, &service.mds);
         let place = match (housed, &parsed) {
             (Some(housed), _) => housed,

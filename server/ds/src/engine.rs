@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 
-use crate::buffers::Buffer;
 use crate::intake::Space;
 use crate::syncs::Depth;
+use buffers::Buffer;
 
 pub(crate) mod ring;
 pub(crate) mod threads;

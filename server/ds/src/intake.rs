@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use wire::nfs3;
 use wire::record::{HEADER_BYTES, RecordHeader};
 
-use crate::buffers::Buffer;
+use buffers::Buffer;
 
 /// What is received at once outside of payloads.
 const RAW_BYTES: usize = 8 << 10;

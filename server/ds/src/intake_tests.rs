@@ -9,7 +9,7 @@ use wire::rpc::{CallHeader, Credential, OpaqueAuth};
 use wire::{Encoder, Xdr};
 
 use super::*;
-use crate::buffers::Pool;
+use buffers::Pool;
 
 const LIMIT_BYTES: usize = 1 << 20;
 

@@ -4,7 +4,6 @@
 //! Here: [`Server::start`], which takes a [`Config`] and gives a [`Running`]. Never here: the
 //! metadata server, the catalog, configuration files, signals, exporters.
 
-mod buffers;
 mod cache;
 mod call;
 mod config;

@@ -8,8 +8,8 @@ use wire::record::{HEADER_BYTES, RecordHeader};
 use wire::rpc::ReplyHeader;
 use wire::{Encoder, Xdr};
 
-use crate::buffers::Buffer;
 use crate::engine::Outgoing;
+use buffers::Buffer;
 
 #[derive(Debug)]
 pub struct Reply {

@@ -13,7 +13,6 @@ use rustix::net::Shutdown;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
-use crate::buffers::Pool;
 use crate::cache::Cache;
 use crate::config::{Config, EngineChoice};
 use crate::connection::{self, Connections, Limits};
@@ -28,6 +27,7 @@ use crate::service::Service;
 use crate::store::{Folder, FolderError, Objects, Space, probe};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
+use buffers::Pool;
 
 /// How often deadlines are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);

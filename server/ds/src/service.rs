@@ -10,7 +10,6 @@ use rustix::fs::Stat;
 use wire::ds::Abilities;
 use wire::nfs3::*;
 
-use crate::buffers::{Buffer, Pool};
 use crate::cache::Cache;
 use crate::call::{Call, RangeRequest, Request};
 use crate::config::Network;
@@ -28,6 +27,7 @@ use crate::status;
 use crate::store::{BLOCK_BYTES, Folder, Object, Objects, Space};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
+use buffers::{Buffer, Pool};
 
 pub(crate) struct Service {
     pub folder: Arc<Folder>,

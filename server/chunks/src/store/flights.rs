@@ -1,17 +1,16 @@
-//! A chunk's way: from its keeper, to whoever waits for it, onto the disk, and off it again.
+//! Where a chunk is: in memory or on its way there, on the disk, or off it again.
 //!
 //! Never here: what readers ask for.
 
-use super::{Chunk, Failed, Held, Progress, Shared, Store};
+use super::arriving::Progress;
+use super::flight::Flight;
+use super::{Failed, Held, Shared, Whereabouts};
 use crate::disk::{self, Key};
 use crate::ledger::ObjectId;
-use backend::{Error, ErrorKind};
-use bytes::Bytes;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 impl Shared {
@@ -19,11 +18,18 @@ impl Shared {
         self.began.elapsed().as_millis() as u64
     }
 
-    /// Whether it is on disk and was checked.
-    pub(super) fn is_ready(&self, key: &Key) -> bool {
+    pub(super) fn look(&self, key: &Key) -> Whereabouts {
         let now = self.now_millis();
         let mut index = self.index.lock();
-        !index.unchecked.contains(key) && index.shelf.touch(key, now)
+        let here = index.shelf.touch(key, now) && !index.unchecked.contains(key);
+        if let Some(progress) = index.flights.get(key) {
+            return Whereabouts::Memory(progress.clone());
+        }
+        if here {
+            Whereabouts::Disk
+        } else {
+            Whereabouts::Keeper
+        }
     }
 
     pub(super) fn is_here_or_coming(&self, key: &Key) -> bool {
@@ -77,115 +83,15 @@ impl Shared {
         if inner.shelf.contains(&key) && !inner.unchecked.contains(&key) {
             return None;
         }
-        let (tell, progress) = watch::channel(Progress::Waiting);
+        let (tell, progress) = watch::channel(Progress::default());
         inner.flights.insert(key, progress.clone());
         drop(inner);
-        let landing = Landing {
-            shared: Arc::clone(self),
-            key,
-        };
-        let object = Arc::clone(object);
-        self.runtime.spawn(async move {
-            let shared = Arc::clone(&landing.shared);
-            shared.fly(&object, index, place, &tell).await;
-            drop(landing);
-        });
+        let flight = Flight::new(self, object, index, tell);
+        self.runtime.spawn(flight.go(place));
         Some((progress, false))
     }
 
-    async fn fly(
-        self: &Arc<Self>,
-        object: &Arc<Held>,
-        index: u64,
-        place: Option<OwnedSemaphorePermit>,
-        tell: &watch::Sender<Progress>,
-    ) {
-        let arrival = self.arrive(object, index, place);
-        tokio::pin!(arrival);
-        let soon = tokio::time::timeout(self.options.patience, &mut arrival).await;
-        let arrived = if let Ok(arrived) = soon {
-            arrived
-        } else {
-            tell.send_replace(Progress::Slow);
-            arrival.await
-        };
-        let bytes = match &arrived {
-            Ok(Chunk::InMemory(bytes)) => Some(bytes.clone()),
-            _ => None,
-        };
-        if matches!(arrived, Err(Failed::Gone)) {
-            // Nor after a restart, when what is here of it might be read again.
-            object.end();
-            let (store, id) = (Store(Arc::clone(self)), object.id);
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = store.withdraw(id) {
-                    tracing::warn!(%error, "a version that is gone can't be struck out");
-                }
-            });
-        }
-        tell.send_replace(Progress::Done(arrived));
-        // Those who come while it is written are answered from memory.
-        if let Some(bytes) = bytes {
-            self.keep(object, index, bytes).await;
-        }
-    }
-
-    /// From the disk, where an earlier start left it whole; else from its keeper.
-    async fn arrive(
-        self: &Arc<Self>,
-        object: &Arc<Held>,
-        index: u64,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Result<Chunk, Failed> {
-        let _place = match place {
-            Some(place) => place,
-            None => Arc::clone(&self.places)
-                .acquire_owned()
-                .await
-                .map_err(|_| Failed::Later)?,
-        };
-        let (key, length) = (object.key(index), object.chunk_length(index));
-        if self.index.lock().unchecked.contains(&key) {
-            let shared = Arc::clone(self);
-            let checked = tokio::task::spawn_blocking(move || shared.check(&key, length));
-            if let Ok(Some(file)) = checked.await {
-                return Ok(Chunk::OnDisk(file));
-            }
-        }
-        let keeper = self
-            .keepers
-            .get(&object.offer.upstream)
-            .ok_or(Failed::Gone)?;
-        let start = index * object.chunk_bytes;
-        let fetch = keeper
-            .upstream
-            .fetch(&object.offer.version, start..start + length);
-        let late = |_| {
-            let after = Duration::from_secs(1);
-            Err(Error::new(ErrorKind::Retry { after }, "no answer in time"))
-        };
-        let fetched = tokio::time::timeout(self.options.deadline, fetch).await;
-        let failed = match fetched.unwrap_or_else(late) {
-            Ok(bytes) if bytes.len() as u64 == length => {
-                keeper.demand.fetched_bytes.fetch_add(length, Relaxed);
-                return Ok(Chunk::InMemory(bytes));
-            }
-            Ok(_) => Error::new(
-                ErrorKind::Broken,
-                "another number of bytes came than was asked for",
-            ),
-            Err(error) => error,
-        };
-        self.counters.failed_fetches.fetch_add(1, Relaxed);
-        tracing::debug!(error = %failed, upstream = object.offer.upstream, "a chunk didn't come");
-        Err(match failed.kind {
-            ErrorKind::Retry { .. } => Failed::Later,
-            ErrorKind::Gone => Failed::Gone,
-            _ => Failed::Broken,
-        })
-    }
-
-    fn check(&self, key: &Key, length: u64) -> Option<Arc<File>> {
+    pub(super) fn check(&self, key: &Key, length: u64) -> Option<Arc<File>> {
         let found = self
             .folder
             .open_chunk(key)
@@ -201,46 +107,9 @@ impl Shared {
         None
     }
 
-    /// Writes what was fetched. Where that fails it is fetched again for the next one.
-    async fn keep(self: &Arc<Self>, object: &Arc<Held>, index: u64, bytes: Bytes) {
-        let shared = Arc::clone(self);
-        let object = Arc::clone(object);
-        let kept = tokio::task::spawn_blocking(move || {
-            let key = object.key(index);
-            if !shared.make_room(&key, disk::file_bytes(bytes.len() as u64)) {
-                return;
-            }
-            match shared.folder.write(&key, &bytes) {
-                Ok(file) => {
-                    shared.open.insert(key, Arc::new(file));
-                    let still_wanted = {
-                        let mut index = shared.index.lock();
-                        index.unchecked.remove(&key);
-                        index.shelf.contains(&key)
-                    };
-                    if !still_wanted {
-                        shared.unlink(&key);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a chunk can't be kept");
-                    shared.forget(&key);
-                    shared.counters.unwritten.fetch_add(1, Relaxed);
-                }
-            }
-            // Withdrawn meanwhile: whoever did that may have looked before it was here.
-            if object.is_gone() {
-                shared.discard(&key);
-            }
-        });
-        if kept.await.is_err() {
-            tracing::error!("the writing of a chunk died");
-        }
-    }
-
     /// Whether there is any for a chunk so large. Until its file is written it counts as unchecked:
     /// nothing to be believed.
-    fn make_room(&self, key: &Key, bytes: u64) -> bool {
+    pub(super) fn make_room(&self, key: &Key, bytes: u64) -> bool {
         let now = self.now_millis();
         let mut index = self.index.lock();
         let Some(out) = index.shelf.insert(*key, bytes, now) else {
@@ -267,7 +136,7 @@ impl Shared {
     }
 
     /// Who reads it at this moment has the file open, and reads on.
-    fn unlink(&self, key: &Key) {
+    pub(super) fn unlink(&self, key: &Key) {
         self.open.remove(key);
         if let Err(error) = self.folder.remove(key) {
             tracing::warn!(%error, "a chunk can't be removed");
@@ -294,17 +163,5 @@ impl Shared {
                 }
             }
         });
-    }
-}
-
-/// Ends a flight, also one whose task dies: the next one who asks begins another.
-struct Landing {
-    shared: Arc<Shared>,
-    key: Key,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.shared.index.lock().flights.remove(&self.key);
     }
 }

@@ -14,9 +14,9 @@ use io_uring::IoUring;
 use rustix::fs::FallocateFlags;
 
 use super::{Batch, Engine};
-use crate::buffers::Buffer;
 use crate::intake::Space;
 use crate::syncs::Depth;
+use buffers::Buffer;
 
 mod executor;
 mod operation;

@@ -15,10 +15,10 @@ use tokio::net::{TcpListener as TokioListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{Batch, Engine};
-use crate::buffers::Buffer;
 use crate::intake::Space;
 use crate::syncs::Depth;
 use crate::workers::Workers;
+use buffers::Buffer;
 
 #[derive(Clone)]
 pub struct Threads {

@@ -7,17 +7,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chunks::{Chunk, Failed as Missed, Held, Offer, Store};
+use chunks::{Failed as Missed, Held, Offer, Part, Store};
 use wire::ds::*;
 use wire::nfs3::*;
 
-use crate::buffers::Buffer;
 use crate::engine::Engine;
 use crate::handle::Target;
 use crate::identity::Right;
 use crate::record::Record;
 use crate::service::{Context, time};
 use crate::status;
+use buffers::Buffer;
 
 /// Nobody may write it; who may read it was said when it was offered.
 const MODE: u32 = 0o440;
@@ -41,24 +41,26 @@ pub async fn read<E: Engine>(
     let most = u64::from(args.count.min(cx.service.transfer_bytes));
     let end = args.offset.saturating_add(most).min(size);
     let pieces = pieces(args.offset..end, store.chunk_bytes());
-    let mut chunks = Vec::with_capacity(pieces.len());
+    let mut parts = Vec::with_capacity(pieces.len());
     for piece in &pieces {
-        let chunk = store.chunk(&held, piece.chunk).await;
-        chunks.push(chunk.map_err(|missed| about(status_of(missed)))?);
+        let range = piece.offset..piece.offset + piece.count as u64;
+        let part = store.part(&held, piece.chunk, range).await;
+        parts.push(part.map_err(|missed| about(status_of(missed)))?);
     }
     // Only now: a keeper that is slow holds up no buffers.
     let count = end.saturating_sub(args.offset) as usize;
     let mut buffer = cx.service.pool.acquire(count).await;
     let mut got = 0;
-    for (piece, chunk) in pieces.iter().zip(&chunks) {
+    for (piece, part) in pieces.iter().zip(&parts) {
         let until = got + piece.count;
-        match chunk {
-            Chunk::InMemory(bytes) => {
-                let from = piece.offset as usize;
-                buffer.bytes_mut()[got..until].copy_from_slice(&bytes[from..from + piece.count]);
-                got = until;
+        match part {
+            Part::InMemory(slices) => {
+                for slice in slices {
+                    buffer.bytes_mut()[got..got + slice.len()].copy_from_slice(slice);
+                    got += slice.len();
+                }
             }
-            Chunk::OnDisk(file) => {
+            Part::OnDisk(file) => {
                 let mut offset = piece.offset;
                 while got < until {
                     let (read, filled) = cx.engine.read(file, offset, buffer, got).await;

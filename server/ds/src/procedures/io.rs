@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use wire::nfs3::*;
 
-use crate::buffers::Buffer;
 use crate::engine::Engine;
 use crate::handle::Target;
 use crate::identity::{Caller, Right};
@@ -18,6 +17,7 @@ use crate::service::{Context, TERM_OVER};
 use crate::status;
 use crate::store::Object;
 use crate::syncs::Depth;
+use buffers::Buffer;
 
 /// READ, §3.3.6.
 pub async fn read<E: Engine>(

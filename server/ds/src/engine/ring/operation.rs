@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use slab::Slab;
 
-use crate::buffers::Buffer;
 use crate::engine::Batch;
 use crate::intake::Space;
 use crate::syncs::Depth;
+use buffers::Buffer;
 
 /// The completion that is no operation's: another thread rang.
 pub const DOORBELL: u64 = u64::MAX;

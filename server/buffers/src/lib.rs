@@ -1,4 +1,5 @@
 //! Page-aligned payload buffers from one bounded budget: who wants one waits for its turn.
+//!
 //! Never holds more than the budget in use, nor half of it again in spare.
 
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-const PAGE_BYTES: usize = 4096;
+/// Where a buffer begins, and what its capacity is a multiple of.
+pub const PAGE_BYTES: usize = 4096;
 /// Sizes that are kept for reuse, each four times the one before.
 const CLASS_BYTES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
@@ -96,6 +98,10 @@ impl Buffer {
         self.length
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     pub fn bytes(&self) -> &[u8] {
         let storage = self.storage();
         &storage.bytes[storage.start..storage.start + self.length]
@@ -110,12 +116,23 @@ impl Buffer {
         &mut storage.bytes[storage.start..storage.start + length]
     }
 
+    /// What it takes of the pool's budget.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Cuts to `length` bytes and XDR padding of zeros.
     pub fn cut_and_pad(&mut self, length: usize) {
         let padded = length.next_multiple_of(4);
         debug_assert!(padded <= self.capacity, "a capacity is whole pages");
         self.length = padded.min(self.capacity);
         self.bytes_mut()[length..].fill(0);
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 
