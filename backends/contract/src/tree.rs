@@ -185,6 +185,8 @@ pub struct TreeEntry {
     pub cookie: u64,
     /// Of its node, where the keeper knows it without a look.
     pub fileid: Option<u64>,
+    /// The same.
+    pub kind: Option<NodeKind>,
     /// `None` where the keeper had it not at hand, or it is gone.
     pub node: Option<Node>,
 }
@@ -325,8 +327,8 @@ pub trait Tree: Send + Sync + 'static {
         most: usize,
     ) -> Result<Listing, TreeError>;
 
-    /// The same for who needs names, cookies and fileids alone: a keeper that would have to ask for each node leaves
-    /// them away.
+    /// The same for who needs names, cookies, fileids and, where they are at hand, kinds: a keeper that would have to
+    /// ask for each node leaves them away.
     async fn list_names(
         &self,
         caller: &Caller,

@@ -10,7 +10,8 @@ use crate::failure::of_state;
 use crate::key::{self, Kind};
 use crate::looked::{Looks, Told};
 use crate::mirror::{At, Mirror, gone, is_blank};
-use backend::tree::{Listing, Node, TreeEntry, TreeError, TreeErrorKind};
+use crate::names::TARGET_BYTES;
+use backend::tree::{Listing, Node, NodeKind, TreeEntry, TreeError, TreeErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::HashSet;
 
@@ -26,6 +27,17 @@ struct Seen {
     shaded: bool,
     /// Of a file.
     told: Option<Told>,
+}
+
+impl Seen {
+    /// What can be known without a look: what is no regular file has no more content than a symlink's target.
+    fn node_kind(&self) -> Option<NodeKind> {
+        match (self.kind, &self.told) {
+            (Kind::Folder, _) => Some(NodeKind::Folder),
+            (Kind::File, Some(told)) if told.size > TARGET_BYTES as u64 => Some(NodeKind::Regular),
+            (Kind::File, _) => None,
+        }
+    }
 }
 
 impl Mirror {
@@ -58,7 +70,7 @@ impl Mirror {
         Ok(Some(folder.inner(kind, &component)))
     }
 
-    /// Names and fileids: no object is looked at.
+    /// Names, fileids and what kinds a listing tells: no object is looked at.
     pub(crate) async fn list_names(
         &self,
         folder: &At,
@@ -117,6 +129,7 @@ impl Mirror {
                 name: key::show(seen.kind, &seen.component, seen.shaded).into(),
                 cookie: place,
                 fileid: Some(id),
+                kind: seen.node_kind(),
                 node: None,
             });
             let key = folder.inner(seen.kind, &seen.component);

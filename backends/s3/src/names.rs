@@ -27,7 +27,7 @@ use tokio::sync::OwnedRwLockWriteGuard;
 const TRIES_ALONE: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 /// What a symlink's target can be long.
-const TARGET_BYTES: usize = 4095;
+pub(crate) const TARGET_BYTES: usize = 4095;
 /// What other tools give a folder's marker.
 const FOLDER_TYPE: &str = "application/x-directory";
 

@@ -3,7 +3,7 @@
 mod s3_server;
 mod world;
 
-use backend::tree::Tree;
+use backend::tree::{NodeKind, Tree};
 use std::time::Duration;
 use world::World;
 
@@ -84,12 +84,26 @@ async fn a_server_that_moves_no_time_with_the_metadata_is_found_out_by_a_look() 
 async fn names_alone_are_listed_without_a_look_at_any_object() {
     let world = folder(OLD).await;
     let folder = world.found("d").await.handle;
+    let server = world.server();
+    // Larger than any symlink's target, and below a folder.
+    server.put_with("d/large", vec![1; 4096], &[]);
+    server.put_with("d/inner/file", "bytes", &[]);
     let before = world.server().asked().len();
     let page = world
         .front
         .list_names(&world.caller, &folder, 0, [0; 8], 100);
     let page = page.await.expect("a page");
-    assert!(page.at_end && page.entries.len() == FILES);
+    assert!(page.at_end && page.entries.len() == FILES + 2);
+    let kind = |name: &str| {
+        let mut entries = page.entries.iter();
+        entries.find(|entry| entry.name == name).map(|e| e.kind)
+    };
+    assert_eq!(kind("large"), Some(Some(NodeKind::Regular)));
+    assert_eq!(kind("inner"), Some(Some(NodeKind::Folder)));
+    assert_eq!(
+        kind(key(3).strip_prefix("d/").expect("its name")),
+        Some(None)
+    );
     let asked = world.server().asked().split_off(before);
     assert_eq!(asked.len(), 1, "{asked:?}");
     for entry in page.entries {

@@ -2,7 +2,7 @@
 
 mod absent;
 mod changes;
-mod show;
+pub(crate) mod show;
 
 pub(crate) use changes::{Changes, without_set_id};
 

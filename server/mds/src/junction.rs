@@ -373,9 +373,8 @@ fn timestamp(at: Nanos) -> Timestamp {
     }
 }
 
-/// A node as operations look at inodes. Its `home` is the fileid that the keeper gave.
-pub(crate) fn inode_of(id: InodeId, stat: &NodeStat) -> Inode {
-    let kind = match stat.kind {
+pub(crate) fn file_kind(kind: NodeKind) -> FileKind {
+    match kind {
         NodeKind::Regular => FileKind::Regular,
         NodeKind::Folder => FileKind::Directory,
         NodeKind::Symlink => FileKind::Symlink,
@@ -383,13 +382,17 @@ pub(crate) fn inode_of(id: InodeId, stat: &NodeStat) -> Inode {
         NodeKind::Character => FileKind::Character,
         NodeKind::Fifo => FileKind::Fifo,
         NodeKind::Socket => FileKind::Socket,
-    };
+    }
+}
+
+/// A node as operations look at inodes. Its `home` is the fileid that the keeper gave.
+pub(crate) fn inode_of(id: InodeId, stat: &NodeStat) -> Inode {
     Inode {
         id: InodeId {
             home: stat.fileid,
             number: id.number,
         },
-        kind,
+        kind: file_kind(stat.kind),
         mode: stat.mode,
         uid: stat.uid,
         gid: stat.gid,

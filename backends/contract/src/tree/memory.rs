@@ -285,6 +285,7 @@ impl Tree for MemoryTree {
                     name: name.clone(),
                     cookie,
                     fileid: Some(fileid),
+                    kind: node.as_ref().map(|node| node.stat.kind),
                     node,
                 });
             }
@@ -307,6 +308,8 @@ impl Tree for MemoryTree {
         let mut listed = self.list(caller, folder, after, verifier, most).await?;
         for entry in &mut listed.entries {
             entry.node = None;
+            // As a keeper that tells folders from what else there is, and no more.
+            entry.kind = entry.kind.filter(|kind| *kind == NodeKind::Folder);
         }
         Ok(listed)
     }

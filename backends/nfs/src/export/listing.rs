@@ -104,6 +104,7 @@ impl NfsExport {
                 name,
                 cookie,
                 fileid: node.as_ref().map(|node| node.stat.fileid),
+                kind: node.as_ref().map(|node| node.stat.kind),
                 node,
             });
         }

@@ -20,7 +20,7 @@ fn time(at: Timestamp) -> Nfstime4 {
     }
 }
 
-fn file_type(kind: FileKind) -> Ftype4 {
+pub(crate) fn file_type(kind: FileKind) -> Ftype4 {
     match kind {
         FileKind::Regular => Ftype4::Reg,
         FileKind::Directory => Ftype4::Dir,

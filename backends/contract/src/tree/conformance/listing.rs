@@ -191,6 +191,7 @@ pub async fn names_alone_are_listed_as_with_their_nodes(subject: &dyn Subject) {
             let found = found.await.expect("what is listed is found");
             let is_its = |fileid| fileid == found.stat.fileid;
             assert!(entry.fileid.is_none_or(is_its));
+            assert!(entry.kind.is_none_or(|kind| kind == found.stat.kind));
             after = entry.cookie;
             places.push((entry.name, entry.cookie));
         }

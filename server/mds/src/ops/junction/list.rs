@@ -1,9 +1,10 @@
 //! READDIR in a junction, RFC 8881 §18.23: the folder's own order, cookies and verifier are its keeper's.
 
 use super::Place;
+use crate::attributes::show::file_type;
 use crate::compound::{Compound, File};
 use crate::identity::Want;
-use crate::junction::inode_of;
+use crate::junction::{file_kind, inode_of};
 use crate::ops::readdir::Page;
 use crate::status::Refusal;
 use backend::tree::{FIRST_COOKIE, Node, TreeEntry, TreeErrorKind};
@@ -16,8 +17,14 @@ use wire::nfs4::{
 const BATCH: usize = 256;
 /// The same of names alone: what a bucket gives in one answer.
 const NAMES_BATCH: usize = 1000;
-/// What is known of an entry that nobody looked at. Linux asks for no more where it lists without attributes.
-const OF_NAMES: &[Attr] = &[Attr::RdattrError, Attr::Fileid, Attr::MountedOnFileid];
+/// What is known of an entry that nobody looked at, the type where the keeper happens to know it. Linux asks for no more
+/// where it lists without attributes; later kernels for the type as well, and what comes without is DT_UNKNOWN there.
+const OF_NAMES: &[Attr] = &[
+    Attr::RdattrError,
+    Attr::Fileid,
+    Attr::MountedOnFileid,
+    Attr::Type,
+];
 
 pub(super) async fn readdir(
     args: Readdir4Args,
@@ -42,7 +49,11 @@ pub(super) async fn readdir(
         } else {
             tree.list(caller, handle, after, verifier, BATCH).await
         };
-        let listed = place.heard(listed)?;
+        let listed = match place.heard(listed) {
+            // Whoever goes on behind what there is hears of it: a slow keeper isn't asked for the same again and again.
+            Err(_) if !page.entries.is_empty() => break,
+            listed => listed?,
+        };
         verifier = listed.verifier;
         for entry in listed.entries {
             after = entry.cookie;
@@ -74,6 +85,8 @@ pub(super) async fn readdir(
 
 fn named(entry: TreeEntry, fileid: u64, asked: Bitmap4) -> Entry4 {
     let told = Attributes {
+        file_type: (entry.kind.map(file_kind).map(file_type))
+            .filter(|_| asked.contains(Attr::Type)),
         rdattr_error: asked.contains(Attr::RdattrError).then_some(Nfsstat4::Ok),
         fileid: asked.contains(Attr::Fileid).then_some(fileid),
         mounted_on_fileid: asked.contains(Attr::MountedOnFileid).then_some(fileid),
