@@ -54,12 +54,14 @@ pub(crate) trait Engine: Clone + Send + Sync + 'static {
         from: usize,
     ) -> impl Future<Output = (io::Result<usize>, Buffer)> + Send;
 
-    /// Writes the buffer, or a beginning of it.
+    /// Writes the buffer, or a beginning of it. With a depth what is written is durable by that, as by O_DSYNC or
+    /// O_SYNC: nothing else of the file is.
     fn write(
         &self,
         file: &Arc<File>,
         offset: u64,
         buffer: Buffer,
+        through: Option<Depth>,
     ) -> impl Future<Output = (io::Result<usize>, Buffer)> + Send;
 
     /// Sets space aside, or makes a hole, as `mode` says.

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How much of an object must be durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,27 @@ pub struct Syncs {
     turn: Mutex<Option<i32>>,
 }
 
+/// Nobody else syncs the object as long as it is held.
+#[derive(Debug)]
+pub struct Turn<'a>(MutexGuard<'a, Option<i32>>);
+
+impl Turn<'_> {
+    /// Ends a write that was durable by itself. It may have been told of what others lost: `failed` runs before
+    /// anybody hears of a success. No sync: it answers nobody else.
+    pub fn end<T>(self, result: &io::Result<T>, failed: impl FnOnce()) {
+        if result.is_err() {
+            failed();
+        }
+        drop(self.0);
+    }
+}
+
 impl Syncs {
+    /// The turn, where nobody syncs and nobody waits to.
+    pub fn turn_now(&self) -> Option<Turn<'_>> {
+        self.turn.try_lock().ok().map(Turn)
+    }
+
     /// Makes what was written before this call durable: by `sync`, or by another caller's that
     /// began after this call. `failed` runs before anybody else hears of a success.
     pub async fn sync<F: Future<Output = io::Result<()>>>(
@@ -127,6 +147,25 @@ mod tests {
         assert!(matches!(poll(second.as_mut()), Poll::Ready(Err(_))));
         assert!(matches!(poll(third.as_mut()), Poll::Ready(Err(_))));
         assert_eq!(lost.get(), 1);
+    }
+
+    #[test]
+    fn a_write_that_is_durable_by_itself_keeps_syncs_out_and_answers_nobody_else() {
+        let syncs = Syncs::default();
+        let ran = Cell::new(0);
+        let count = || {
+            ran.set(ran.get() + 1);
+            async { Ok(()) }
+        };
+        let turn = syncs.turn_now().expect("nobody syncs");
+        let mut other = pin!(syncs.sync(Depth::Data, count, || ()));
+        assert!(poll(other.as_mut()).is_pending());
+        let lost = Cell::new(0);
+        let failed: io::Result<usize> = Err(io::Error::from_raw_os_error(libc::EIO));
+        turn.end(&failed, || lost.set(lost.get() + 1));
+        assert!(syncs.turn_now().is_none(), "somebody waits for it");
+        assert!(matches!(poll(other.as_mut()), Poll::Ready(Ok(()))));
+        assert_eq!((ran.get(), lost.get()), (1, 1));
     }
 
     #[test]

@@ -204,11 +204,13 @@ impl Engine for Ring {
         file: &Arc<File>,
         offset: u64,
         buffer: Buffer,
+        through: Option<Depth>,
     ) -> (io::Result<usize>, Buffer) {
         let work = Work::Write {
             file: Arc::clone(file),
             offset,
             buffer,
+            through,
         };
         match self.shared.submit(work).await {
             (result, Work::Write { buffer, .. }) => (outcome(result), buffer),

@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
+use rustix::io::ReadWriteFlags;
 use tokio::io::Interest;
 use tokio::net::{TcpListener as TokioListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -108,13 +109,20 @@ impl Engine for Threads {
         file: &Arc<File>,
         offset: u64,
         buffer: Buffer,
+        through: Option<Depth>,
     ) -> (io::Result<usize>, Buffer) {
         let file = Arc::clone(file);
+        let flags = match through {
+            None => ReadWriteFlags::empty(),
+            Some(Depth::Data) => ReadWriteFlags::DSYNC,
+            Some(Depth::All) => ReadWriteFlags::SYNC,
+        };
         let done = self
             .workers
             .run(move || {
-                let result = file.write_at(buffer.bytes(), offset);
-                (result, buffer)
+                let parts = [IoSlice::new(buffer.bytes())];
+                let result = rustix::io::pwritev2(&*file, &parts, offset, flags);
+                (result.map_err(Into::into), buffer)
             })
             .await;
         done.expect("writing from a slice doesn't panic")

@@ -89,18 +89,30 @@ pub async fn write<E: Engine>(
     } else {
         None
     };
-    let count = match payload {
-        Some(payload) => {
-            object.wrote_unstable();
-            let (written, _payload) = cx.engine.write(&object.file, args.offset, payload).await;
-            written.map_err(|error| about(status::of(&error)))?
-        }
-        None => 0,
-    };
-    let depth = match args.stable {
+    let mut depth = match args.stable {
         StableHow::Unstable => None,
         StableHow::DataSync => Some(Depth::Data),
         StableHow::FileSync => Some(Depth::All),
+    };
+    let count = match payload {
+        Some(payload) => {
+            // Write and sync in one: each would wake a thread of the kernel's, and then ours.
+            let turn = depth.and_then(|_| object.syncs.turn_now());
+            let through = depth.filter(|_| turn.is_some());
+            if through.is_none() {
+                object.wrote_unstable();
+            }
+            let file = &object.file;
+            let written = cx.engine.write(file, args.offset, payload, through).await.0;
+            if let Some(turn) = turn {
+                cx.service.metrics.syncs.fetch_add(1, Ordering::Relaxed);
+                turn.end(&written, || cx.service.verifier.writes_lost());
+                depth = None;
+                verifier = cx.service.verifier.current();
+            }
+            written.map_err(|error| about(status::of(&error)))?
+        }
+        None => 0,
     };
     if let Some(depth) = depth {
         verifier = sync(cx, &object, depth).await.map_err(about)?;

@@ -48,6 +48,7 @@ pub enum Work {
         file: Arc<File>,
         offset: u64,
         buffer: Buffer,
+        through: Option<Depth>,
     },
     Fallocate {
         file: Arc<File>,
@@ -239,11 +240,18 @@ impl Entry {
                 file,
                 offset,
                 buffer,
+                through,
             } => {
                 let bytes = buffer.bytes();
-                opcode::Write::new(fd(&**file), bytes.as_ptr(), bytes.len() as u32)
-                    .offset(*offset)
-                    .build()
+                let write = opcode::Write::new(fd(&**file), bytes.as_ptr(), bytes.len() as u32)
+                    .offset(*offset);
+                let flags = match through {
+                    None => return write.build(),
+                    Some(Depth::Data) => libc::RWF_DSYNC,
+                    Some(Depth::All) => libc::RWF_SYNC,
+                };
+                // Where the file system would write at once, it would also sync on the ring's thread.
+                write.rw_flags(flags).build().flags(squeue::Flags::ASYNC)
             }
             Work::Fallocate { file, mode, range } => {
                 opcode::Fallocate::new(fd(&**file), range.end - range.start)
