@@ -54,6 +54,7 @@ macro_rules! conformance_tests {
             $subject;
             a_new_object_is_empty_and_belongs_to_its_owner,
             creating_again_empties_the_object,
+            many_objects_are_made_at_once_or_each_by_itself,
             what_was_written_is_read_back,
             a_read_at_the_end_says_so,
             a_hole_reads_as_zeros_past_4_gib,
@@ -192,6 +193,27 @@ pub async fn creating_again_empties_the_object(subject: &dyn Subject) {
     let again = object(&*server, 2).await;
     let stat = server.stat(&again).await.expect("the object is there");
     assert_eq!((stat.size, stat.owner), (0, FIRST));
+}
+
+pub async fn many_objects_are_made_at_once_or_each_by_itself(subject: &dyn Subject) {
+    let server = subject.server();
+    let objects: Vec<_> = (0..70).map(|n| (ObjectId(0xbb << 64 | n), FIRST)).collect();
+    let handles = match server.create_all(&objects).await {
+        Ok(handles) => handles,
+        Err(error) => {
+            assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
+            return;
+        }
+    };
+    let again = server.create_all(&objects).await;
+    assert_eq!(again.expect("nobody used them meanwhile").len(), 70);
+    subject.restart().await;
+    for ((object, _), handle) in objects.iter().zip(&handles) {
+        let stat = server.stat(handle).await.expect("it is there");
+        assert_eq!((stat.size, stat.owner), (0, FIRST));
+        server.remove(*object).await.expect("it goes");
+        assert_eq!(kind(server.stat(handle).await), ErrorKind::Gone);
+    }
 }
 
 pub async fn what_was_written_is_read_back(subject: &dyn Subject) {

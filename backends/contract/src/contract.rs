@@ -141,6 +141,12 @@ pub trait DataServer: Send + Sync + 'static {
     /// at most 64 bytes, which stays valid over restarts until the object is removed.
     async fn create(&self, object: ObjectId, owner: Owner) -> Result<Bytes, Error>;
 
+    /// The same of many objects that nobody has used yet, in their order. Where it fails, any of them may be there.
+    /// [`ErrorKind::Unsupported`] where each is to be made by itself.
+    async fn create_all(&self, _objects: &[(ObjectId, Owner)]) -> Result<Vec<Bytes>, Error> {
+        Err(ranges::cannot("make many objects at once"))
+    }
+
     async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error>;
 
     /// Cuts or extends (sparse). Durable on return. Answers with what the object is then.

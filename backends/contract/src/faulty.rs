@@ -1,6 +1,6 @@
 //! Faults in front of any data server, by seed. Never here: which faults there are.
 
-use crate::fate::{Fate, Fates, Faults};
+use crate::fate::{Fate, Fates, Faults, Injected};
 use crate::tree::Direct;
 use crate::upstream::{Demand, Version};
 use crate::{
@@ -73,6 +73,18 @@ impl DataServer for Faulty {
         let fate = self.fates.next().await?;
         self.fates.room()?;
         let answer = self.inner.create(object, owner).await;
+        self.reply(&fate, answer)
+    }
+
+    /// May break half-way.
+    async fn create_all(&self, objects: &[(ObjectId, Owner)]) -> Result<Vec<Bytes>, Error> {
+        let fate = self.fates.next().await?;
+        self.fates.room()?;
+        let count = fate.of(objects.len() as u64) as usize;
+        let answer = self.inner.create_all(&objects[..count]).await;
+        if count < objects.len() {
+            return Err(Injected::Busy("it broke half-way").into());
+        }
         self.reply(&fate, answer)
     }
 

@@ -303,6 +303,17 @@ impl DataServer for MemoryServer {
         Ok(handle_of(object, incarnation))
     }
 
+    async fn create_all(&self, objects: &[(ObjectId, Owner)]) -> Result<Vec<Bytes>, Error> {
+        if self.place.is_none() {
+            return Err(crate::ranges::cannot("make many objects at once"));
+        }
+        let mut handles = Vec::with_capacity(objects.len());
+        for (object, owner) in objects {
+            handles.push(self.create(*object, *owner).await?);
+        }
+        Ok(handles)
+    }
+
     async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error> {
         self.on(handle, |object, _| Ok(object.stat()))
     }

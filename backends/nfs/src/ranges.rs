@@ -3,18 +3,18 @@
 //! Never here: what stands in for it where a server is somebody else's; that is the contract's.
 
 use crate::failure::failure;
-use crate::server::NfsDataServer;
+use crate::server::{NfsDataServer, OBJECT_MODE};
 use backend::upstream::{Demand, Version};
 use backend::{
     DataServer, Error, ErrorKind, Nanos, Origin, RangeAbilities, Seek, Sought, Written, ranges,
 };
 use bytes::Bytes;
-use layout::{Owner, Stripe};
+use layout::{ObjectId, Owner, Stripe};
 use nfs_client::Client;
 use std::ops::Range;
 use wire::ds::{
-    Address, AllocateArgs, CloneArgs, DeallocateArgs, DemandArgs, Foreign, OfferArgs, PullArgs,
-    SeekArgs, Share, Span, Verdict, What, WithdrawArgs,
+    Address, AllocateArgs, CloneArgs, DeallocateArgs, DemandArgs, Foreign, MAKE_MAX, MakeArgs,
+    NewObject, OfferArgs, PullArgs, SeekArgs, Share, Span, Verdict, What, WithdrawArgs,
 };
 use wire::nfs3::{Fh3, Nfstime3};
 
@@ -50,6 +50,31 @@ fn share(stripe: Stripe) -> Share {
 }
 
 impl NfsDataServer {
+    pub(crate) async fn make_all(
+        &self,
+        objects: &[(ObjectId, Owner)],
+    ) -> Result<Vec<Bytes>, Error> {
+        self.must_have(self.is_ours(), "make many objects at once")?;
+        let new = |(object, owner): &(ObjectId, Owner)| NewObject {
+            id: object.0.to_be_bytes(),
+            uid: owner.uid,
+            gid: owner.gid,
+        };
+        let mut handles = Vec::with_capacity(objects.len());
+        for some in objects.chunks(MAKE_MAX) {
+            let args = MakeArgs {
+                mode: OBJECT_MODE,
+                objects: some.iter().map(new).collect(),
+            };
+            let made = self.told(self.client.make(&args).await)?;
+            if made.handles.len() != some.len() {
+                return Err(self.nonsense("it made another number of objects"));
+            }
+            handles.extend(made.handles.into_iter().map(Fh3::into_bytes));
+        }
+        Ok(handles)
+    }
+
     /// An answer, or the kind of its failure. A server that is another since it was connected to may
     /// not know the program any more.
     fn told<T>(&self, answer: Result<T, nfs_client::Error>) -> Result<T, Error> {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use wire::nfs3::{Createhow3, Fh3, Nfsstat3, PAYLOAD_MAX_BYTES, Sattr3, StableHow};
 
 /// Who may write, who may read: the owner, and its group.
-const OBJECT_MODE: u32 = 0o640;
+pub(crate) const OBJECT_MODE: u32 = 0o640;
 /// A name in the root that only our own data server knows, without its being there.
 pub(crate) const MARK: &str = ".headrace";
 /// Where objects are made in an export that has files of its own.
@@ -340,6 +340,10 @@ impl DataServer for NfsDataServer {
             made => made,
         };
         made.map_err(|error| self.error(&error))
+    }
+
+    async fn create_all(&self, objects: &[(ObjectId, Owner)]) -> Result<Vec<Bytes>, Error> {
+        self.make_all(objects).await
     }
 
     async fn stat(&self, handle: &Bytes) -> Result<ObjectStat, Error> {

@@ -55,6 +55,7 @@ pub enum RangeRequest {
     Offer(ds::OfferArgs),
     Withdraw(ds::WithdrawArgs),
     Demand(ds::DemandArgs),
+    Make(ds::MakeArgs),
 }
 
 /// What a request is counted as.
@@ -106,6 +107,7 @@ impl Request {
                     RangeRequest::Offer(_) => ds::Procedure::Offer,
                     RangeRequest::Withdraw(_) => ds::Procedure::Withdraw,
                     RangeRequest::Demand(_) => ds::Procedure::Demand,
+                    RangeRequest::Make(_) => ds::Procedure::Make,
                 });
             }
         })
@@ -233,6 +235,7 @@ fn ranges(header: &CallHeader, input: &mut Decoder) -> Result<Request, Accepted>
         ds::Procedure::Offer => RangeRequest::Offer(rest(input)?),
         ds::Procedure::Withdraw => RangeRequest::Withdraw(rest(input)?),
         ds::Procedure::Demand => RangeRequest::Demand(rest(input)?),
+        ds::Procedure::Make => RangeRequest::Make(rest(input)?),
     }))
 }
 

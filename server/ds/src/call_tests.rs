@@ -49,7 +49,7 @@ fn a_program_or_version_that_is_not_served_is_told_so() {
     assert_eq!(ask(100_227, 3, 0), accepted(Accepted::ProgUnavail));
     let mismatch = Accepted::ProgMismatch { low: 1, high: 1 };
     assert_eq!(ask(ds::PROGRAM, 2, 0), accepted(mismatch));
-    assert_eq!(ask(ds::PROGRAM, 1, 10), accepted(Accepted::ProcUnavail));
+    assert_eq!(ask(ds::PROGRAM, 1, 11), accepted(Accepted::ProcUnavail));
     assert_eq!(ask(ds::PROGRAM, 1, 2), accepted(Accepted::GarbageArgs));
     assert_eq!(ask(100_003, 3, 22), accepted(Accepted::ProcUnavail));
     assert_eq!(ask(100_005, 3, 6), accepted(Accepted::ProcUnavail));

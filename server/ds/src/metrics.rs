@@ -72,7 +72,7 @@ impl StatusClass {
 }
 
 /// NFSv3's, and behind them those of the metadata server's own program but for its NULL.
-const PROCEDURES: usize = NFS_PROCEDURES + ds::Procedure::Demand as usize;
+const PROCEDURES: usize = NFS_PROCEDURES + ds::Procedure::Make as usize;
 const NFS_PROCEDURES: usize = Procedure::Commit as usize + 1;
 
 fn name_of(place: usize) -> Option<&'static str> {

@@ -118,6 +118,7 @@ async fn range<E: Engine>(xid: u32, request: RangeRequest, cx: &Context<'_, E>) 
         RangeRequest::Offer(args) => Reply::outcome(xid, &cached::offer(&args, cx).await),
         RangeRequest::Withdraw(args) => Reply::outcome(xid, &cached::withdraw(&args, cx).await),
         RangeRequest::Demand(args) => Reply::outcome(xid, &cached::demand(&args, cx)),
+        RangeRequest::Make(args) => Reply::outcome(xid, &names::make(&args, cx).await),
     }
 }
 

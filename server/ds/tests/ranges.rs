@@ -291,3 +291,41 @@ async fn a_clone_takes_no_space_where_blocks_can_be_shared() {
     assert_eq!(status(mds.clone_range(&amiss).await), Some(Nfsstat3::Inval));
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_objects_are_made_by_one_call_for_the_metadata_server_alone() {
+    for engine in engines() {
+        let mut world = World::new(engine);
+        let new = |number: u8| NewObject {
+            id: [number; 16],
+            uid: OWNER,
+            gid: GROUP,
+        };
+        let args = MakeArgs {
+            mode: 0o640,
+            objects: (1..=3).map(new).collect(),
+        };
+        let refused = world.owner(OWNER).make(&args).await;
+        assert_eq!(status(refused), Some(Nfsstat3::Acces));
+        let made = world
+            .mds_of_term(2)
+            .make(&args)
+            .await
+            .expect("all are made");
+        let late = world.mds_of_term(1).make(&args).await;
+        assert_eq!(status(late), Some(Nfsstat3::Rofs));
+        world.restart().await;
+        let owner = world.owner(OWNER);
+        for handle in &made.handles {
+            let data = pattern(5000, 1);
+            let wrote = owner.write(handle, 0, StableHow::FileSync, data).await;
+            assert_eq!(
+                wrote.expect("its owner writes").committed,
+                StableHow::FileSync
+            );
+        }
+        let used = world.mds_of_term(2).make(&args).await;
+        assert!(status(used).is_some());
+        world.stop().await;
+    }
+}

@@ -47,6 +47,10 @@ impl Client {
         self.order(Procedure::Demand, args).await
     }
 
+    pub async fn make(&self, args: &MakeArgs) -> Result<Made, Error> {
+        self.order(Procedure::Make, args).await
+    }
+
     /// Each of them comes to the same when it is done twice.
     async fn order<A: Xdr, T: Xdr>(&self, procedure: Procedure, args: &A) -> Result<T, Error> {
         let target = Target {

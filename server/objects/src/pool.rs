@@ -5,9 +5,10 @@
 
 use crate::member::{Desk, Health};
 use crate::{Error, Objects};
+use backend::ErrorKind;
 use catalog::{DeadObject, PoolEntry};
 use futures_util::stream::{self, StreamExt};
-use layout::{DataServerId, ObjectId, ObjectRef};
+use layout::{DataServerId, ObjectId, ObjectRef, Owner};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -118,33 +119,11 @@ impl Objects {
         let names: Vec<(DataServerId, ObjectId)> =
             (0..count).map(|_| (desk.id(), self.names.next())).collect();
         self.catalog.pool_reserve(self.now(), &names).await?;
-        let owners = self.options.owners;
-        let answers: Vec<_> = stream::iter(names.clone())
-            .map(|(server, object)| (desk.clone(), server, object))
-            .map(|(desk, server, object)| async move {
-                let owner = owners.owner(object, 0);
-                let handle = desk
-                    .insist(ATTEMPTS, || desk.server().create(object, owner))
-                    .await?;
-                Ok(ObjectRef {
-                    server,
-                    object,
-                    handle,
-                    owner,
-                    generation: 0,
-                })
-            })
-            .buffer_unordered(CREATES_AT_ONCE)
-            .collect()
-            .await;
-        let mut made = Vec::new();
-        let mut failure: Option<backend::Error> = None;
-        for answer in answers {
-            match answer {
-                Ok(object) => made.push(object),
-                Err(error) => failure = Some(error),
-            }
-        }
+        let owned: Vec<(ObjectId, Owner)> = names
+            .iter()
+            .map(|&(_, object)| (object, self.options.owners.owner(object, 0)))
+            .collect();
+        let (made, failure) = made_at_once(desk, &owned).await;
         let failed: Vec<DeadObject> = names
             .iter()
             .filter(|(_, name)| made.iter().all(|object: &ObjectRef| object.object != *name))
@@ -219,6 +198,46 @@ impl Objects {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What was made of `wanted`, and why not all.
+async fn made_at_once(
+    desk: &Arc<Desk>,
+    wanted: &[(ObjectId, Owner)],
+) -> (Vec<ObjectRef>, Option<backend::Error>) {
+    let made = |(object, owner), handle| ObjectRef {
+        server: desk.id(),
+        object,
+        handle,
+        owner,
+        generation: 0,
+    };
+    let all = desk.insist(ATTEMPTS, || desk.server().create_all(wanted));
+    match all.await {
+        Ok(handles) => {
+            let each = wanted.iter().zip(handles);
+            return (each.map(|(new, handle)| made(*new, handle)).collect(), None);
+        }
+        Err(error) if error.kind == ErrorKind::Unsupported => {}
+        Err(error) => return (Vec::new(), Some(error)),
+    }
+    let answers: Vec<_> = stream::iter(wanted.to_vec())
+        .map(|(object, owner)| async move {
+            let create = desk.insist(ATTEMPTS, || desk.server().create(object, owner));
+            Ok(((object, owner), create.await?))
+        })
+        .buffer_unordered(CREATES_AT_ONCE)
+        .collect()
+        .await;
+    let mut objects = Vec::new();
+    let mut failure = None;
+    for answer in answers {
+        match answer {
+            Ok((new, handle)) => objects.push(made(new, handle)),
+            Err(error) => failure = Some(error),
+        }
+    }
+    (objects, failure)
 }
 
 /// Between rounds that could not fill the pool.

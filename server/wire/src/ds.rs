@@ -25,6 +25,7 @@ xdr_enum! {
         Offer = 7,
         Withdraw = 8,
         Demand = 9,
+        Make = 10,
     }
 }
 
@@ -42,6 +43,7 @@ impl Procedure {
             Self::Offer => "OFFER",
             Self::Withdraw => "WITHDRAW",
             Self::Demand => "DEMAND",
+            Self::Make => "MAKE",
         }
     }
 }
@@ -281,6 +283,61 @@ xdr_struct! {
 }
 
 pub type DemandRes = Outcome<Demand, ()>;
+
+/// Objects that one MAKE makes at most: its call is a small one.
+pub const MAKE_MAX: usize = 256;
+
+xdr_struct! {
+    #[derive(Copy)]
+    pub struct NewObject {
+        /// As its name spells it.
+        pub id: [u8; 16],
+        pub uid: u32,
+        pub gid: u32,
+    }
+}
+
+/// Objects that nobody has used yet, to be made empty and on disk, all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MakeArgs {
+    pub mode: u32,
+    /// At most [`MAKE_MAX`] are encoded and decoded.
+    pub objects: Vec<NewObject>,
+}
+
+impl Xdr for MakeArgs {
+    fn encode(&self, out: &mut Encoder) {
+        out.u32(self.mode);
+        out.list(&self.objects[..self.objects.len().min(MAKE_MAX)]);
+    }
+
+    fn decode(input: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self {
+            mode: input.u32()?,
+            objects: input.list("objects", MAKE_MAX)?,
+        })
+    }
+}
+
+/// The handle of each, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub handles: Vec<Fh3>,
+}
+
+impl Xdr for Made {
+    fn encode(&self, out: &mut Encoder) {
+        out.list(&self.handles[..self.handles.len().min(MAKE_MAX)]);
+    }
+
+    fn decode(input: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self {
+            handles: input.list("handles", MAKE_MAX)?,
+        })
+    }
+}
+
+pub type MakeRes = Outcome<Made, ()>;
 
 #[cfg(test)]
 mod tests;

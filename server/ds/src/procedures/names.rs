@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use wire::ds::{Made, MakeArgs, MakeRes, NewObject};
 use wire::nfs3::*;
 
 use super::attributes::{folder_attributes, set};
@@ -135,6 +136,38 @@ pub async fn create<E: Engine>(args: &Create3args, cx: &Context<'_, E>) -> Creat
         obj: Some(cx.object_handle(&object)),
         obj_attributes: Some(cx.attributes(&object)?),
         dir_wcc: WccData::default(),
+    })
+}
+
+/// MAKE of the metadata server's own program (`wire::ds`): many objects with few syncs.
+pub async fn make<E: Engine>(args: &MakeArgs, cx: &Context<'_, E>) -> MakeRes {
+    let term = cx.order()?;
+    let create = |new: &NewObject| Create {
+        mode: args.mode & 0o7777,
+        uid: new.uid,
+        gid: new.gid,
+        size_bytes: 0,
+        term,
+        verifier: [0; 8],
+    };
+    let wanted: Vec<_> = args
+        .objects
+        .iter()
+        .map(|new| (ObjectId(new.id), create(new)))
+        .collect();
+    let objects = Arc::clone(&cx.service.objects);
+    let data_server = Arc::clone(&cx.service.folder);
+    let made = cx
+        .blocking(move || {
+            if !data_server.admit_term(term)? {
+                return Ok(None);
+            }
+            objects.create_all(&wanted).map(Some)
+        })
+        .await?
+        .ok_or(TERM_OVER)?;
+    Ok(Made {
+        handles: made.iter().map(|object| cx.object_handle(object)).collect(),
     })
 }
 

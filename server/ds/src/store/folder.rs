@@ -158,6 +158,11 @@ impl Folder {
 
     pub fn unlink_object(&self, id: ObjectId) -> io::Result<()> {
         rustix::fs::unlinkat(&self.root, object_path(id), AtFlags::empty())?;
+        self.sync_inner(id)
+    }
+
+    /// Makes the names durable in the folder that the object lies in.
+    pub fn sync_inner(&self, id: ObjectId) -> io::Result<()> {
         let (xx, yy) = id.folders();
         self.open_folder(&inner_path(xx, yy))?.sync_all()
     }

@@ -166,6 +166,66 @@ impl Objects {
         if let Some(object) = self.open(id)? {
             return Ok(Created::Existing(object));
         }
+        let (file, record) = self.put(id, create)?;
+        file.sync_all()?;
+        self.folder.sync_inner(id)?;
+        let object = self.keep(id, file, record)?;
+        self.space.changed(0, object.allocated_bytes());
+        Ok(Created::New(object))
+    }
+
+    /// Creates objects that nobody has used yet, all of them durably: each file is synced, and each folder once. What
+    /// an earlier try of the same made is taken as it is.
+    pub fn create_all(&self, creates: &[(ObjectId, Create)]) -> io::Result<Vec<Arc<Object>>> {
+        let mut made = Vec::with_capacity(creates.len());
+        let done = self.put_all(creates, &mut made);
+        if done.is_err() {
+            // A sync that failed is told of once: the next try must not find what this one left.
+            for object in &made {
+                if let Err(error) = self.remove(object) {
+                    tracing::debug!(%error, "what is left of a batch can't be removed");
+                }
+            }
+        }
+        done.map(|()| made)
+    }
+
+    fn put_all(
+        &self,
+        creates: &[(ObjectId, Create)],
+        made: &mut Vec<Arc<Object>>,
+    ) -> io::Result<()> {
+        for &(id, create) in creates {
+            let _turn = self.turn(id).lock();
+            if let Some(object) = self.open(id)? {
+                let is = object.record();
+                let same = (is.mode, is.uid, is.gid) == (create.mode, create.uid, create.gid);
+                if !same || object.stat()?.st_size != 0 {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                made.push(object);
+                continue;
+            }
+            let (file, record) = self.put(id, create)?;
+            let object = self.keep(id, file, record)?;
+            self.space.changed(0, object.allocated_bytes());
+            made.push(object);
+        }
+        for object in &*made {
+            object.file.sync_all()?;
+        }
+        let mut synced = None;
+        for object in &*made {
+            let folder = object.id.folders();
+            if synced.replace(folder) != Some(folder) {
+                self.folder.sync_inner(object.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A new file with its record, not synced. The caller has the id's turn.
+    fn put(&self, id: ObjectId, create: Create) -> io::Result<(File, Record)> {
         let (xx, yy) = id.folders();
         self.folder.make_inner(xx, yy)?;
         let file = self.folder.open_object(id, OFlags::CREATE)?;
@@ -182,13 +242,7 @@ impl Objects {
             create_verifier: create.verifier,
         };
         write_record(&file, &record)?;
-        file.sync_all()?;
-        self.folder
-            .open_folder(&super::folder::inner_path(xx, yy))?
-            .sync_all()?;
-        let object = self.keep(id, file, record)?;
-        self.space.changed(0, object.allocated_bytes());
-        Ok(Created::New(object))
+        Ok((file, record))
     }
 
     /// Removes the object, durably. The caller holds its gate alone.
@@ -325,6 +379,49 @@ mod tests {
             panic!("nothing was there before");
         };
         assert_eq!(object.stat().expect("it is there").st_size, 0);
+    }
+
+    fn ids(count: u8) -> Vec<(ObjectId, Create)> {
+        let id = |number| {
+            let mut id = [3; 16];
+            id[15] = number;
+            ObjectId(id)
+        };
+        (0..count).map(|number| (id(number), CREATE)).collect()
+    }
+
+    #[test]
+    fn a_batch_that_was_made_is_made_again_until_somebody_uses_it() {
+        let store = store();
+        let first = store.objects.create_all(&ids(5)).expect("all are made");
+        let again = store.objects.create_all(&ids(7)).expect("two more are");
+        let records = |objects: &[Arc<Object>]| -> Vec<_> {
+            objects
+                .iter()
+                .take(5)
+                .map(|object| object.record())
+                .collect()
+        };
+        assert_eq!(records(&first), records(&again));
+        first[2].file.set_len(1).expect("it is written");
+        let used = store.objects.create_all(&ids(5));
+        assert_eq!(used.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_batch_that_breaks_half_way_leaves_none_of_it() {
+        let store = store();
+        let mut ids = ids(5);
+        // Where its folder belongs lies a file.
+        ids[3].0.0[6] = 4;
+        std::fs::create_dir_all(store.dir.path().join("data/03")).expect("a folder is made");
+        std::fs::write(store.dir.path().join("data/03/04"), b"").expect("a file is made");
+        assert!(store.objects.create_all(&ids).is_err());
+        for (id, _) in ids {
+            let left = store.dir.path().join("data/03/03").join(id.to_string());
+            assert!(!left.exists());
+            assert!(store.objects.cached(id).is_none());
+        }
     }
 
     #[test]

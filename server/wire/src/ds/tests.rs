@@ -81,6 +81,16 @@ proptest! {
     }
 
     #[test]
+    fn an_order_to_make_objects_survives_the_wire(
+        mode: u32, ids in prop::collection::vec(any::<([u8; 16], u32, u32)>(), 0..=MAKE_MAX),
+        handles in prop::collection::vec(handle(), 0..8),
+    ) {
+        let objects = ids.into_iter().map(|(id, uid, gid)| NewObject { id, uid, gid }).collect();
+        survives(&MakeArgs { mode, objects })?;
+        survives::<MakeRes>(&Ok(Made { handles }))?;
+    }
+
+    #[test]
     fn an_answer_survives_the_wire(
         sparse: bool, allocate: bool, pull: bool, clone_block_bytes: u32, offset: u64, count: u32, verf: [u8; 8],
     ) {
@@ -104,6 +114,8 @@ proptest! {
         bears::<DeallocateArgs>(&bytes)?;
         bears::<CloneArgs>(&bytes)?;
         bears::<PullArgs>(&bytes)?;
+        bears::<MakeArgs>(&bytes)?;
+        bears::<MakeRes>(&bytes)?;
         bears::<SeekRes>(&bytes)?;
         bears::<ReachedRes>(&bytes)?;
         bears::<PullRes>(&bytes)?;
