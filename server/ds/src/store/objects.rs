@@ -110,6 +110,8 @@ pub struct Objects {
     shard_limit: usize,
     /// Creation and removal of one id take turns.
     turns: [Mutex<()>; 64],
+    /// So do batches: one that fails takes away nothing that another one has answered for.
+    batches: Mutex<()>,
 }
 
 impl Objects {
@@ -126,6 +128,7 @@ impl Objects {
             shards: std::array::from_fn(|_| Mutex::default()),
             shard_limit: open_limit.div_ceil(SHARDS).max(1),
             turns: std::array::from_fn(|_| Mutex::new(())),
+            batches: Mutex::new(()),
         }
     }
 
@@ -177,24 +180,28 @@ impl Objects {
     /// Creates objects that nobody has used yet, all of them durably: each file is synced, and each folder once. What
     /// an earlier try of the same made is taken as it is.
     pub fn create_all(&self, creates: &[(ObjectId, Create)]) -> io::Result<Vec<Arc<Object>>> {
-        let mut made = Vec::with_capacity(creates.len());
-        let done = self.put_all(creates, &mut made);
+        let _alone = self.batches.lock();
+        let mut new = Vec::with_capacity(creates.len());
+        let done = self.put_all(creates, &mut new);
         if done.is_err() {
-            // A sync that failed is told of once: the next try must not find what this one left.
-            for object in &made {
+            // A sync that failed is told of once: the next try must not find what this one left. What was there before
+            // stays: this may be a call that came late, and a client may have it by now.
+            for object in &new {
                 if let Err(error) = self.remove(object) {
                     tracing::debug!(%error, "what is left of a batch can't be removed");
                 }
             }
         }
-        done.map(|()| made)
+        done
     }
 
+    /// All objects, in their order; and those that weren't there, also where it fails.
     fn put_all(
         &self,
         creates: &[(ObjectId, Create)],
-        made: &mut Vec<Arc<Object>>,
-    ) -> io::Result<()> {
+        new: &mut Vec<Arc<Object>>,
+    ) -> io::Result<Vec<Arc<Object>>> {
+        let mut made = Vec::with_capacity(creates.len());
         for &(id, create) in creates {
             let _turn = self.turn(id).lock();
             if let Some(object) = self.open(id)? {
@@ -209,19 +216,20 @@ impl Objects {
             let (file, record) = self.put(id, create)?;
             let object = self.keep(id, file, record)?;
             self.space.changed(0, object.allocated_bytes());
+            new.push(Arc::clone(&object));
             made.push(object);
         }
-        for object in &*made {
+        for object in &made {
             object.file.sync_all()?;
         }
         let mut synced = None;
-        for object in &*made {
+        for object in &made {
             let folder = object.id.folders();
             if synced.replace(folder) != Some(folder) {
                 self.folder.sync_inner(object.id)?;
             }
         }
-        Ok(())
+        Ok(made)
     }
 
     /// A new file with its record, not synced. The caller has the id's turn.
@@ -404,8 +412,12 @@ mod tests {
         };
         assert_eq!(records(&first), records(&again));
         first[2].file.set_len(1).expect("it is written");
-        let used = store.objects.create_all(&ids(5));
+        // As a call that comes late: none of what others may use by now goes with its failure.
+        let used = store.objects.create_all(&ids(8));
         assert_eq!(used.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        for (id, _) in ids(7) {
+            assert!(store.objects.open(id).expect("it is opened").is_some());
+        }
     }
 
     #[test]
