@@ -9,11 +9,11 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use buffers::Buffer;
 use rustix::fs::FallocateFlags;
 
 use crate::intake::Space;
 use crate::syncs::Depth;
-use buffers::Buffer;
 
 pub(crate) mod ring;
 pub(crate) mod threads;

@@ -1,11 +1,10 @@
 //! RPC records out of a byte stream, a WRITE's payload straight into its buffer: bytes in, records
 //! out. Never a socket, and never what a record says beyond where its payload begins.
 
+use buffers::Buffer;
 use bytes::{Bytes, BytesMut};
 use wire::nfs3;
 use wire::record::{HEADER_BYTES, RecordHeader};
-
-use buffers::Buffer;
 
 /// What is received at once outside of payloads.
 const RAW_BYTES: usize = 8 << 10;

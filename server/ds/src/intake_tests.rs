@@ -3,13 +3,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use buffers::Pool;
 use proptest::prelude::*;
 use wire::nfs3::{Fh3, Procedure, StableHow, Write3head};
 use wire::rpc::{CallHeader, Credential, OpaqueAuth};
 use wire::{Encoder, Xdr};
 
 use super::*;
-use buffers::Pool;
 
 const LIMIT_BYTES: usize = 1 << 20;
 

@@ -1,6 +1,7 @@
 //! Replies: a marked record whose payload, if any, stays in the buffer that it was read into.
 //! Never decides what is answered.
 
+use buffers::Buffer;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use wire::nfs3::{Nfsstat3, Outcome, PostOpAttr, Read3head};
@@ -9,7 +10,6 @@ use wire::rpc::ReplyHeader;
 use wire::{Encoder, Xdr};
 
 use crate::engine::Outgoing;
-use buffers::Buffer;
 
 #[derive(Debug)]
 pub struct Reply {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use buffers::Pool;
 use parking_lot::{Condvar, Mutex};
 use rustix::net::Shutdown;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,7 +28,6 @@ use crate::service::Service;
 use crate::store::{Folder, FolderError, Objects, Space, probe};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
-use buffers::Pool;
 
 /// How often deadlines are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);

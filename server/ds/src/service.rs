@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use buffers::{Buffer, Pool};
 use rustix::fs::Stat;
 use wire::ds::Abilities;
 use wire::nfs3::*;
@@ -27,7 +28,6 @@ use crate::status;
 use crate::store::{BLOCK_BYTES, Folder, Object, Objects, Space};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
-use buffers::{Buffer, Pool};
 
 pub(crate) struct Service {
     pub folder: Arc<Folder>,

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use buffers::Buffer;
 use io_uring::IoUring;
 use rustix::fs::FallocateFlags;
 
 use super::{Batch, Engine};
 use crate::intake::Space;
 use crate::syncs::Depth;
-use buffers::Buffer;
 
 mod executor;
 mod operation;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use buffers::Buffer;
 use rustix::fs::FallocateFlags;
 use rustix::io::ReadWriteFlags;
 use tokio::io::Interest;
@@ -19,7 +20,6 @@ use super::{Batch, Engine};
 use crate::intake::Space;
 use crate::syncs::Depth;
 use crate::workers::Workers;
-use buffers::Buffer;
 
 #[derive(Clone)]
 pub struct Threads {

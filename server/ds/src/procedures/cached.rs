@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use buffers::Buffer;
 use chunks::{Failed as Missed, Held, Offer, Part, Store};
 use wire::ds::*;
 use wire::nfs3::*;
@@ -17,7 +18,6 @@ use crate::identity::Right;
 use crate::record::Record;
 use crate::service::{Context, time};
 use crate::status;
-use buffers::Buffer;
 
 /// Nobody may write it; who may read it was said when it was offered.
 const MODE: u32 = 0o440;

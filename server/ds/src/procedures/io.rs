@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use buffers::Buffer;
 use wire::nfs3::*;
 
 use crate::engine::Engine;
@@ -17,7 +18,6 @@ use crate::service::{Context, TERM_OVER};
 use crate::status;
 use crate::store::Object;
 use crate::syncs::Depth;
-use buffers::Buffer;
 
 /// READ, §3.3.6.
 pub async fn read<E: Engine>(

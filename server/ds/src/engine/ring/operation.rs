@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use buffers::Buffer;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{IoUring, opcode, squeue};
 use parking_lot::Mutex;
@@ -19,7 +20,6 @@ use slab::Slab;
 use crate::engine::Batch;
 use crate::intake::Space;
 use crate::syncs::Depth;
-use buffers::Buffer;
 
 /// The completion that is no operation's: another thread rang.
 pub const DOORBELL: u64 = u64::MAX;
