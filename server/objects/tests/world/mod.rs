@@ -290,6 +290,11 @@ impl World {
     /// The catalog is sound, and the data servers hold exactly what it knows.
     pub async fn nothing_leaks(&self) {
         self.set_faults(Faults::default());
+        while !self.all_is_known().await {}
+    }
+
+    /// Fails where something isn't; `false` where the pool was filled meanwhile, so that nothing can be said.
+    async fn all_is_known(&self) -> bool {
         self.until(
             "nothing is left to delete, reserve or carry out",
             async || {
@@ -318,13 +323,13 @@ impl World {
                 .expect("the catalog can be scanned"),
             Vec::<String>::new()
         );
+        let listed = async || {
+            let pool = self.catalog.pool_list().await;
+            pool.expect("the pool can be listed")
+        };
+        let pool = listed().await;
         let mut known = BTreeSet::new();
-        for entry in self
-            .catalog
-            .pool_list()
-            .await
-            .expect("the pool can be listed")
-        {
+        for entry in &pool {
             if let PoolEntry::Pooled(object) = entry {
                 known.insert((object.server, object.object));
             }
@@ -355,7 +360,11 @@ impl World {
                     .map(move |id| (DataServerId(n as u32 + 1), id))
             })
             .collect();
+        if listed().await != pool {
+            return false;
+        }
         assert_eq!(held, known, "the data servers hold what the catalog knows");
+        true
     }
 }
 
