@@ -94,7 +94,7 @@ impl Folder {
         };
         let parts = laid_out(key, pieces, end);
         let written = write_all(&file, &parts)
-            .and_then(|()| set_direct(&file, false))
+            .and_then(|()| end_direct(&file))
             .and_then(|()| fs::rename(&unfinished, &path));
         if let Err(error) = written {
             // Whatever is in the way, its space is wanted back; a start removes it as well.
@@ -142,10 +142,9 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-fn set_direct(file: &File, direct: bool) -> io::Result<()> {
-    let mut flags = fcntl_getfl(file)?;
-    flags.set(OFlags::DIRECT, direct);
-    Ok(fcntl_setfl(file, flags)?)
+/// From now on it is read and written by way of the page cache.
+fn end_direct(file: &File) -> io::Result<()> {
+    Ok(fcntl_setfl(file, fcntl_getfl(file)? - OFlags::DIRECT)?)
 }
 
 /// The chunk's file from its beginning to its end.
@@ -183,7 +182,7 @@ fn write_all(file: &File, parts: &[&[u8]]) -> io::Result<()> {
             Err(rustix::io::Errno::INTR) => {}
             // A disk whose blocks are larger than a page.
             Err(rustix::io::Errno::INVAL) if fcntl_getfl(file)?.contains(OFlags::DIRECT) => {
-                set_direct(file, false)?;
+                end_direct(file)?;
             }
             Err(error) => return Err(error.into()),
         }

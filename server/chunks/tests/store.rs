@@ -37,9 +37,13 @@ fn open(options: Options, lake: &MemoryUpstream) -> Store {
 }
 
 fn bench(bytes: u64) -> Bench {
+    bench_with(bytes, |options| options)
+}
+
+fn bench_with(bytes: u64, change: impl FnOnce(Options) -> Options) -> Bench {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let lake = MemoryUpstream::default();
-    let store = open(options(dir.path(), bytes), &lake);
+    let store = open(change(options(dir.path(), bytes)), &lake);
     Bench { dir, lake, store }
 }
 
@@ -207,43 +211,33 @@ async fn a_keeper_that_is_away_is_asked_again_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_too_long_is_told_to_come_again_and_finds_it_then() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lake = MemoryUpstream::default();
-    let options = Options {
+    let bench = bench_with(1 << 20, |options| Options {
         patience: Duration::from_millis(1),
-        ..options(dir.path(), 1 << 20)
-    };
-    let store = open(options, &lake);
-    let held = store
-        .offer(offer(&lake.put("a", pattern(1, 64))))
-        .expect("it is taken");
-    lake.hold(true);
-    assert_eq!(read(&store, &held, 0).await, Err(Failed::Later));
-    lake.hold(false);
-    while read(&store, &held, 0).await.is_err() {
+        ..options
+    });
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64)));
+    bench.lake.hold(true);
+    assert_eq!(bench.read(&held, 0).await, Err(Failed::Later));
+    bench.lake.hold(false);
+    while bench.read(&held, 0).await.is_err() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(lake.fetches(), 1);
+    assert_eq!(bench.lake.fetches(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_finds_what_comes_next_fetched() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lake = MemoryUpstream::default();
-    let options = Options {
+    let bench = bench_with(1 << 20, |options| Options {
         ahead: 4,
-        ..options(dir.path(), 1 << 20)
-    };
-    let store = open(options, &lake);
-    let held = store
-        .offer(offer(&lake.put("a", pattern(1, 64 * 20))))
-        .expect("it is taken");
-    read(&store, &held, 0).await.expect("it is read");
-    while lake.fetches() < 3 {
+        ..options
+    });
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64 * 20)));
+    bench.read(&held, 0).await.expect("it is read");
+    while bench.lake.fetches() < 3 {
         tokio::task::yield_now().await;
     }
-    read(&store, &held, 1).await.expect("it is read");
-    while lake.fetches() < 6 {
+    bench.read(&held, 1).await.expect("it is read");
+    while bench.lake.fetches() < 6 {
         tokio::task::yield_now().await;
     }
 }
@@ -274,66 +268,56 @@ async fn a_disk_that_takes_nothing_costs_fetches_and_no_bytes() {
 /// More than a piece of what readers are given.
 const PIECES: u32 = 600 << 10;
 
-fn of_pieces(dir: &Path, lake: &MemoryUpstream) -> Store {
-    let options = Options {
+fn of_pieces() -> Bench {
+    bench_with(64 << 20, |options| Options {
         chunk_bytes: PIECES,
-        ..options(dir, 64 << 20)
-    };
-    open(options, lake)
+        ..options
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_come_of_a_chunk_is_read_while_the_rest_is_still_to_come() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lake = MemoryUpstream::default();
-    let store = of_pieces(dir.path(), &lake);
+    let bench = of_pieces();
     let bytes = pattern(1, u64::from(PIECES));
-    let held = store.offer(offer(&lake.put("a", bytes.clone())));
-    let held = held.expect("it is taken");
-    lake.stop_after(Some(300 << 10));
-    let first = store.part(&held, 0, 1000..2000).await.expect("it is read");
-    let Part::InMemory(slices) = first else {
+    let held = bench.serve(&bench.lake.put("a", bytes.clone()));
+    bench.lake.stop_after(Some(300 << 10));
+    let first = bench.store.part(&held, 0, 1000..2000).await;
+    let Part::InMemory(slices) = first.expect("it is read") else {
         panic!("it isn't on disk yet");
     };
     assert_eq!(slices.concat(), bytes[1000..2000]);
-    lake.stop_after(None);
-    assert_eq!(read(&store, &held, 0).await.as_deref(), Ok(&bytes[..]));
-    assert_eq!(lake.fetches(), 1);
+    bench.lake.stop_after(None);
+    assert_eq!(bench.read(&held, 0).await.as_deref(), Ok(&bytes[..]));
+    assert_eq!(bench.lake.fetches(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_costs_another_fetch_and_no_byte_that_came() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lake = MemoryUpstream::default();
-    let store = of_pieces(dir.path(), &lake);
+    let bench = of_pieces();
     let bytes = pattern(1, u64::from(PIECES));
-    let held = store.offer(offer(&lake.put("a", bytes.clone())));
-    let held = held.expect("it is taken");
-    lake.stop_after(Some(300 << 10));
-    store.part(&held, 0, 0..1000).await.expect("it is read");
-    lake.break_off();
-    lake.stop_after(None);
-    while read(&store, &held, 0).await != Ok(bytes.to_vec()) {
+    let held = bench.serve(&bench.lake.put("a", bytes.clone()));
+    bench.lake.stop_after(Some(300 << 10));
+    let first = bench.store.part(&held, 0, 0..1000).await;
+    first.expect("it is read");
+    bench.lake.break_off();
+    bench.lake.stop_after(None);
+    while bench.read(&held, 0).await != Ok(bytes.to_vec()) {
         tokio::task::yield_now().await;
     }
-    assert_eq!(lake.fetches(), 2);
+    assert_eq!(bench.lake.fetches(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_a_moment_ago_is_read_from_memory_and_no_more_than_that_stays_there() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lake = MemoryUpstream::default();
-    let options = Options {
+    let bench = bench_with(1 << 20, |options| Options {
         // A buffer for each chunk is a page.
         recent_bytes: 2 * 4096,
-        ..options(dir.path(), 1 << 20)
-    };
-    let store = open(options, &lake);
-    let held = store.offer(offer(&lake.put("a", pattern(1, 64 * 3))));
-    let held = held.expect("it is taken");
+        ..options
+    });
+    let held = bench.serve(&bench.lake.put("a", pattern(1, 64 * 3)));
     let in_memory = async |index| {
-        let part = store.part(&held, index, 0..64).await.expect("it is read");
-        matches!(part, Part::InMemory(_))
+        let part = bench.store.part(&held, index, 0..64).await;
+        matches!(part.expect("it is read"), Part::InMemory(_))
     };
     for index in 0..3 {
         assert!(in_memory(index).await);
@@ -349,7 +333,7 @@ async fn what_came_a_moment_ago_is_read_from_memory_and_no_more_than_that_stays_
         }
         tokio::task::yield_now().await;
     }
-    assert_eq!(lake.fetches(), 3);
+    assert_eq!(bench.lake.fetches(), 3);
 }
 
 fn on_disk(dir: &Path) -> u64 {

@@ -2,9 +2,10 @@
 
 mod absent;
 mod changes;
-pub(crate) mod show;
+mod show;
 
 pub(crate) use changes::{Changes, without_set_id};
+pub(crate) use show::file_type;
 
 use crate::compound::{Compound, File};
 use crate::status::Refusal;

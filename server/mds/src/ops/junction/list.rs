@@ -1,7 +1,7 @@
 //! READDIR in a junction, RFC 8881 §18.23: the folder's own order, cookies and verifier are its keeper's.
 
 use super::Place;
-use crate::attributes::show::file_type;
+use crate::attributes::file_type;
 use crate::compound::{Compound, File};
 use crate::identity::Want;
 use crate::junction::{file_kind, inode_of};
