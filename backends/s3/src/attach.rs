@@ -7,7 +7,7 @@ use crate::bucket::{Bucket, Dress, If};
 use crate::failure::come_again;
 use crate::ids::{Ids, IdsError};
 use crate::looked::Looked;
-use crate::lost::Lost;
+use crate::lost::{self, Lost};
 use crate::meta::{self, Defaults, Metadata};
 use crate::mirror::{Mirror, PINS};
 use crate::names::token;
@@ -339,6 +339,7 @@ fn state(options: &Options) -> Result<(Ids, Remains), AttachError> {
         folder: options.state.clone(),
         why: error.to_string(),
     })?;
+    lost::put_in_order(&options.state).map_err(folder)?;
     let remains = Remains::of(&spool, SystemTime::now()).map_err(folder)?;
     if remains.discarded != 0 {
         let discarded = remains.discarded;

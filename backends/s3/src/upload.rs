@@ -153,14 +153,6 @@ impl Mirror {
         if let Some(etag) = etag {
             self.pins.insert(spool.id, etag.as_str().into());
         }
-        let mut spools = self.spools.lock();
-        if spools
-            .get(&spool.id)
-            .is_some_and(|known| Arc::ptr_eq(known, spool))
-        {
-            spools.remove(&spool.id);
-        }
-        drop(spools);
         // What an earlier start lost may still be sent again, until something was written.
         let word = if spool.is_dirty() {
             self.meant.lock().remove(&spool.id);
@@ -170,6 +162,14 @@ impl Mirror {
         };
         if let Err(error) = spool::clear(&spool.path, word.as_deref()) {
             tracing::warn!("{} stays behind: {error}", spool.path.display());
+        }
+        // Only now: the next one has its file at the same path.
+        let mut spools = self.spools.lock();
+        if spools
+            .get(&spool.id)
+            .is_some_and(|known| Arc::ptr_eq(known, spool))
+        {
+            spools.remove(&spool.id);
         }
     }
 

@@ -70,6 +70,29 @@ async fn what_was_not_committed_is_gone_after_a_crash_and_the_verifier_tells() {
     assert_ne!(before.verifier, after.verifier);
 }
 
+#[tokio::test]
+async fn a_death_amid_the_keeping_of_what_lost_leaves_all_of_it_or_nothing() {
+    let world = World::new().await;
+    let lost = world.options.state.join("lost");
+    for (name, file) in [
+        (".1-7", "content"),
+        (".2-7", "what.txt"),
+        ("3-7", "content"),
+    ] {
+        std::fs::create_dir_all(lost.join(name)).expect("a folder");
+        std::fs::write(lost.join(name).join(file), name).expect("a file");
+    }
+    world.restart().await.expect("it is attached again");
+    let kept = std::fs::read_dir(&lost).expect("the folder is there");
+    let mut kept: Vec<_> = kept
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["1-7", "3-7"]);
+    let content = std::fs::read_to_string(lost.join("1-7/content"));
+    assert_eq!(content.expect("the bytes"), ".1-7");
+}
+
 fn spooled(world: &World) -> usize {
     let spool = std::fs::read_dir(world.options.state.join("spool"));
     spool.expect("the folder is there").count()

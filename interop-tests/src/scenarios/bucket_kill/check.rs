@@ -43,7 +43,7 @@ pub fn everything(
         Ok(())
     })?;
     names(client, s3, &manifest)?;
-    let told = fs::read_to_string(client.shared().join(CONTESTED))?;
+    let told = read_text(&client.shared().join(CONTESTED))?;
     let by_mount: Option<Vec<Put>> = told.lines().map(Put::parse).collect();
     let by_mount = by_mount.context("the contested files' writer told something else")?;
     contested(client, s3, foreign, &by_mount)?;
@@ -103,7 +103,7 @@ fn contested(client: &mut Guest, s3: &S3Client, foreign: &[Put], by_mount: &[Put
             MINUTE,
         )?;
         ensure!(
-            fs::read(through)? == bytes,
+            read(&through)? == bytes,
             "the contested file {file} is another in the mount than in the bucket"
         );
         let key = key_of(&bytes).with_context(|| {
@@ -199,7 +199,7 @@ pub fn chunks(lab: &Lab, s3: &S3Client, bucket: &str) -> Result<Vec<(String, boo
             let start = (index * chunk_bytes) as usize;
             let length = held.chunk_length(index) as usize;
             ensure!(
-                fs::read(path)?.get(..length) == bytes.get(start..start + length),
+                read(path)?.get(..length) == bytes.get(start..start + length),
                 "the chunk {name} of {} holds other bytes",
                 version.key
             );
@@ -211,15 +211,15 @@ pub fn chunks(lab: &Lab, s3: &S3Client, bucket: &str) -> Result<Vec<(String, boo
 /// What lost lies in the state folder, where the log says, and nothing else does. How many.
 fn lost(lab: &Lab, by_mount: &[Put]) -> Result<usize> {
     let mut kept = BTreeMap::new();
-    let log = fs::read_to_string(lab.state.join("mds.log"))?;
+    let log = read_text(&lab.state.join("mds.log"))?;
     let folder = lab.state.join(STATE).join("lost");
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries.collect::<Result<Vec<_>, _>>()?,
         Err(_) => Vec::new(),
     };
     for entry in entries {
-        let what = fs::read_to_string(entry.path().join("what.txt"))?;
-        let content = fs::read(entry.path().join("content"))?;
+        let what = read_text(&entry.path().join("what.txt"))?;
+        let content = read(&entry.path().join("content"))?;
         let is_contested = what.contains(&format!("key: {CONTESTED}/"));
         if is_contested && content.is_empty() {
             // It lost while it was being emptied.
@@ -243,4 +243,12 @@ fn lost(lab: &Lab, by_mount: &[Put]) -> Result<usize> {
         );
     }
     Ok(lost.len())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    Ok(String::from_utf8(read(path)?)?)
 }
