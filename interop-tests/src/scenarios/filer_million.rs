@@ -72,32 +72,29 @@ fn timed(client: &mut Guest, server: &Server, command: &str, found: u64) -> Resu
     Ok(fact)
 }
 
-pub fn run(lab: &mut Lab) -> Result<Verdict> {
+pub fn in_place(lab: &mut Lab) -> Result<Verdict> {
     let mut filer = Filer::empty(lab)?;
     fill(&filer.folder)?;
+    let split = beside(lab, &filer)?;
+    let mut client = lab.client("a")?;
+    mount(&mut client, "vers=4.2")?;
     let mut facts = Vec::new();
-    {
-        let split = beside(lab, &filer)?;
-        let mut client = lab.client("a")?;
-        mount(&mut client, "vers=4.2")?;
-        for (command, found) in [
-            ("ls -U one | wc -l", FILES),
-            ("find tree -type f | wc -l", FILES),
-            ("ls -lU one | grep -c ^-", FILES),
-            (
-                "find tree -type f -printf '%s %i\\n' | sort -u | wc -l",
-                FILES,
-            ),
-            (
-                "printf '%s\\n' one/f?????0 | xargs stat -c %i | sort -u | wc -l",
-                FILES / 10 * 9 / 10,
-            ),
-        ] {
-            facts.push(timed(&mut client, &split.mds, command, found)?);
-        }
-        client.power_off()?;
+    for (command, found) in [
+        ("ls -U one | wc -l", FILES),
+        ("find tree -type f | wc -l", FILES),
+        ("ls -lU one | grep -c ^-", FILES),
+        (
+            "find tree -type f -printf '%s %i\\n' | sort -u | wc -l",
+            FILES,
+        ),
+        (
+            "printf '%s\\n' one/f?????0 | xargs stat -c %i | sort -u | wc -l",
+            FILES / 10 * 9 / 10,
+        ),
+    ] {
+        facts.push(timed(&mut client, &split.mds, command, found)?);
     }
-    facts.extend(taken_over(lab, &filer)?);
+    client.power_off()?;
     filer.still_runs()?;
     fs::remove_dir_all(&filer.folder)?;
     Ok(Verdict::Held(facts))
@@ -121,9 +118,11 @@ fn used_bytes(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn taken_over(lab: &mut Lab, filer: &Filer) -> Result<Vec<String>> {
+pub fn taken_over(lab: &mut Lab) -> Result<Verdict> {
+    let mut filer = Filer::empty(lab)?;
+    fill(&filer.folder)?;
     let all = (2 * FILES) as f64;
-    let mut split = assimilate::split_over(lab, filer)?;
+    let mut split = assimilate::split_over(lab, &filer)?;
     let begun = Instant::now();
     let half = clock::wait_for("half of the files", MINUTE * 20, || {
         let files = files()?;
@@ -175,5 +174,7 @@ fn taken_over(lab: &mut Lab, filer: &Filer) -> Result<Vec<String>> {
         facts.push(fact);
     }
     client.power_off()?;
-    Ok(facts)
+    filer.still_runs()?;
+    fs::remove_dir_all(&filer.folder)?;
+    Ok(Verdict::Held(facts))
 }

@@ -263,10 +263,20 @@ pub const ALL: &[Scenario] = &[
         only_by_name: true,
         ..scenario(
             "filer-million",
-            "two million files of an existing export, listed in place and taken over",
+            "two million files of an existing export, listed in place",
             Kernels::Newest,
             60,
-            filer_million::run,
+            filer_million::in_place,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "takeover-million",
+            "two million files of an existing export, taken over with a death of the server half-way",
+            Kernels::Newest,
+            60,
+            filer_million::taken_over,
         )
     },
     Scenario {
