@@ -31,26 +31,35 @@ pub fn ganesha(lab: &mut Lab) -> Result<Verdict> {
     Ok(Verdict::Held(vec![format!("NFS-Ganesha: {fact}")]))
 }
 
-/// The kernel's own server, in a guest of its own, with a tmpfs behind it.
-pub fn knfsd(lab: &mut Lab) -> Result<Verdict> {
+/// The kernel's own server, in a guest of its own, with a tmpfs behind it; `None`: this kernel has none.
+pub fn kernel_server(lab: &mut Lab) -> Result<Option<Guest>> {
     let kernel = lab.kernel.clone();
     let mut server = match lab.boot("knfsd", &kernel, "nfsd", 1024) {
         Ok(server) => server,
-        Err(error) if format!("{error:#}").contains("modprobe nfsd failed") => {
-            return Ok(Verdict::Skipped(format!(
-                "Linux {} as built for User-Mode Linux has no nfsd",
-                kernel.release
-            )));
-        }
+        Err(error) if format!("{error:#}").contains("modprobe nfsd failed") => return Ok(None),
         Err(error) => return Err(error),
     };
     serve_from(&mut server)?;
+    Ok(Some(server))
+}
+
+pub fn knfsd(lab: &mut Lab) -> Result<Verdict> {
+    let Some(server) = kernel_server(lab)? else {
+        return Ok(without_nfsd(lab));
+    };
     let address = server.address();
     let fact = use_it(lab, address, "/run/objects", 20048)?;
     Ok(Verdict::Held(vec![format!(
         "knfsd of {}: {fact}",
         server.release()
     )]))
+}
+
+pub fn without_nfsd(lab: &Lab) -> Verdict {
+    Verdict::Skipped(format!(
+        "Linux {} as built for User-Mode Linux has no nfsd",
+        lab.kernel.release
+    ))
 }
 
 /// The recipe of [`knfsd`] alone, with an ordinary NFSv3 mount.

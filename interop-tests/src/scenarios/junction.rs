@@ -171,7 +171,7 @@ pub fn beside_with(lab: &Lab, filer: &Filer, nfsv3: bool) -> Result<Split> {
 }
 
 /// As the programs of a user meet it: one mount, in which a folder is another file system.
-const WORK: &str = r#"
+pub const WORK: &str = r#"
 set -e
 cd /run/mnt/projects
 [ "$(cat team/latest)" = "note 7" ]

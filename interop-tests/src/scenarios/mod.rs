@@ -13,6 +13,7 @@ pub mod fio;
 mod foreign;
 mod history;
 pub mod junction;
+mod kernel_filer;
 mod legacy;
 mod managed;
 mod managed_kill;
@@ -468,6 +469,13 @@ pub const ALL: &[Scenario] = &[
         Kernels::Newest,
         8,
         foreign::knfsd,
+    ),
+    scenario(
+        "knfsd-filer",
+        "exports of a Linux kernel's own NFS server, shown in place and taken over",
+        Kernels::Newest,
+        8,
+        kernel_filer::run,
     ),
     scenario(
         "history",

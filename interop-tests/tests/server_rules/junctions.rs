@@ -361,6 +361,30 @@ async fn extended_attributes_of_a_tree_are_its_own() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_looks_for_extended_attributes_where_there_can_be_none_finds_none() -> Result<()> {
+    let tree = MemoryTree::new("shelf").without_xattrs();
+    let world = world(&tree).await?;
+    let client = world.client("a").await?;
+    let shelf = client.walk("/d/shelf").await?;
+    let file = client.open_create(&shelf, "f").await?;
+    let listed = client.listxattrs(&file.fh, 0, 4096).await?;
+    assert_eq!((listed.names, listed.eof), (vec![], true));
+    let got = client.getxattr(&file.fh, "colour").await;
+    assert_eq!(got.status(), Nfsstat4::Noxattr);
+    let removed = client.removexattr(&file.fh, "colour").await;
+    assert_eq!(removed.status(), Nfsstat4::Noxattr);
+    let set = client
+        .setxattr(&file.fh, SetxattrOption4::Create, "colour", "blue")
+        .await;
+    assert_eq!(set.status(), Nfsstat4::Perm);
+    assert_eq!(
+        client.getxattr(&file.fh, "headrace.backend").await?,
+        "shelf"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn copies_go_from_and_to_a_junction_inside_the_server() -> Result<()> {
     let tree = MemoryTree::new("shelf").with_transfer_bytes(4096);
     let world = world(&tree).await?;

@@ -1,6 +1,7 @@
 //! Names: LOOKUP, CREATE, REMOVE, RENAME, LINK, READLINK. RFC 8881 §18.
 
 use anyhow::Result;
+use bytes::Bytes;
 use interop_tests::nfs41::{Client, Failure, StatusOf, name, putfh};
 use wire::nfs4::*;
 
@@ -91,6 +92,32 @@ async fn a_link_is_read_and_nothing_else_is() -> Result<()> {
     assert_eq!(&a.readlink(&link).await?[..], target.as_bytes());
     assert_eq!(a.readlink(&root).await.status(), Nfsstat4::WrongType);
     assert_eq!(lookup(&a, &link, b"x").await?, Nfsstat4::Symlink);
+    world.ends_without_leak().await
+}
+
+/// As on the file systems of Linux: else `rsync -p` finds each link changed that it copies from there.
+#[tokio::test]
+async fn a_link_is_open_to_all_whatever_the_umask_of_its_maker() -> Result<()> {
+    let world = World::start().await?;
+    let a = world.client("a").await?;
+    let root = a.root().await?;
+    let masked = Attributes {
+        mode_umask: Some(ModeUmask4 {
+            mode: 0o777,
+            umask: 0o022,
+        }),
+        ..Attributes::default()
+    };
+    let make = Create4Args {
+        objtype: Createtype4::Lnk(Bytes::from_static(b"target")),
+        objname: name("l"),
+        createattrs: masked.into(),
+    };
+    let mut made = a
+        .ok([putfh(&root), ArgOp::Create(make), ArgOp::Getfh])
+        .await?;
+    let link = made.getfh()?.object;
+    assert_eq!(a.getattr(&link, &[Attr::Mode]).await?.mode, Some(0o777));
     world.ends_without_leak().await
 }
 

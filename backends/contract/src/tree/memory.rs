@@ -102,6 +102,13 @@ impl MemoryTree {
         self
     }
 
+    /// As a filer of NFSv3.
+    #[must_use]
+    pub fn without_xattrs(mut self) -> Self {
+        self.abilities.xattrs = false;
+        self
+    }
+
     pub fn set_capacity(&self, bytes: u64) {
         self.inner.lock().capacity_bytes = bytes;
     }

@@ -5,7 +5,7 @@
 
 use crate::attributes::Changes;
 use crate::compound::{Compound, File, Name, change_info, in_directory};
-use crate::identity::acl;
+use crate::identity::acl::{self, BirthMode};
 use crate::identity::{Credential, Want};
 use crate::state::{EntryChange, Notices};
 use crate::status::Refusal;
@@ -90,6 +90,16 @@ impl Making {
 /// `PATH_MAX` less its NUL: what `symlink(2)` takes.
 const SYMLINK_MAX_BYTES: usize = 4095;
 
+/// The mode that what is made is to have.
+pub(super) fn mode_asked(kind: FileKind, changes: &Changes) -> BirthMode {
+    match kind {
+        FileKind::Directory => changes.birth_mode(0o755),
+        // Nobody's rights. Linux sends the umask of who makes it, and has none but this on its own file systems.
+        FileKind::Symlink => BirthMode::Said(0o777),
+        _ => changes.birth_mode(0o644),
+    }
+}
+
 /// A new inode's owner, mode and list (POSIX open, mkdir; RFC 8881 §6.4.3): in a set-group-id folder the
 /// group is the folder's, and a new folder hands the bit on.
 pub(super) fn birth(
@@ -99,13 +109,8 @@ pub(super) fn birth(
     parent: &Inode,
 ) -> NewInode {
     let inherits = parent.mode & 0o2000 != 0;
-    let default_mode = match kind {
-        FileKind::Directory => 0o755,
-        FileKind::Symlink => 0o777,
-        _ => 0o644,
-    };
     let is_directory = kind == FileKind::Directory;
-    let asked = changes.birth_mode(default_mode);
+    let asked = mode_asked(kind, changes);
     // A list that is given is taken as it is, and nothing inherited.
     let heir = kind != FileKind::Symlink && changes.acl.is_none();
     let inherited = parent.acl.as_deref().filter(|_| heir);

@@ -6,7 +6,7 @@ use crate::attributes::Changes;
 use crate::compound::{Compound, File, Name, in_directory, in_path, may_take_away};
 use crate::identity::{Want, may};
 use crate::junction::{Junction, inode_of};
-use crate::ops::create::{Making, birth};
+use crate::ops::create::{Making, birth, mode_asked};
 use crate::ops::remove::of_kind;
 use crate::status::Refusal;
 use backend::tree::{Make, Node, NodeChanges, NodeKind};
@@ -82,18 +82,10 @@ impl Place {
                 }
             }
             None => NodeChanges {
-                mode: Some(changes.birth_mode(default_mode(kind)).without_list()),
+                mode: Some(mode_asked(kind, changes).without_list()),
                 ..changes.of_node(0)
             },
         }
-    }
-}
-
-fn default_mode(kind: FileKind) -> u32 {
-    match kind {
-        FileKind::Directory => 0o755,
-        FileKind::Symlink => 0o777,
-        _ => 0o644,
     }
 }
 

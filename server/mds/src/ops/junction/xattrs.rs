@@ -1,5 +1,6 @@
 //! GETXATTR, SETXATTR, LISTXATTRS and REMOVEXATTR in a junction, RFC 8276 §8.4: the tree's own, where it
 //! has some. Cookies of a listing are places in it.
+//! Linux: passes NOTSUPP on as 524, which no program knows; where there are no attributes, looking for them finds none.
 
 use super::Place;
 use crate::compound::{Compound, File};
@@ -52,6 +53,9 @@ pub(super) async fn getxattr(
     if let Some(value) = location::told(&name, cx.file()?, cx).await? {
         return Ok(Getxattr4Ok { value });
     }
+    if !place.can.xattrs {
+        return Err(Nfsstat4::Noxattr.into());
+    }
     let value = place
         .tree()
         .xattr(&place.caller, &place.handle, &name)
@@ -66,8 +70,12 @@ pub(super) async fn listxattrs(
     cx: &mut Compound<'_>,
 ) -> Result<Listxattrs4Ok, Refusal> {
     let place = readable(cx).await?;
-    let names = place.tree().xattrs(&place.caller, &place.handle).await;
-    let names = names.map_err(|error| of_xattr(&place, error))?;
+    let names = if place.can.xattrs {
+        let names = place.tree().xattrs(&place.caller, &place.handle).await;
+        names.map_err(|error| of_xattr(&place, error))?
+    } else {
+        Vec::new()
+    };
     let room = (args.maxcount as usize).min(cx.room.saturating_sub(8));
     let mut left = room.checked_sub(AROUND_BYTES).ok_or(Nfsstat4::Toosmall)?;
     let mut listed = Listxattrs4Ok {
@@ -106,6 +114,9 @@ pub(super) async fn setxattr(
         SetxattrOption4::Replace => XattrHow::Replace,
     };
     let (_, place) = writable(cx).await?;
+    if !place.can.xattrs {
+        return Err(Nfsstat4::Perm.into());
+    }
     let before = place.stat().await?.change;
     let set = place
         .tree()
@@ -124,6 +135,9 @@ pub(super) async fn removexattr(
     let name = checked(args.name)?;
     location::not_reserved(&name)?;
     let (_, place) = writable(cx).await?;
+    if !place.can.xattrs {
+        return Err(Nfsstat4::Noxattr.into());
+    }
     let before = place.stat().await?.change;
     let removed = place
         .tree()
