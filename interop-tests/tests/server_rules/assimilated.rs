@@ -8,7 +8,7 @@ use backend::tree::{
 };
 use bytes::Bytes;
 use headrace::metadata::{AssimilatedSpec, BackendSpec, JunctionSpec, Keeper, NfsSpec, Running};
-use interop_tests::nfs41::{ClientSetup, StatusOf, name, user};
+use interop_tests::nfs41::{ClientSetup, StatusOf, name, recalled, user};
 use mds::Access;
 use std::collections::BTreeSet;
 use wire::nfs3::{Nfsstat3, Procedure};
@@ -337,6 +337,32 @@ async fn whoever_wants_in_a_folder_that_is_not_scanned_yet_waits_and_sees_it_who
     .await?;
     assert_eq!(listed.len(), 700, "all or nothing");
     assert!(filer.nothing_is_planned());
+    world.ends_sound().await
+}
+
+#[tokio::test]
+async fn who_has_the_folder_by_a_delegation_gives_it_back_before_it_is_taken_over() -> Result<()> {
+    let shelf = Shelf::new().await?;
+    shelf.file(&shelf.root, "f", 0o644).await?;
+    let filer = shelf.served().await;
+    filer.set_away(true);
+    let world = world(&filer).await?;
+    let client = world.client("a").await?;
+    let above = client.mkdir(&client.root().await?, "d").await?;
+    let projects = client.mkdir(&above, "projects").await?;
+    let given = client.get_dir_delegation(&projects).await?;
+    let GetDirDelegation4Ok::Ok(given) = given else {
+        panic!("an empty folder is delegated: {given:?}");
+    };
+    assert_eq!(client.readdir(&projects, &[Attr::Fileid]).await?.len(), 0);
+    filer.set_away(false);
+    assert_eq!(recalled(&client).await?.stateid, given.stateid);
+    // What was read by it is still so.
+    assert_eq!(client.readdir(&projects, &[Attr::Fileid]).await?.len(), 0);
+    client.delegreturn(&projects, given.stateid).await?;
+    is_scanned(&world).await?;
+    let listed = client.readdir(&projects, &[Attr::Fileid]).await?;
+    assert_eq!(listed.len(), 1);
     world.ends_sound().await
 }
 
