@@ -139,8 +139,8 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     say("worked in by programs of a user");
     is_apart(&mut b, "projects", kib.trim().parse().context("a size")?)?;
     clock::wait_for("the scan's end", MINUTE, || {
-        let left = Scrape::of(METRICS)?.sum("headrace_scan_directories", &["state=\"left\""]);
-        Ok((left == 0.0).then_some(()))
+        let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
+        Ok((done > 0.0).then_some(()))
     })?;
     let mut facts = vec![format!("the filer runs {}", server.release())];
     for client in [&mut a, &mut b] {
