@@ -381,6 +381,11 @@ pub const ALL: &[Case] = &[
         kind: Kind::Elsewhere("measure-filer"),
     },
     Case {
+        name: "filer-far",
+        what: "the same of a filer that is 2 ms and 200 MiB/s away, so that the client's processor is not what bounds it",
+        kind: Kind::Elsewhere("measure-filer-far"),
+    },
+    Case {
         name: "bucket",
         what: "READ of 1 MiB of a bucket's object at the data server that caches it: cached, and for the first time; beside a file of its own, and the SDK's GETs",
         kind: Kind::Elsewhere("measure-bucket"),

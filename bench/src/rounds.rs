@@ -54,7 +54,7 @@ pub struct Options {
     /// Files of the catalog that the case `large` grows to
     #[arg(long, value_name = "COUNT", default_value_t = 10_000_000)]
     large_files: usize,
-    /// Folder that `cargo xtask provision` filled: kernels and an S3 server, for the cases `clients`, `training`, `listing`, `filer`, `bucket` and `bucket-far`
+    /// Folder that `cargo xtask provision` filled: kernels and an S3 server, for the cases `clients`, `training`, `listing`, `filer`, `filer-far`, `bucket` and `bucket-far`
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Already in a sandbox

@@ -50,7 +50,13 @@ impl Options {
         let named = |name: &String| {
             matches!(
                 name.as_str(),
-                "clients" | "training" | "listing" | "filer" | "bucket" | "bucket-far"
+                "clients"
+                    | "training"
+                    | "listing"
+                    | "filer"
+                    | "filer-far"
+                    | "bucket"
+                    | "bucket-far"
             )
         };
         let asked = self.names.is_empty() || self.names.iter().any(named);

@@ -202,6 +202,16 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         only_by_name: true,
         ..scenario(
+            "measure-filer-far",
+            "the same, of a filer whose line is what bounds both",
+            Kernels::Newest,
+            20,
+            measure::elsewhere::filer_far,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
             "measure-bucket",
             "rate of an object at the data server that caches it, beside its own files and beside the bucket",
             Kernels::Newest,

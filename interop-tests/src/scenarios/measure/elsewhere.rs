@@ -36,7 +36,30 @@ const TURNS: usize = 3;
 /// A file of NFS-Ganesha's through the namespace, and by NFSv3 from it.
 pub fn filer(lab: &mut Lab) -> Result<Verdict> {
     let filer = Filer::start(lab)?;
-    let _split = beside(lab, &filer)?;
+    read_both_ways(lab, &filer)
+}
+
+/// As to a filer behind a line that a client fills with processor time left.
+const FILERS_LINE: Line = Line {
+    round_trip: Duration::from_millis(2),
+    bytes_per_second: 200 * MIB,
+};
+
+/// The same, where the line is what bounds both.
+pub fn filer_far(lab: &mut Lab) -> Result<Verdict> {
+    let mut filer = Filer::start(lab)?;
+    let (near, far) = (filer.address, net::data_server(6));
+    let way = |port| {
+        let (listens, server) = (SocketAddrV4::new(far, port), SocketAddrV4::new(near, port));
+        Far::start(listens, server, FILERS_LINE)
+    };
+    let _ways = [way(2049)?, way(20048)?];
+    filer.address = far;
+    read_both_ways(lab, &filer)
+}
+
+fn read_both_ways(lab: &mut Lab, filer: &Filer) -> Result<Verdict> {
+    let _split = beside(lab, filer)?;
     let mut client = lab.client("a")?;
     mount(&mut client, "vers=4.2")?;
     client.sh(&filer.plain_mount("/run/plain"), MINUTE)?;
