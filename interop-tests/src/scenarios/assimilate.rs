@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -73,6 +74,14 @@ fn exports(filer: &Filer) -> String {
         filer.address,
         filer.folder.display()
     )
+}
+
+/// Waits for all that is scanned to be done.
+pub fn scan_ends(limit: Duration) -> Result<()> {
+    clock::wait_for("the scan's end", limit, || {
+        let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
+        Ok((done > 0.0).then_some(()))
+    })
 }
 
 /// As the programs of a user meet it.
@@ -245,10 +254,7 @@ pub fn suites(lab: &mut Lab) -> Result<Verdict> {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
     }
     let mut split = split_over(lab, &filer)?;
-    clock::wait_for("the scan's end", MINUTE, || {
-        let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
-        Ok((done > 0.0).then_some(()))
-    })?;
+    scan_ends(MINUTE)?;
     mount_from(&mut client, "10.99.0.1:/projects", "vers=4.2")?;
     for name in fsx_files(client.release()) {
         let backend = format!("getfattr --only-values -n user.headrace.backend {MOUNT}/{name}");

@@ -133,10 +133,7 @@ pub fn taken_over(lab: &mut Lab) -> Result<Verdict> {
     split.mds.kill9()?;
     let again = Instant::now();
     split.mds.start()?;
-    clock::wait_for("the scan's end", MINUTE * 20, || {
-        let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
-        Ok((done > 0.0).then_some(()))
-    })?;
+    assimilate::scan_ends(MINUTE * 20)?;
     let second = again.elapsed().as_secs_f64();
     let found = files()?;
     ensure!(

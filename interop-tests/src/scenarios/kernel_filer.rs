@@ -3,15 +3,15 @@
 use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
+use super::assimilate::scan_ends;
 use super::fio::Work;
 use super::foreign::{kernel_server, without_nfsd};
 use super::junction::{WORK, is_apart};
 use crate::harness::bytes::{MIB, human};
-use crate::harness::clock::{self, say};
+use crate::harness::clock::say;
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{self, METRICS, SplitOptions};
+use crate::harness::headrace::{self, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_afresh};
-use crate::harness::metrics::Scrape;
 
 const LARGE_MIB: u64 = 64;
 const OWNER: &str = "setpriv --reuid 1001 --regid 1001 --clear-groups";
@@ -138,10 +138,7 @@ pub fn run(lab: &mut Lab) -> Result<Verdict> {
     let kib = server.sh("df -k --output=size /run/objects | tail -n 1", MINUTE)?;
     say("worked in by programs of a user");
     is_apart(&mut b, "projects", kib.trim().parse().context("a size")?)?;
-    clock::wait_for("the scan's end", MINUTE, || {
-        let done = Scrape::of(METRICS)?.sum("headrace_scan_state", &["state=\"done\""]);
-        Ok((done > 0.0).then_some(()))
-    })?;
+    scan_ends(MINUTE)?;
     let mut facts = vec![format!("the filer runs {}", server.release())];
     for client in [&mut a, &mut b] {
         for at in [("projects", "place"), ("taken", "taken")] {
