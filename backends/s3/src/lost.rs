@@ -86,7 +86,9 @@ fn move_there(state: &Path, name: &str, what: &str, spool: &Spool) -> io::Result
     fs::rename(&spool.path, folder.join(CONTENT))?;
     File::open(&folder)?.sync_all()?;
     fs::rename(&folder, all.join(name))?;
-    File::open(&all)?.sync_all()
+    File::open(&all)?.sync_all()?;
+    // It may be the first.
+    File::open(state)?.sync_all()
 }
 
 /// Gives those their names that a death kept from it. One without its bytes is nobody's: the writer wasn't told, and
