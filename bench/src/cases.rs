@@ -48,9 +48,9 @@ pub enum Size {
     Quick,
 }
 
-/// How long system calls are counted, after what is measured: that they are slows the servers.
-const CALLS_COUNTED: Duration = Duration::from_secs(1);
-const CALLS_WARM_UP: Duration = Duration::from_millis(300);
+/// How long system calls are counted and time is sampled, after what is measured: that they are slows the servers.
+const OBSERVED: Duration = Duration::from_secs(1);
+const OBSERVED_WARM_UP: Duration = Duration::from_millis(300);
 
 /// Callers who ask as soon as they are answered, and what each operation costs `servers` meanwhile; the memory is that
 /// of the first of them.
@@ -79,7 +79,7 @@ where
         resident,
     ));
     if place.size == Size::Full {
-        figures.extend(calls_of_each(callers, servers, one).await?);
+        figures.extend(observed(callers, servers, one).await?);
     }
     Ok((measured, figures))
 }
@@ -114,36 +114,53 @@ where
     })
 }
 
-/// System calls of all `servers` for one operation, under the same load. None where nobody can count them.
-async fn calls_of_each<F, Fut>(
-    callers: usize,
-    servers: &[Process],
-    one: F,
-) -> Result<Option<Figure>>
+/// System calls of all `servers` for one operation and where they spend their time, under the same load. What nobody
+/// can tell is left out.
+async fn observed<F, Fut>(callers: usize, servers: &[Process], one: F) -> Result<Vec<Figure>>
 where
     F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<()>> + Send,
 {
     let pids: Vec<u32> = servers.iter().map(|server| server.pid).collect();
-    // Whoever counts takes a moment to begin.
-    let parts = (CALLS_WARM_UP, CALLS_COUNTED + CALLS_WARM_UP);
-    let counting = async {
-        tokio::time::sleep(CALLS_WARM_UP).await;
-        costs::calls::within(&pids, CALLS_COUNTED).await
-    };
-    let (measured, counted) = tokio::join!(load::run(callers, Pace::Closed, parts, one), counting);
-    let operations = measured?.per_second() * CALLS_COUNTED.as_secs_f64();
-    Ok(match counted {
-        Ok((calls, who)) => Some(Figure::new(
-            format!("system calls, counted by {who}"),
-            "each operation",
-            calls as f64 / operations,
-        )),
-        Err(error) => {
-            eprintln!("{error:#}");
-            None
+    let mut figures = Vec::new();
+    let counting = costs::calls::within(&pids, OBSERVED);
+    match beside(callers, one.clone(), counting).await? {
+        (measured, Ok((calls, who))) => {
+            let operations = measured.per_second() * OBSERVED.as_secs_f64();
+            figures.push(Figure::new(
+                format!("system calls, counted by {who}"),
+                "each operation",
+                calls as f64 / operations,
+            ));
         }
-    })
+        (_, Err(error)) => eprintln!("{error:#}"),
+    }
+    match beside(callers, one, costs::profile::within(&pids, OBSERVED)).await? {
+        (_, Ok(shares)) => figures.extend(shares),
+        (_, Err(error)) => eprintln!("no profile: {error:#}"),
+    }
+    Ok(figures)
+}
+
+/// The load for as long as `observing` observes it.
+async fn beside<F, Fut, T>(
+    callers: usize,
+    one: F,
+    observing: impl Future<Output = T>,
+) -> Result<(Measured, T)>
+where
+    F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    // Whoever observes takes a moment to begin.
+    let parts = (OBSERVED_WARM_UP, OBSERVED + OBSERVED_WARM_UP);
+    let observing = async {
+        tokio::time::sleep(OBSERVED_WARM_UP).await;
+        observing.await
+    };
+    let (measured, observed) =
+        tokio::join!(load::run(callers, Pace::Closed, parts, one), observing);
+    Ok((measured?, observed))
 }
 
 pub struct Case {

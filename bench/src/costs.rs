@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod energy;
+pub mod profile;
 
 use crate::rounds::Figure;
 use anyhow::{Context, Result};

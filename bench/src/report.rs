@@ -258,7 +258,7 @@ fn figures(outcome: &Outcome) -> String {
             };
             let cell = spread.shown(digits(spread.median));
             match measured.ratio(&outcome.sides[0], value) {
-                Some(ratio) if place > 0 && unit != Figure::COUNT => {
+                Some(ratio) if place > 0 && ![Figure::COUNT, Figure::SHARE].contains(&unit) => {
                     format!("{cell}; headrace to it {}", ratio.shown(2))
                 }
                 _ => cell,
@@ -279,7 +279,7 @@ fn digits(value: f64) -> usize {
     }
 }
 
-const HOW: &str = "Rates are medians with the least and the most of all rounds; ratios are of the two sides of a round, and medians of those. *Full*: callers ask as soon as they have their answers. *Half full*: half of that rate, by callers who don't wait, each answer counted from when it was due. The load runs on the same processors as the servers: what both cost is told. System calls are counted in a run of their own, since counting slows; what io_uring does without a call isn't in them.";
+const HOW: &str = "Rates are medians with the least and the most of all rounds; ratios are of the two sides of a round, and medians of those. *Full*: callers ask as soon as they have their answers. *Half full*: half of that rate, by callers who don't wait, each answer counted from when it was due. The load runs on the same processors as the servers: what both cost is told. System calls are counted in a run of their own, since counting slows; what io_uring does without a call isn't in them. Where the servers spend their processors' time perf samples in one more run.";
 
 /// What each side promises with an answer.
 const ACKNOWLEDGED: &str = "What an answer promises: that of an unstable WRITE nothing, that of a COMMIT that the bytes are synced to the disk: alike on all sides. A create, a rename or a removal of `headrace` is on the disk when it is answered. `ganesha` answers it from the page cache, and a crash of the machine may lose it. `ganesha, durable` is the same server on a folder whose changes ext4 syncs each before it returns (`chattr +D`): that is what `headrace` promises.";

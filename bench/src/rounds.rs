@@ -106,6 +106,8 @@ pub struct Figure {
 impl Figure {
     /// The unit of what was there, which is no result.
     pub const COUNT: &str = "many";
+    /// The unit of what is told of one side alone: of less time the same share is less.
+    pub const SHARE: &str = "% of all servers' time";
 
     pub fn new(what: impl Into<String>, unit: &'static str, value: f64) -> Self {
         Self {
