@@ -188,6 +188,7 @@ enum Kind {
     Terabyte,
     Clients,
     Training,
+    Dlio,
     /// By the name of its scenario.
     Elsewhere(&'static str),
 }
@@ -223,8 +224,12 @@ impl Case {
     pub fn wants_kernels(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Clients | Kind::Training | Kind::Elsewhere(_)
+            Kind::Clients | Kind::Training | Kind::Dlio | Kind::Elsewhere(_)
         )
+    }
+
+    pub fn wants_dlio(&self) -> bool {
+        matches!(self.kind, Kind::Dlio)
     }
 
     pub fn run<'a>(&'a self, place: Place<'a>) -> BoxFuture<'a, Result<Sample>> {
@@ -239,6 +244,7 @@ impl Case {
             Kind::Synced(work) => Box::pin(synced::run(*work, place)),
             Kind::Clients => Box::pin(clients::run(place)),
             Kind::Training => Box::pin(clients::training(place)),
+            Kind::Dlio => Box::pin(clients::dlio(place)),
             Kind::Elsewhere(scenario) => Box::pin(clients::elsewhere(scenario, place)),
         }
     }
@@ -258,6 +264,7 @@ impl Case {
             | Kind::Synced(_)
             | Kind::Terabyte
             | Kind::Training
+            | Kind::Dlio
             | Kind::Elsewhere(_) => Ok(Vec::new()),
             Kind::Clients => clients::bounds(place).await,
         }
@@ -386,6 +393,11 @@ pub const ALL: &[Case] = &[
         name: "training",
         what: "how many simulated accelerators are busy for 90 % of the time: samples, batches and times of MLPerf Storage's unet3d on an H100, an 80th of their size, one real kernel",
         kind: Kind::Training,
+    },
+    Case {
+        name: "dlio",
+        what: "the same as DLIO itself finds it (dlio-benchmark's unet3d, an 80th of its size), and how fast its checkpoints of 125 MB are written; wants --dlio",
+        kind: Kind::Dlio,
     },
     Case {
         name: "listing",

@@ -54,9 +54,12 @@ pub struct Options {
     /// Files of the catalog that the case `large` grows to
     #[arg(long, value_name = "COUNT", default_value_t = 10_000_000)]
     large_files: usize,
-    /// Folder that `cargo xtask provision` filled: kernels and an S3 server, for the cases `clients`, `training`, `listing`, `filer`, `filer-far`, `bucket` and `bucket-far`
+    /// Folder that `cargo xtask provision` filled: kernels and an S3 server, for the cases `clients`, `training`, `dlio`, `listing`, `filer`, `filer-far`, `bucket` and `bucket-far`
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Folder of a Python environment that has dlio-benchmark, for the case `dlio`; not below /tmp or /run
+    #[arg(long, value_name = "DIR")]
+    dlio: Option<PathBuf>,
     /// Already in a sandbox
     #[arg(long, hide = true)]
     pub inside: bool,
@@ -253,7 +256,12 @@ async fn measure(
 fn kernels(options: &Options) -> Result<Option<Kernels>> {
     let program = std::env::current_exe()?.with_file_name("interop-tests");
     let cache = options.cache.clone().filter(|_| program.is_file());
-    Ok(cache.map(|cache| Kernels { cache, program }))
+    let dlio = options.dlio.clone();
+    Ok(cache.map(|cache| Kernels {
+        cache,
+        program,
+        dlio,
+    }))
 }
 
 fn cannot(case: &Case, options: &Options, kernels: Option<&Kernels>) -> Option<&'static str> {
@@ -262,6 +270,9 @@ fn cannot(case: &Case, options: &Options, kernels: Option<&Kernels>) -> Option<&
     }
     if case.wants_kernels() && (!options.inside || kernels.is_none()) {
         return Some("it wants root, `interop-tests` beside this program, and --cache");
+    }
+    if case.wants_dlio() && options.dlio.is_none() {
+        return Some("it wants --dlio, a Python environment that has dlio-benchmark");
     }
     None
 }

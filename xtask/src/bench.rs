@@ -30,6 +30,9 @@ pub struct Options {
     /// Files of the catalog that the case `large` grows to
     #[arg(long, value_name = "COUNT", conflicts_with = "quick")]
     large_files: Option<u64>,
+    /// Folder of a Python environment that has dlio-benchmark, for the case `dlio`; not below /tmp or /run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "alone"])]
+    dlio: Option<PathBuf>,
     /// Leave NFS-Ganesha out; then nothing runs as root
     #[arg(long)]
     alone: bool,
@@ -52,6 +55,7 @@ impl Options {
                 name.as_str(),
                 "clients"
                     | "training"
+                    | "dlio"
                     | "listing"
                     | "filer"
                     | "filer-far"
@@ -118,6 +122,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     }
     if kernels {
         command.arg("--cache").arg(workspace.cache());
+    }
+    if let Some(environment) = &options.dlio {
+        let environment = environment
+            .canonicalize()
+            .with_context(|| environment.display().to_string())?;
+        command.arg("--dlio").arg(environment);
     }
     if let Some(rounds) = options.rounds {
         command.args(["--rounds", &rounds.to_string()]);

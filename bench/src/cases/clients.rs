@@ -14,6 +14,8 @@ use tokio::process::Command;
 pub struct Kernels {
     pub cache: PathBuf,
     pub program: PathBuf,
+    /// Python environment that has dlio-benchmark.
+    pub dlio: Option<PathBuf>,
 }
 
 pub async fn run(place: Place<'_>) -> Result<Sample> {
@@ -34,6 +36,14 @@ pub async fn training(place: Place<'_>) -> Result<Sample> {
     match &place.side.kind {
         Kind::Headrace { program, .. } => scenario("measure-training", program, place).await,
         Kind::Ganesha(_) => scenario("measure-training-ganesha", Path::new("/none"), place).await,
+    }
+}
+
+/// The same by DLIO itself.
+pub async fn dlio(place: Place<'_>) -> Result<Sample> {
+    match &place.side.kind {
+        Kind::Headrace { program, .. } => scenario("measure-dlio", program, place).await,
+        Kind::Ganesha(_) => scenario("measure-dlio-ganesha", Path::new("/none"), place).await,
     }
 }
 
@@ -67,7 +77,11 @@ async fn scenario(name: &str, headrace: &Path, place: Place<'_>) -> Result<Sampl
     let folder = tempfile::tempdir_in(place.disk.canonicalize()?)?;
     let result = folder.path().join("result.json");
     let (_, time) = place.span.parts();
-    let output = Command::new(&kernels.program)
+    let mut command = Command::new(&kernels.program);
+    if let Some(environment) = &kernels.dlio {
+        command.env("HEADRACE_MEASURE_DLIO", environment.canonicalize()?);
+    }
+    let output = command
         .args(["run", name, "--kernel", "new", "--cache"])
         .arg(kernels.cache.canonicalize()?)
         .arg("--headrace")

@@ -1,6 +1,7 @@
 //! How fast a mount is under fio, by one client and by two: what `cargo xtask bench clients` asks of each side. Writes
 //! down rates and judges none.
 
+pub mod dlio;
 pub mod elsewhere;
 pub mod listing;
 pub mod training;

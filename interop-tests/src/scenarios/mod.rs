@@ -252,6 +252,26 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         only_by_name: true,
         ..scenario(
+            "measure-dlio",
+            "how many accelerators DLIO keeps busy, and how fast its checkpoints are, one data server",
+            Kernels::Newest,
+            45,
+            measure::dlio::headrace,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
+            "measure-dlio-ganesha",
+            "the same on NFS-Ganesha by NFSv4.2",
+            Kernels::Newest,
+            45,
+            measure::dlio::ganesha,
+        )
+    },
+    Scenario {
+        only_by_name: true,
+        ..scenario(
             "measure-listing",
             "how fast a folder of a million files is listed, by name and as ls -l does",
             Kernels::Newest,
