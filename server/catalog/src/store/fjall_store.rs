@@ -15,6 +15,8 @@ use bytes::Bytes;
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -306,20 +308,61 @@ pub struct FjallStore {
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
+fn io_failed(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Failed(format!("{}: {error}", path.display()))
+}
+
+fn is_empty(path: &Path) -> Result<bool, StoreError> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(io_failed(path, &error)),
+    }
+}
+
+/// Makes an empty store elsewhere, and then puts it in its place whole: fjall refuses for ever what it was killed in
+/// the making of.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let new = path.with_extension("new");
+    match std::fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_failed(&new, &error)),
+        _ => {}
+    }
+    let (database, rows, batches) = keyspaces(&new, 0)?;
+    database.persist(PersistMode::SyncAll).map_err(failed)?;
+    drop((rows, batches, database));
+    std::fs::rename(&new, path).map_err(|error| io_failed(path, &error))?;
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let synced = File::open(parent).and_then(|parent| parent.sync_all());
+    synced.map_err(|error| io_failed(parent, &error))
+}
+
+/// The database with what is committed, and with the last transactions' answers.
+fn keyspaces(path: &Path, cache_bytes: u64) -> Result<(Database, Keyspace, Keyspace), StoreError> {
+    let database = Database::builder(path)
+        .cache_size(cache_bytes)
+        .max_journaling_size(JOURNALS_MAX_BYTES)
+        .open()
+        .map_err(failed)?;
+    let keyspace = |name| {
+        database
+            .keyspace(name, KeyspaceCreateOptions::default)
+            .map_err(failed)
+    };
+    let (rows, batches) = (keyspace("rows")?, keyspace("batches")?);
+    Ok((database, rows, batches))
+}
+
 impl FjallStore {
     /// Opens or makes the store. The caller has made sure that no other process has it open.
     pub fn open(path: &Path, options: &FjallOptions) -> Result<FjallStore, StoreError> {
-        let database = Database::builder(path)
-            .cache_size(options.cache_bytes)
-            .max_journaling_size(JOURNALS_MAX_BYTES)
-            .open()
-            .map_err(failed)?;
-        let rows = database
-            .keyspace("rows", KeyspaceCreateOptions::default)
-            .map_err(failed)?;
-        let batches = database
-            .keyspace("batches", KeyspaceCreateOptions::default)
-            .map_err(failed)?;
+        if is_empty(path)? {
+            make(path)?;
+        }
+        let (database, rows, batches) = keyspaces(path, options.cache_bytes)?;
         let mut recent = Vec::new();
         for guard in batches.iter() {
             let (_, value) = row(guard)?;

@@ -288,3 +288,36 @@ fn what_was_acknowledged_survives_a_kill_at_each_step_of_a_commit() {
         }
     }
 }
+
+fn files_in(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    // What goes while it is looked at doesn't count.
+    let count = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_in(&entry.path()),
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    entries.flatten().map(count).sum()
+}
+
+#[test]
+fn a_first_start_that_is_killed_at_any_step_leaves_a_folder_that_can_be_started_on() {
+    let whole = tempfile::tempdir().unwrap();
+    run(async { drop(Catalog::open(whole.path(), options()).await.unwrap()) });
+    for files in 1..=files_in(whole.path()) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = start(folder.path(), 1, None, "");
+        while files_in(folder.path()) < files && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        run(async {
+            if let Err(error) = Catalog::open(folder.path(), options()).await {
+                panic!("killed once there were {files} files: {error}");
+            }
+        });
+    }
+}
