@@ -161,8 +161,11 @@ fn in_kernel(symbol: &str) -> &'static str {
                 "vfs_",
                 "bio_",
                 "blk",
-                "write",
-                "read",
+                "generic_",
+                "block_",
+                "readahead",
+                "writeback",
+                "iowrite",
                 "inode",
                 "iov_iter",
                 "lru",
@@ -333,6 +336,24 @@ mod tests {
         assert_eq!(in_program("ds::gate::Gate::shared"), "the data server");
         assert_eq!(in_program("<ds::A as std::B>::c"), "the data server");
         assert_eq!(in_program("mds::ops::dispatch"), "the metadata server");
+    }
+
+    #[test]
+    fn the_kernel_s_functions_are_told_apart_by_what_they_are_for() {
+        let files = "the kernel: files and their pages";
+        assert_eq!(in_kernel("block_commit_write"), files);
+        assert_eq!(in_kernel("ext4_block_write_begin"), files);
+        let waking = "the kernel: waking, waiting and switching";
+        assert_eq!(in_kernel("__rcu_read_unlock"), waking);
+        assert_eq!(in_kernel("finish_task_switch.isra.0"), waking);
+        assert_eq!(
+            in_kernel("__io_submit_flush_completions"),
+            "the kernel: io_uring"
+        );
+        assert_eq!(
+            in_kernel("copy_folio_from_iter_atomic"),
+            "the kernel: copying"
+        );
     }
 
     #[test]
