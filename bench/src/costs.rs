@@ -10,7 +10,9 @@ use energy::Energy;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
+use tokio::process::Command;
 
 /// Of `/proc`, whatever the kernel's own tick is.
 const TICKS_PER_SECOND: u64 = 100;
@@ -133,6 +135,19 @@ pub fn on_disk(folder: &Path) -> Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// Who looks at processes from outside, run to the end: with words that don't depend on the language, and gone with
+/// whoever waits for it.
+async fn ended(command: &mut Command) -> Result<Output> {
+    let program = command.as_std().get_program().to_owned();
+    command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("cannot start {}", program.display()))
 }
 
 #[cfg(test)]

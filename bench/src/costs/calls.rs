@@ -1,7 +1,6 @@
 //! How often processes call the kernel, counted from outside: by perf, or by strace, which slows them much.
 
 use anyhow::{Context, Result, bail};
-use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -51,14 +50,7 @@ fn of_strace(told: &str) -> Option<u64> {
 }
 
 async fn told(command: &mut Command) -> Result<String> {
-    let program = command.as_std().get_program().to_owned();
-    let output = command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("cannot start {}", program.display()))?;
+    let output = super::ended(command).await?;
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

@@ -1,9 +1,9 @@
 //! Where processes spend their processors' time, as perf samples it: by areas, and the functions with most of it.
 
 use crate::rounds::Figure;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::collections::HashMap;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -41,14 +41,7 @@ pub async fn within(pids: &[u32], time: Duration) -> Result<Vec<Figure>> {
 }
 
 async fn done(command: &mut Command) -> Result<Output> {
-    let program = command.as_std().get_program().to_owned();
-    let output = command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("cannot start {}", program.display()))?;
+    let output = super::ended(command).await?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("perf ended with {}: {}", output.status, said.trim());

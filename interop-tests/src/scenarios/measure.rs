@@ -18,7 +18,7 @@ use crate::harness::clock::say;
 use crate::harness::command;
 use crate::harness::ganesha::Ganesha;
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{self, SplitOptions};
+use crate::harness::headrace::{self, Split, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_from};
 use crate::harness::net::{self, DS_PORT, MDS};
 
@@ -44,16 +44,21 @@ pub fn three_data_servers(lab: &mut Lab) -> Result<Verdict> {
 }
 
 fn through_layouts(lab: &mut Lab, data_servers: u8) -> Result<Verdict> {
+    let _split = servers(lab, data_servers)?;
+    measure(lab, JOBS, |client| {
+        mount_from(client, &format!("{MDS}:/"), "vers=4.2")
+    })
+}
+
+/// A metadata server and so many data servers of ours.
+fn servers(lab: &Lab, own_data_servers: u8) -> Result<Split> {
     let options = SplitOptions {
-        own_data_servers: data_servers,
+        own_data_servers,
         lease_seconds: 10,
         grace_seconds: 10,
         ..SplitOptions::default()
     };
-    let _split = headrace::split(&lab.headrace, &lab.state, &options)?;
-    measure(lab, JOBS, |client| {
-        mount_from(client, &format!("{MDS}:/"), "vers=4.2")
-    })
+    headrace::split(&lab.headrace, &lab.state, &options)
 }
 
 pub fn ganesha(lab: &mut Lab) -> Result<Verdict> {

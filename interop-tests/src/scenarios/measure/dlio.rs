@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::tell;
+use super::{servers, tell};
 use crate::harness::clock::say;
 use crate::harness::ganesha::Ganesha;
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{self, SplitOptions};
 use crate::harness::lab::{CLIENT_MODULES, Lab, MINUTE, MOUNT, mount_from, unmount};
 use crate::harness::net::MDS;
 use crate::scenarios::Verdict;
@@ -43,13 +42,7 @@ const MOST: u32 = 6;
 const BUSY: f64 = 90.0;
 
 pub fn headrace(lab: &mut Lab) -> Result<Verdict> {
-    let options = SplitOptions {
-        own_data_servers: 1,
-        lease_seconds: 10,
-        grace_seconds: 10,
-        ..SplitOptions::default()
-    };
-    let _split = headrace::split(&lab.headrace, &lab.state, &options)?;
+    let _split = servers(lab, 1)?;
     measure(lab, &format!("{MDS}:/"), true)
 }
 

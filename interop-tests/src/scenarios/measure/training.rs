@@ -5,11 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{seconds, tell};
+use super::{seconds, servers, tell};
 use crate::harness::clock::say;
 use crate::harness::ganesha::Ganesha;
 use crate::harness::guest::Guest;
-use crate::harness::headrace::{self, SplitOptions};
 use crate::harness::lab::{Lab, MINUTE, MOUNT, mount_from};
 use crate::harness::net::MDS;
 use crate::scenarios::Verdict;
@@ -23,13 +22,7 @@ const MOST: u32 = 32;
 const LEAST_SECONDS: u64 = 8;
 
 pub fn headrace(lab: &mut Lab) -> Result<Verdict> {
-    let options = SplitOptions {
-        own_data_servers: 1,
-        lease_seconds: 10,
-        grace_seconds: 10,
-        ..SplitOptions::default()
-    };
-    let _split = headrace::split(&lab.headrace, &lab.state, &options)?;
+    let _split = servers(lab, 1)?;
     let mut client = lab.client("a")?;
     mount_from(&mut client, &format!("{MDS}:/"), "vers=4.2")?;
     train(&mut client)
