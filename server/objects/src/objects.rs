@@ -150,6 +150,7 @@ impl Objects {
             more.insert(desk.id(), desk.clone());
             *desks = Arc::new(more);
         }
+        self.tell_health();
         self.changed.send_replace(());
         if !desk.member.absent {
             self.keep_probing(&desk);
@@ -212,6 +213,7 @@ impl Objects {
         if health == Health::Suspect {
             health = desk.probe().await;
         }
+        self.tell_health();
         Ok(health)
     }
 
@@ -322,6 +324,17 @@ impl Objects {
         self.tasks.lock().push(tokio::spawn(task).abort_handle());
     }
 
+    /// Whoever brought a change about finds it told when it goes on, which the task that waits for changes may be late for.
+    fn tell_health(&self) {
+        self.health.send_if_modified(|known| {
+            let of = |desk: &Arc<Desk>| (desk.id(), desk.health());
+            let now: BTreeMap<_, _> = self.desks().iter().map(of).collect();
+            let modified = **known != now;
+            *known = Arc::new(now);
+            modified
+        });
+    }
+
     fn watch_health(&self) {
         let mut changed = self.changed.subscribe();
         let objects = self.weak();
@@ -330,17 +343,7 @@ impl Objects {
                 let Some(objects) = objects.upgrade() else {
                     return;
                 };
-                let now = objects
-                    .desks()
-                    .iter()
-                    .map(|desk| (desk.id(), desk.health()))
-                    .collect();
-                let now: Arc<BTreeMap<_, _>> = Arc::new(now);
-                objects.health.send_if_modified(|known| {
-                    let modified = *known != now;
-                    *known = now;
-                    modified
-                });
+                objects.tell_health();
                 objects.pool.low.notify_one();
             }
         });

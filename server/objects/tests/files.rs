@@ -7,7 +7,7 @@ use bytes::Bytes;
 use catalog::InodeId;
 use layout::DataServerId;
 use objects::{Error, Health, Making, Options};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::{STRIPED, create, objects_of, options, truncate, world, world_of};
 
@@ -182,6 +182,26 @@ async fn a_removed_file_leaves_no_object_though_its_data_server_was_away() {
     front.set_away(false);
     world.nothing_leaks().await;
     assert_eq!(world.objects.to_delete(), Some(0));
+}
+
+#[tokio::test]
+async fn health_is_told_before_who_asked_for_it_goes_on() {
+    let quiet = Options {
+        pool_low: 0,
+        pool_high: 0,
+        ..options()
+    };
+    let world = world_of(2, FenceGrade::Exact, quiet, healthy(), 1).await;
+    let told = || world.objects.health().borrow().clone();
+    let (one, two) = (DataServerId(1), DataServerId(2));
+    assert_eq!(
+        *told(),
+        BTreeMap::from([(one, Health::Up), (two, Health::Up)])
+    );
+    world.servers.front[1].set_away(true);
+    let health = world.objects.probe_now(two).await.expect("it is known");
+    assert_eq!(health, Health::Down);
+    assert_eq!(told().get(&two), Some(&Health::Down));
 }
 
 #[tokio::test(start_paused = true)]
