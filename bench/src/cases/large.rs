@@ -1,4 +1,4 @@
-//! Catalogs of very many files: loaded past the server, then asked through it. Whatever is told of the many stands
+//! Catalogs of very many files: loaded in bulk past the server, then asked through it. Whatever is told of the many stands
 //! beside the same of the few, of one run.
 
 use super::names::{self, CALLERS, CLIENTS, SLOTS, lookup};
@@ -10,10 +10,12 @@ use crate::servers::until_they_rest;
 use crate::session::{Session, at, close, create, done, make_folder};
 use crate::sides::NamesEnd;
 use anyhow::{Context, Result, bail};
-use catalog::{Catalog, Error, FileKind, NewInode, Options, Timestamp, transact};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use bytes::Bytes;
+use catalog::{BulkFiles, BulkFolder, Catalog, FileKind, NewInode, Options, Timestamp};
 use layout::{DataServerId, Extent, ExtentState, Mirror, ObjectId, ObjectRef, Owner};
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,9 +26,6 @@ const NOW: Timestamp = Timestamp {
     nanos: 0,
 };
 
-/// Of one transaction.
-const AT_ONCE: usize = 500;
-const LOADERS: usize = 4;
 /// A filehandle of our data servers.
 const HANDLE_BYTES: usize = 40;
 
@@ -54,6 +53,7 @@ pub async fn run(place: Place<'_>) -> Result<Sample> {
         let began = Instant::now();
         load(&folder.join("catalog"), few, loaded..count).await?;
         let each = (count - loaded) as f64 / began.elapsed().as_secs_f64();
+        read_once(&folder)?;
         loaded = count;
         let mut tell = |what: &str, unit, value| {
             figures.push(Figure::new(format!("{what}, of {count}"), unit, value));
@@ -92,38 +92,48 @@ fn folder_of(number: usize, few: usize) -> String {
 }
 
 /// Files with these numbers, each with the place of its bytes, as if it had been written.
-async fn load(path: &Path, few: usize, numbers: std::ops::Range<usize>) -> Result<()> {
+async fn load(path: &Path, few: usize, numbers: Range<usize>) -> Result<()> {
     let catalog = Catalog::open(path, Options::new([3; 16], NOW)).await?;
-    for first in numbers.clone().step_by(few) {
-        let name = folder_of(first, few);
-        let made = transact!(catalog, NOW, |tx| -> Result<_, Error> {
-            let new = NewInode::plain(FileKind::Directory, 0o755, 0, 0);
-            tx.create(catalog::InodeId::ROOT, name.as_bytes(), new)
-                .await
-        })?;
-        let folder = made.value.id;
-        let last = (first + few).min(numbers.end);
-        stream::iter((first..last).step_by(AT_ONCE))
-            .map(|begin| {
-                let catalog = Arc::clone(&catalog);
-                tokio::spawn(async move {
-                    transact!(catalog, NOW, |tx| -> Result<_, Error> {
-                        for number in begin..(begin + AT_ONCE).min(last) {
-                            let name = names::name_of(number);
-                            tx.create(folder, name.as_bytes(), written(number)).await?;
-                        }
-                        // Whoever is killed here begins anew.
-                        tx.needs_no_sync();
-                        Ok(())
-                    })
-                })
-            })
-            .buffer_unordered(LOADERS)
-            .map(|ended| anyhow::Ok(ended??))
-            .try_for_each(|_| async { Ok(()) })
-            .await?;
+    let folder_at = |first: usize| BulkFolder {
+        name: folder_of(first, few).into(),
+        folder: NewInode::plain(FileKind::Directory, 0o755, 0, 0),
+        files: few.min(numbers.end - first) as u64,
+    };
+    let folders: Vec<_> = numbers.clone().step_by(few).map(folder_at).collect();
+    let files = Written {
+        first: numbers.start,
+    };
+    let root = catalog::InodeId::ROOT;
+    Ok(catalog.load_in_bulk(NOW, root, &folders, &files).await?)
+}
+
+/// Brings the files of a catalog into the page cache, where they are in a server that has been up for a while: what a
+/// load of many leaves there is chance.
+fn read_once(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            read_once(&entry.path())?;
+        } else if kind.is_file() {
+            std::io::copy(&mut File::open(entry.path())?, &mut std::io::sink())?;
+        }
     }
     Ok(())
+}
+
+struct Written {
+    first: usize,
+}
+
+impl BulkFiles for Written {
+    fn name(&self, number: u64) -> Bytes {
+        names::name_of(self.first + number as usize).into()
+    }
+
+    fn file(&self, number: u64) -> NewInode {
+        written(self.first + number as usize)
+    }
 }
 
 fn written(number: usize) -> NewInode {

@@ -121,16 +121,36 @@ impl Core {
             if self.numbers_ceiling.load(Ordering::Acquire) != ceiling {
                 continue;
             }
-            let raised = ceiling + NUMBERS_STEP;
-            if raised > NUMBERS_END {
-                return Err(Error::Store("the shard has no inode numbers left".into()));
-            }
+            let raised = self.raise_ceiling(ceiling, NUMBERS_STEP).await?;
+            self.numbers_ceiling.store(raised, Ordering::Release);
+        }
+    }
+
+    /// The first of `count` numbers in a row, which nobody else is given. Those that were made durable and not given
+    /// yet are lost.
+    pub(crate) async fn inode_numbers(&self, count: u64) -> Result<u64, Error> {
+        let _raising = self.raising.lock().await;
+        let first = self.numbers_ceiling.load(Ordering::Acquire);
+        let raised = self.raise_ceiling(first, count).await?;
+        // In this order: whoever takes a number in between finds none below the old ceiling.
+        self.numbers.store(raised, Ordering::Relaxed);
+        self.numbers_ceiling.store(raised, Ordering::Release);
+        Ok(first)
+    }
+
+    /// Makes `more` numbers durable; the caller holds `raising`.
+    async fn raise_ceiling(&self, ceiling: u64, more: u64) -> Result<u64, Error> {
+        let raised = ceiling.saturating_add(more);
+        if raised > NUMBERS_END {
+            return Err(Error::Store("the shard has no inode numbers left".into()));
+        }
+        loop {
             let mut transaction = Transaction::blind(self.idempotency_key());
             transaction
                 .writes
                 .insert(Bytes::from_static(keys::INODE_CEILING), Write::Max(raised));
             match self.commit(transaction).await? {
-                Outcome::Committed(_) => self.numbers_ceiling.store(raised, Ordering::Release),
+                Outcome::Committed(_) => return Ok(raised),
                 // Nothing was read: an injected conflict, to be tried again.
                 Outcome::Conflict => {}
                 Outcome::Unknown(why) => return Err(Error::Unknown(why)),

@@ -9,6 +9,7 @@
 mod acl;
 mod adopted;
 mod attempts;
+mod bulk;
 mod cache;
 mod catalog;
 mod check;
@@ -33,6 +34,7 @@ mod xattrs;
 pub use acl::{Ace, AceKind, Acl, Label, Who};
 pub use adopted::{FoundFile, FoundName, FoundNode, ScanTotals, Unscanned};
 pub use attempts::Attempts;
+pub use bulk::{BulkFiles, BulkFolder};
 pub use catalog::{Catalog, FORMAT, Options};
 pub use error::{Error, OpenError};
 pub use inode::{

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::hot::{HotCounters, hot_time};
 use crate::inode::{
     DataStamp, Entry, FileKind, Inode, InodeId, LINKS_MAX, NAME_MAX_BYTES, NewInode, RemoveWhat,
-    Removed, Renamed, XattrTotals,
+    Removed, Renamed, Timestamp, XattrTotals,
 };
 use crate::keepers::same_keeper;
 use crate::keys;
@@ -36,6 +36,45 @@ pub(crate) fn servers(inode: &Inode) -> BTreeSet<DataServerId> {
         .collect()
 }
 
+/// What is made in `parent` at a moment, with its change attribute.
+pub(crate) fn newborn(
+    new: NewInode,
+    id: InodeId,
+    (now, change): (Timestamp, u64),
+    parent: &Inode,
+) -> Inode {
+    let is_directory = new.kind == FileKind::Directory;
+    Inode {
+        id,
+        kind: new.kind,
+        mode: new.mode,
+        uid: new.uid,
+        gid: new.gid,
+        nlink: if is_directory { 2 } else { 1 },
+        size: new.target.as_ref().map_or(0, |target| target.len() as u64),
+        atime: now,
+        mtime: now,
+        ctime: now,
+        btime: now,
+        change,
+        rdev: new.rdev,
+        target: new.target,
+        parent: is_directory.then_some(parent.id),
+        size_epoch: 0,
+        extents: new.extents,
+        entries: 0,
+        create_verifier: new.create_verifier,
+        birth_epoch: 0,
+        unscanned: false,
+        keeper: parent.keeper,
+        data_stamp: DataStamp::default(),
+        used: 0,
+        acl: new.acl,
+        label: new.label,
+        xattrs: XattrTotals::default(),
+    }
+}
+
 impl Tx {
     /// Makes an inode and its entry. Creates in one directory don't conflict with each other: of the
     /// directory only the cold half is read, and the hot half is merged into.
@@ -44,6 +83,17 @@ impl Tx {
         directory: InodeId,
         name: &[u8],
         new: NewInode,
+    ) -> Result<Inode, Error> {
+        self.create_numbered(directory, name, new, None).await
+    }
+
+    /// The same for an inode that may have its number already.
+    pub(crate) async fn create_numbered(
+        &mut self,
+        directory: InodeId,
+        name: &[u8],
+        new: NewInode,
+        number: Option<u64>,
     ) -> Result<Inode, Error> {
         checked(name)?;
         let parent = self.scanned(directory).await?;
@@ -54,38 +104,13 @@ impl Tx {
         let is_directory = new.kind == FileKind::Directory;
         let id = InodeId {
             home: directory.number,
-            number: self.core.inode_number().await?,
+            number: match number {
+                Some(number) => number,
+                None => self.core.inode_number().await?,
+            },
         };
         let change = self.next_change();
-        let inode = Inode {
-            id,
-            kind: new.kind,
-            mode: new.mode,
-            uid: new.uid,
-            gid: new.gid,
-            nlink: if is_directory { 2 } else { 1 },
-            size: new.target.as_ref().map_or(0, |target| target.len() as u64),
-            atime: self.now,
-            mtime: self.now,
-            ctime: self.now,
-            btime: self.now,
-            change,
-            rdev: new.rdev,
-            target: new.target,
-            parent: is_directory.then_some(directory),
-            size_epoch: 0,
-            extents: new.extents,
-            entries: 0,
-            create_verifier: new.create_verifier,
-            birth_epoch: 0,
-            unscanned: false,
-            keeper: parent.keeper,
-            data_stamp: DataStamp::default(),
-            used: 0,
-            acl: new.acl,
-            label: new.label,
-            xattrs: XattrTotals::default(),
-        };
+        let inode = newborn(new, id, (self.now, change), &parent);
         if is_directory {
             let counters = HotCounters {
                 change,
@@ -99,7 +124,7 @@ impl Tx {
         for server in servers(&inode) {
             self.set(keys::index(server, id), Bytes::new());
         }
-        insert(&mut bucket, name, id, new.kind)?;
+        insert(&mut bucket, name, id, inode.kind)?;
         self.set_record(key, &bucket);
         self.touch(directory, 1, i64::from(is_directory));
         self.count(1, i64::from(is_directory));

@@ -229,6 +229,12 @@ impl Disk {
         }
     }
 
+    /// Lets go of tables that only the last commit's snapshot needs: merging goes through several sets of them.
+    fn look_anew(&self) {
+        let version = self.published.read().version;
+        *self.published.write() = self.at(version);
+    }
+
     fn at(&self, version: Version) -> Arc<Committed> {
         Arc::new(Committed {
             rows: self.rows.clone(),
@@ -302,9 +308,10 @@ pub struct FjallStore {
     watcher: Arc<OnceLock<Arc<dyn Watcher>>>,
     counters: Arc<Counters>,
     database: Database,
+    disk: Arc<Mutex<Disk>>,
     /// What needs no sync is committed by its caller where nobody else commits: handing it to the committer and
     /// being woken takes longer. Not where each step is to pass the failpoint.
-    at_hand: Option<Arc<Mutex<Disk>>>,
+    at_hand: bool,
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -400,11 +407,10 @@ impl FjallStore {
             broken: None,
             under_way: false,
         }));
-        let at_hand = options.failpoint.is_none().then(|| Arc::clone(&disk));
         let (queue, receiver) = mpsc::channel(QUEUE_TRANSACTIONS);
         let counters = Arc::new(Counters::default());
         let committer = Committer {
-            disk,
+            disk: Arc::clone(&disk),
             queue: receiver,
             counters: counters.clone(),
             failpoint: options.failpoint,
@@ -419,7 +425,8 @@ impl FjallStore {
             watcher,
             counters,
             database,
-            at_hand,
+            disk,
+            at_hand: options.failpoint.is_none(),
             committer: Mutex::new(Some(thread)),
         })
     }
@@ -428,10 +435,10 @@ impl FjallStore {
 impl FjallStore {
     /// None where the transaction has to go to the committer.
     fn commit_at_hand(&self, transaction: &Transaction) -> Option<Result<Outcome, StoreError>> {
-        if transaction.durability == Durability::Synced {
+        if transaction.durability == Durability::Synced || !self.at_hand {
             return None;
         }
-        let mut disk = self.at_hand.as_ref()?.try_lock()?;
+        let mut disk = self.disk.try_lock()?;
         let outcomes = disk.commit(std::iter::once(transaction), Durability::Ordered, None);
         drop(disk);
         self.counters.count(&outcomes, Durability::Ordered);
@@ -472,6 +479,23 @@ impl Store for FjallStore {
                 "the committer died; restart the server".into(),
             ))
         })
+    }
+
+    fn ingest(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let keyspace = self.published.read().rows.clone();
+        let mut into = keyspace.start_ingestion().map_err(failed)?;
+        for row in rows {
+            let (key, value) = row?;
+            into.write(key.as_ref(), value.as_ref()).map_err(failed)?;
+        }
+        into.finish().map_err(failed)?;
+        self.disk.lock().look_anew();
+        // What comes in is in tables that are made for soon being merged, with one filter each, too large to be read
+        // for a key; those of the last level have theirs in parts.
+        keyspace.major_compact().map_err(failed)
     }
 
     fn stats(&self) -> StoreStats {

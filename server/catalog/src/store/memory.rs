@@ -356,6 +356,22 @@ impl Store for MemoryStore {
         })
     }
 
+    fn ingest(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        let mut state = self.rows.lock();
+        if state.crashed {
+            return Err(dead());
+        }
+        let version = state.synced;
+        for (key, value) in rows {
+            state.values.insert(key, vec![(version, Some(value))]);
+        }
+        Ok(())
+    }
+
     fn stats(&self) -> StoreStats {
         self.rows.lock().stats
     }

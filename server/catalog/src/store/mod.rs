@@ -259,5 +259,13 @@ pub trait Store: Send + Sync + 'static {
     /// Answers when the transaction is as durable as it is to be, or surely isn't, or nobody can tell.
     async fn commit(&self, transaction: Arc<Transaction>) -> Result<Outcome, StoreError>;
 
+    /// Takes in what lies at keys that nobody ever wrote, in their order, past whatever commits. It is on the disk when
+    /// this returns, and seen by whoever reads what is committed later; a crash before may leave a part of it. Works
+    /// as long as it takes, where it is called.
+    fn ingest(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>>,
+    ) -> Result<(), StoreError>;
+
     fn stats(&self) -> StoreStats;
 }

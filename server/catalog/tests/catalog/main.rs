@@ -1,6 +1,7 @@
 //! The catalog as its callers see it: through its public calls alone.
 
 mod adopted;
+mod bulk;
 mod crash;
 mod group_commit;
 mod keepers;
