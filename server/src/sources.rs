@@ -496,6 +496,11 @@ impl Source for DataSource {
                 ),
                 Gauge::new("open_objects", "Objects kept open", now.open_objects),
                 Gauge::new(
+                    "cut_off_bytes",
+                    "What large objects were cut off, and the file system doesn't have back yet, bytes",
+                    now.cut_off_bytes,
+                ),
+                Gauge::new(
                     "cache_bytes",
                     "What the chunks of cached objects take, bytes",
                     cache.held_bytes,

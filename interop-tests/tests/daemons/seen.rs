@@ -136,6 +136,7 @@ async fn after_real_work_every_promised_number_is_there_and_sane() -> Result<()>
         "headrace_in_flight_requests",
         "headrace_in_flight_bytes",
         "headrace_open_objects",
+        "headrace_cut_off_bytes",
     ] {
         assert!(has(&ds, there), "{there}");
     }

@@ -206,6 +206,8 @@ pub struct Snapshot {
     pub in_flight_bytes: usize,
     pub in_flight_requests: usize,
     pub open_objects: usize,
+    /// Of large objects that were cut to nothing, and that the file system doesn't have back yet.
+    pub cut_off_bytes: u64,
     pub free_bytes: u64,
     pub total_bytes: u64,
     pub mds_term: u64,

@@ -25,7 +25,7 @@ use crate::metrics::{CacheSnapshot, Metrics, Snapshot};
 use crate::procedures::attributes::room;
 use crate::pulse::Pulse;
 use crate::service::Service;
-use crate::store::{Folder, FolderError, Objects, Space, probe};
+use crate::store::{Cuts, Folder, FolderError, Objects, Space, probe};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
 
@@ -109,6 +109,8 @@ impl Server {
                 source,
             })
             .map(Arc::new)?;
+        let cuts = Cuts::start(Arc::clone(&folder), Arc::clone(&space))
+            .map_err(|source| StartError::Threads { source })?;
         let abilities = probe(&folder).map_err(|source| StartError::Probe {
             path: config.folder.clone(),
             source,
@@ -141,6 +143,7 @@ impl Server {
             )),
             folder,
             space,
+            cuts: Arc::new(cuts),
             verifier,
             pool: Pool::new(config.buffer_bytes),
             workers: workers.clone(),
@@ -428,6 +431,7 @@ impl Observer {
             in_flight_bytes: service.pool.in_use_bytes(),
             in_flight_requests: self.connections.requests_in_flight(),
             open_objects: service.objects.open_count(),
+            cut_off_bytes: service.cuts.waiting_bytes(),
             free_bytes,
             total_bytes,
             mds_term: service.folder.term(),

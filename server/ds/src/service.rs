@@ -25,7 +25,7 @@ use crate::procedures::{
 use crate::record::Record;
 use crate::reply::Reply;
 use crate::status;
-use crate::store::{BLOCK_BYTES, Folder, Object, Objects, Space};
+use crate::store::{BLOCK_BYTES, Cuts, Folder, Object, Objects, Space};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
 
@@ -33,6 +33,7 @@ pub(crate) struct Service {
     pub folder: Arc<Folder>,
     pub objects: Arc<Objects>,
     pub space: Arc<Space>,
+    pub cuts: Arc<Cuts>,
     pub verifier: Arc<Verifier>,
     pub pool: Arc<Pool>,
     pub workers: Workers,

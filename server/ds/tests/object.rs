@@ -68,6 +68,66 @@ async fn an_object_lives_from_create_to_remove() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_object_cut_to_nothing_while_it_is_written_is_what_came_after() {
+    const PIECE_BYTES: usize = 1 << 20;
+    for engine in engines() {
+        let mut world = World::new(engine);
+        let (mds, owner) = (world.mds(), world.owner(OWNER));
+        let piece = pattern(PIECE_BYTES, 9);
+        let write = async |object: &Fh3, number: usize| {
+            let offset = (number * PIECE_BYTES) as u64;
+            let wrote = owner.write(object, offset, StableHow::Unstable, piece.clone());
+            wrote.await.expect("the owner writes");
+        };
+        let mut object = Fh3::default();
+        for round in 0..3 {
+            object = world.object(round).await;
+            for number in 0..16 {
+                write(&object, number).await;
+            }
+            // One more comes beside the cut: it is cut off, or all that is left.
+            let cut = mds.setattr(&object, size_is(0), None);
+            let (wcc, ()) = tokio::join!(cut, write(&object, 16));
+            let before = wcc.expect("the metadata server cuts").before;
+            let before = before.expect("what it was").size as usize;
+            assert!([16, 17].contains(&(before / PIECE_BYTES)), "{before}");
+            let attributes = mds.getattr(&object).await.expect("it is there");
+            let left = if before == 16 * PIECE_BYTES { 17 } else { 0 };
+            assert_eq!(
+                attributes.size as usize,
+                left * PIECE_BYTES,
+                "round {round}"
+            );
+            assert_eq!((attributes.uid, attributes.mode), (OWNER, 0o640));
+        }
+        let cut = Sattr3 {
+            size: Some(0),
+            ..owner_is(OWNER + 1)
+        };
+        write(&object, 16).await;
+        mds.setattr(&object, cut, None)
+            .await
+            .expect("fenced and cut");
+        let late = owner.write(&object, 0, StableHow::FileSync, piece.clone());
+        assert_eq!(status(late.await), Some(Nfsstat3::Acces));
+        let next = world.owner(OWNER + 1);
+        let anew = pattern(100, 5);
+        let wrote = next.write(&object, 0, StableHow::FileSync, anew.clone());
+        wrote.await.expect("the new owner writes");
+        let running = world.running();
+        until("all blocks are given back", || {
+            running.metrics().cut_off_bytes == 0
+        })
+        .await;
+        world.restart().await;
+        let read = world.reader().read(&object, 0, 1000).await;
+        let read = read.expect("the group reads");
+        assert_eq!((read.data, read.eof), (anew, true));
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_reached_step_by_step_like_on_any_nfs_server() {
     for engine in engines() {
         let world = World::new(engine);

@@ -15,7 +15,7 @@ use crate::handle::Target;
 use crate::identity::Right;
 use crate::procedures::cached;
 use crate::service::{Context, TERM_OVER, time};
-use crate::store::{BLOCK_BYTES, Object, Space, inner_path, outer_path};
+use crate::store::{BLOCK_BYTES, Cuts, Object, Space, inner_path, outer_path};
 
 /// Largest offset that the kernel takes.
 pub(super) const FILE_MAX_BYTES: u64 = i64::MAX as u64;
@@ -118,13 +118,14 @@ pub async fn set<E: Engine>(
     }
     let service = cx.service;
     let (changed, folder) = (Arc::clone(object), Arc::clone(&service.folder));
+    let cuts = Arc::clone(&service.cuts);
     let admitted = cx
         .blocking(move || {
             // Behind the gate, so that an order held up in front of it can't follow a successor's.
             if !changed.id.is_trial() && !folder.admit_term(term)? {
                 return Ok(None);
             }
-            apply(&changed, new, term).map(Some)
+            apply(&changed, new, term, &cuts).map(Some)
         })
         .await
         .map_err(|status| {
@@ -153,11 +154,14 @@ fn owner_changes(new: &Sattr3) -> bool {
 }
 
 /// Applies the change and makes it durable.
-fn apply(object: &Object, new: Sattr3, term: u64) -> io::Result<Stat> {
-    if let Some(size) = new.size {
-        object.file.set_len(size)?;
+fn apply(object: &Object, new: Sattr3, term: u64, cuts: &Cuts) -> io::Result<Stat> {
+    let mut durable = false;
+    match new.size {
+        None => {}
+        Some(0) => durable = cuts.empty(object)?,
+        Some(size) => object.file.set_len(size)?,
     }
-    set_times(&object.file, new)?;
+    durable &= !set_times(&object.file, new)?;
     if owner_changes(&new) {
         let record = object.record();
         object.set_record(crate::record::Record {
@@ -168,13 +172,14 @@ fn apply(object: &Object, new: Sattr3, term: u64) -> io::Result<Stat> {
             term,
             ..record
         })?;
-    } else {
+    } else if !durable {
         object.file.sync_all()?;
     }
     object.stat()
 }
 
-fn set_times(file: &File, new: Sattr3) -> io::Result<()> {
+/// Whether it had any to set.
+fn set_times(file: &File, new: Sattr3) -> io::Result<bool> {
     let moment = |set| match set {
         SetTime::DontChange => None,
         SetTime::ToServerTime => Some(SystemTime::now()),
@@ -187,7 +192,7 @@ fn set_times(file: &File, new: Sattr3) -> io::Result<()> {
     let mut times = FileTimes::new();
     let (atime, mtime) = (moment(new.atime), moment(new.mtime));
     if atime.is_none() && mtime.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     if let Some(atime) = atime {
         times = times.set_accessed(atime);
@@ -195,7 +200,8 @@ fn set_times(file: &File, new: Sattr3) -> io::Result<()> {
     if let Some(mtime) = mtime {
         times = times.set_modified(mtime);
     }
-    file.set_times(times)
+    file.set_times(times)?;
+    Ok(true)
 }
 
 /// ACCESS, §3.3.4.

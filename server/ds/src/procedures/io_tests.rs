@@ -6,7 +6,7 @@ use crate::fetcher::Fetcher;
 use crate::handle::ObjectId;
 use crate::metrics::Metrics;
 use crate::service::Service;
-use crate::store::{Create, Created, Folder, Objects, Space, probe};
+use crate::store::{Create, Created, Cuts, Folder, Objects, Space, probe};
 use crate::verifier::Verifier;
 use crate::workers::Workers;
 
@@ -24,8 +24,9 @@ fn service(dir: &std::path::Path) -> Service {
     );
     Service {
         abilities: probe(&folder).expect("the disk is tried"),
-        folder,
+        folder: Arc::clone(&folder),
         objects: Arc::new(objects),
+        cuts: Arc::new(Cuts::start(Arc::clone(&folder), Arc::clone(&space)).expect("a thread")),
         space,
         verifier,
         pool: buffers::Pool::new(1 << 20),

@@ -14,6 +14,8 @@ use rustix::io::Errno;
 use crate::handle::{HandleKey, ObjectId};
 
 const SECRET_BYTES: usize = 16;
+/// Files on their way into the place of objects.
+const SPARE: &str = "spare";
 
 /// Why the folder can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +84,9 @@ impl Folder {
                 source,
             }
         };
-        std::fs::create_dir_all(path.join("data")).map_err(fault("creating the folder"))?;
+        for below in ["data", SPARE] {
+            std::fs::create_dir_all(path.join(below)).map_err(fault("creating the folder"))?;
+        }
         let root = File::open(path).map_err(fault("opening the folder"))?;
         let lock = std::fs::OpenOptions::new()
             .create(true)
@@ -161,6 +165,38 @@ impl Folder {
         self.sync_inner(id)
     }
 
+    /// Makes an empty file that is to take the object's place.
+    pub fn make_spare(&self, id: ObjectId) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::TRUNC;
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.root, spare_path(id), flags, mode)?.into())
+    }
+
+    /// Puts it there. Durable once the folder of the object is synced.
+    pub fn use_spare(&self, id: ObjectId) -> io::Result<()> {
+        let root = &self.root;
+        Ok(rustix::fs::renameat(
+            root,
+            spare_path(id),
+            root,
+            object_path(id),
+        )?)
+    }
+
+    pub fn drop_spare(&self, id: ObjectId) -> io::Result<()> {
+        let flags = AtFlags::empty();
+        Ok(rustix::fs::unlinkat(&self.root, spare_path(id), flags)?)
+    }
+
+    /// Removes what a crash left of those.
+    pub fn clear_spare(&self) -> io::Result<()> {
+        for left in std::fs::read_dir(self.path.join(SPARE))? {
+            std::fs::remove_file(left?.path())?;
+        }
+        Ok(())
+    }
+
     /// Makes the names durable in the folder that the object lies in.
     pub fn sync_inner(&self, id: ObjectId) -> io::Result<()> {
         let (xx, yy) = id.folders();
@@ -227,6 +263,10 @@ pub fn inner_path(xx: u8, yy: u8) -> String {
 fn object_path(id: ObjectId) -> String {
     let (xx, yy) = id.folders();
     format!("data/{xx:02x}/{yy:02x}/{id}")
+}
+
+fn spare_path(id: ObjectId) -> String {
+    format!("{SPARE}/{id}")
 }
 
 fn probe_xattrs(path: &Path, file: &File) -> Result<(), FolderError> {

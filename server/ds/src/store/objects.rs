@@ -79,6 +79,11 @@ impl Object {
         self.file.sync_all()
     }
 
+    /// Gives a file of the same object the record that counts now.
+    pub fn put_record_into(&self, file: &File) -> io::Result<()> {
+        write_record(file, &self.record())
+    }
+
     pub fn is_unsynced(&self) -> bool {
         self.unsynced.load(Ordering::Acquire)
     }
