@@ -172,9 +172,10 @@ section! {
         accounts: u32 = {
             default: Toml("65536"), range: (64, 1 << 24), example: "1000000",
         };
-        /// Memory for cached folders and inodes.
+        /// Memory for cached folders and inodes, and for what leads to them: that of a hundred million files takes
+        /// half a gigabyte.
         catalog_cache_bytes: Bytes = {
-            default: Toml(r#""256MiB""#), range: (1 << 20, 1 << 40), example: r#""4GiB""#,
+            default: Toml(r#""1GiB""#), range: (1 << 20, 1 << 40), example: r#""4GiB""#,
         };
     }
 }
