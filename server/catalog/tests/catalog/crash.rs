@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 
 const FOLDER: &str = "CATALOG_CRASH_FOLDER";
@@ -94,6 +94,7 @@ async fn reap(tx: &mut Tx, removed: Option<Removed>) -> Result<(), Error> {
 #[test]
 #[ignore = "the process that the crash tests kill: they start it"]
 fn child() {
+    say("begun");
     let path = std::env::var(FOLDER).expect("started by a crash test");
     let seed: u64 = std::env::var(SEED)
         .expect("started by a crash test")
@@ -127,7 +128,13 @@ fn child() {
     });
 }
 
-fn start(folder: &Path, seed: u64, failpoint: Option<Failpoint>, text: &str) -> Child {
+/// The child, and what it says after it has begun.
+fn start(
+    folder: &Path,
+    seed: u64,
+    failpoint: Option<Failpoint>,
+    text: &str,
+) -> (Child, BufReader<ChildStderr>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--ignored", "--exact", "--nocapture", "crash::child"])
@@ -141,7 +148,11 @@ fn start(folder: &Path, seed: u64, failpoint: Option<Failpoint>, text: &str) -> 
         command.env(FAILPOINT, text);
     }
     let _starting = STARTING.write();
-    command.spawn().unwrap()
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    // Exec gives the parent leave to go on before it closes our files: they are closed once the child speaks.
+    lines.read_line(&mut String::new()).unwrap();
+    (child, lines)
 }
 
 type Tree = BTreeMap<String, u64>;
@@ -211,13 +222,14 @@ fn crash(
     kill_after: u32,
 ) {
     let parsed = (!failpoint.is_empty()).then(|| failpoint.parse().unwrap());
-    let mut child = start(folder, seed, parsed, failpoint);
-    let mut lines = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
+    let (mut child, mut lines) = start(folder, seed, parsed, failpoint);
+    let (mut line, mut unheard) = (String::new(), String::new());
     let mut done = 0;
     while lines.read_line(&mut line).unwrap() > 0 {
         // A line without its end is of a writer that died in it.
-        if line.ends_with('\n') {
+        if !line.starts_with('@') {
+            unheard.push_str(&line);
+        } else if line.ends_with('\n') {
             hear(line.trim_end(), expected);
         }
         done += u32::from(line.starts_with("@done"));
@@ -232,7 +244,7 @@ fn crash(
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&status),
         Some(9),
-        "{failpoint}: {status}"
+        "{failpoint}: {status}: {unheard}"
     );
     run(async {
         let catalog = in_folder(folder).await;
@@ -308,7 +320,7 @@ fn a_first_start_that_is_killed_at_any_step_leaves_a_folder_that_can_be_started_
     run(async { drop(Catalog::open(whole.path(), options()).await.unwrap()) });
     for files in 1..=files_in(whole.path()) {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = start(folder.path(), 1, None, "");
+        let (mut child, _lines) = start(folder.path(), 1, None, "");
         while files_in(folder.path()) < files && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }

@@ -45,7 +45,7 @@ pub async fn on(store: &MemoryStore) -> Arc<Catalog> {
         .unwrap()
 }
 
-/// Held while a process is started: between fork and exec the child has every file of ours open, and so the lock of a
+/// Held while a process is started: until it runs its own program it has every file of ours open, and so the lock of a
 /// catalog that is dropped meanwhile.
 pub static STARTING: RwLock<()> = RwLock::new(());
 
