@@ -155,14 +155,12 @@ fn give_back(olds: &Receiver<Old>, counts: &Counts) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handle::ObjectId;
-    use crate::store::{Create, Created, Objects};
+    use crate::store::objects::tests::{CREATE, ID};
+    use crate::store::{Created, Objects};
     use crate::verifier::Verifier;
     use std::os::unix::fs::{FileExt, MetadataExt};
     use std::path::{Path, PathBuf};
     use std::time::Instant;
-
-    const ID: ObjectId = ObjectId([3; 16]);
 
     struct Store {
         objects: Objects,
@@ -184,15 +182,7 @@ mod tests {
 
     /// An object with that many bytes, and its file's path.
     fn object(store: &Store, dir: &Path, bytes: u64) -> (Arc<Object>, PathBuf) {
-        let create = Create {
-            mode: 0o640,
-            uid: 1,
-            gid: 2,
-            size_bytes: 0,
-            term: 0,
-            verifier: [0; 8],
-        };
-        let created = store.objects.create(ID, create).expect("it is created");
+        let created = store.objects.create(ID, CREATE).expect("it is created");
         let (Created::New(object) | Created::Existing(object)) = created;
         let data = vec![7; bytes as usize];
         object.file.write_all_at(&data, 0).expect("it is written");
@@ -212,6 +202,14 @@ mod tests {
             assert!(began.elapsed() < Duration::from_mins(1), "{what}");
             std::thread::yield_now();
         }
+    }
+
+    fn is_cut_where_it_is(store: &Store, object: &Object, path: &Path) {
+        let first = inode(path);
+        assert!(!store.cuts.empty(object).expect("it is cut"), "not synced");
+        assert_eq!(inode(path), first);
+        let stat = object.stat().expect("it is there");
+        assert_eq!((stat.st_ino, stat.st_size), (first, 0));
     }
 
     #[test]
@@ -250,10 +248,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let store = store(dir.path());
         let (object, path) = object(&store, dir.path(), 4096);
-        let first = inode(&path);
-        assert!(!store.cuts.empty(&object).expect("it is cut"), "not synced");
-        assert_eq!(inode(&path), first);
-        assert_eq!(object.stat().expect("it is there").st_size, 0);
+        is_cut_where_it_is(&store, &object, &path);
     }
 
     #[test]
@@ -261,11 +256,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let store = store(dir.path());
         let (object, path) = object(&store, dir.path(), LARGE_BYTES);
-        let first = inode(&path);
         std::fs::remove_dir(dir.path().join("spare")).expect("it is empty");
-        assert!(!store.cuts.empty(&object).expect("it is cut"), "not synced");
-        assert_eq!(inode(&path), first);
-        assert_eq!(object.stat().expect("it is there").st_size, 0);
+        is_cut_where_it_is(&store, &object, &path);
     }
 
     #[test]
@@ -277,9 +269,7 @@ mod tests {
         let aside = dir.path().join("aside");
         std::fs::rename(&path, &aside).expect("it is put aside");
         std::fs::create_dir(&path).expect("a folder is made");
-        assert!(!store.cuts.empty(&object).expect("it is cut"), "not synced");
-        assert_eq!(object.stat().expect("it is there").st_ino, inode(&aside));
-        assert_eq!(object.stat().expect("it is there").st_size, 0);
+        is_cut_where_it_is(&store, &object, &aside);
         let spare = std::fs::read_dir(dir.path().join("spare")).expect("it is listed");
         assert_eq!(spare.count(), 0);
     }

@@ -155,9 +155,13 @@ impl Folder {
     }
 
     pub fn open_object(&self, id: ObjectId, flags: OFlags) -> io::Result<File> {
+        self.open_file(object_path(id), flags)
+    }
+
+    fn open_file(&self, path: String, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(rustix::fs::openat(&self.root, object_path(id), flags, mode)?.into())
+        Ok(rustix::fs::openat(&self.root, path, flags, mode)?.into())
     }
 
     pub fn unlink_object(&self, id: ObjectId) -> io::Result<()> {
@@ -167,10 +171,7 @@ impl Folder {
 
     /// Makes an empty file that is to take the object's place.
     pub fn make_spare(&self, id: ObjectId) -> io::Result<File> {
-        let flags = OFlags::CREATE | OFlags::TRUNC;
-        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        Ok(rustix::fs::openat(&self.root, spare_path(id), flags, mode)?.into())
+        self.open_file(spare_path(id), OFlags::CREATE | OFlags::TRUNC)
     }
 
     /// Puts it there. Durable once the folder of the object is synced.

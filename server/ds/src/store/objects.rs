@@ -350,11 +350,11 @@ fn write_record(file: &File, record: &Record) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const ID: ObjectId = ObjectId([3; 16]);
-    const CREATE: Create = Create {
+    pub const ID: ObjectId = ObjectId([3; 16]);
+    pub const CREATE: Create = Create {
         mode: 0o640,
         uid: 1,
         gid: 2,
